@@ -1,33 +1,33 @@
 """Every error Zocket raises, in one tree; the type says who is at fault, `code` is stable and goes over the wire.
 
-    ZocketError
-    ├── ActorError              raised by actor code on purpose: its text reaches the caller as it is
-    ├── CallerError             the caller is at fault
-    │   ├── UnknownActor        unknown_actor        "Unknown actor: NAME"
-    │   ├── UnknownMethod       unknown_method       "Unknown method: NAME"
-    │   ├── ValidationFailed    validation_failed    "Validation failed for METHOD: [issues as JSON]"
-    │   ├── InvalidId           invalid_id           an actor type or id that the limits refuse
-    │   ├── InvalidFrame        invalid_frame        a frame that is no valid request
-    │   ├── TooLarge            too_large            frame, result or state over its size limit
-    │   ├── TooManyRequests     rate_limited, too_many_calls, too_many_subscriptions
-    │   └── Unauthorized        unauthorized
-    ├── UsageError              the developer who wrote the actor or the program is at fault
-    │   ├── DefinitionError     an actor, method, event or app that cannot be defined so
-    │   ├── StateValueError     a value that JSON cannot hold, or that may not be in the state
-    │   ├── StaleReferenceError a part of the state was written to outside its turn
-    │   ├── NoSessionError      `self.session` where no client calls (hooks of the instance, server calls)
-    │   └── EventError          a payload of the wrong type, or an event that its actor does not declare
-    └── PlatformError           neither: the platform could not do it
-        ├── Overloaded          overloaded
-        ├── Unavailable         unavailable          the broker or the control plane is away
-        ├── CallTimeout         timeout
-        ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
-        ├── Disconnected        disconnected         the socket dropped before the answer came
-        ├── Conflict            conflict             a compare-and-set found another revision
-        ├── Superseded          superseded           another runtime owns the project now
-        ├── BundleError         bad_bundle           a bundle that cannot be fetched, checked or imported
-        ├── SettingsError       bad_settings         an environment variable or option that cannot be used
-        └── BootError           boot_failed          a process that cannot start, with what to do about it
+ZocketError
+├── ActorError              raised by actor code on purpose: its text reaches the caller as it is
+├── CallerError             the caller is at fault
+│   ├── UnknownActor        unknown_actor        "Unknown actor: NAME"
+│   ├── UnknownMethod       unknown_method       "Unknown method: NAME"
+│   ├── ValidationFailed    validation_failed    "Validation failed for METHOD: [issues as JSON]"
+│   ├── InvalidId           invalid_id           an actor type or id that the limits refuse
+│   ├── InvalidFrame        invalid_frame        a frame that is no valid request
+│   ├── TooLarge            too_large            frame, result or state over its size limit
+│   ├── TooManyRequests     rate_limited, too_many_calls, too_many_subscriptions
+│   └── Unauthorized        unauthorized
+├── UsageError              the developer who wrote the actor or the program is at fault
+│   ├── DefinitionError     an actor, method, event or app that cannot be defined so
+│   ├── StateValueError     a value that JSON cannot hold, or that may not be in the state
+│   ├── StaleReferenceError a part of the state was written to outside its turn
+│   ├── NoSessionError      `self.session` where no client calls (hooks of the instance, server calls)
+│   └── EventError          a payload of the wrong type, or an event that its actor does not declare
+└── PlatformError           neither: the platform could not do it
+    ├── Overloaded          overloaded
+    ├── Unavailable         unavailable          the broker or the control plane is away
+    ├── CallTimeout         timeout
+    ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
+    ├── Disconnected        disconnected         the socket dropped before the answer came
+    ├── Conflict            conflict             a compare-and-set found another revision
+    ├── Superseded          superseded           another runtime owns the project now
+    ├── BundleError         bad_bundle           a bundle that cannot be fetched, checked or imported
+    ├── SettingsError       bad_settings         an environment variable or option that cannot be used
+    └── BootError           boot_failed          a process that cannot start, with what to do about it
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The Python client: typed handles, subscriptions, reconnect."""

@@ -1,0 +1,1 @@
+"""The control plane: deployments, bundles, authorization. Never imports actor code."""

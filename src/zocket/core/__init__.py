@@ -1,0 +1,1 @@
+"""What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""

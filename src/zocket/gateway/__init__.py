@@ -1,0 +1,1 @@
+"""The gateway process: authorization and routing; `sockets` on the broker. Cannot run actor code."""

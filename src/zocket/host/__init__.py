@@ -1,0 +1,1 @@
+"""Runs instances wherever they live: mailboxes, workers, hooks, effects to frames."""

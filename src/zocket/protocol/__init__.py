@@ -1,0 +1,1 @@
+"""Bytes and messages: frames, envelopes, subjects; sessions as sans-I/O state machines."""

@@ -1,0 +1,1 @@
+"""The runtime process: bundle, ownership, reporting, health; `host` on the broker."""

@@ -1,0 +1,1 @@
+"""Standalone: `host` on `sockets` or ASGI, without a broker."""

@@ -1,0 +1,1 @@
+"""The WebSocket front shared by gateway and standalone server."""

@@ -1,0 +1,1 @@
+"""Tracked state: ordinary mutation in, RFC 6902 patches out, rollback on failure."""

@@ -1,0 +1,1 @@
+"""The test kit that applications use: an app in process, on a virtual clock."""

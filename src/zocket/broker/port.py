@@ -1,0 +1,186 @@
+"""The port to the broker: everything above speaks to this, and only an adapter below it knows NATS.
+
+Rules: sending never waits (an adapter writes what was given in one loop turn together, in order); receiving gives
+lists, synchronously, on the event loop; no NATS type and no NATS exception passes upward. Two adapters pass the same
+conformance tests: `broker.memory` and `broker.nats`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zocket.errors import ZocketError
+
+
+@dataclass(slots=True)
+class Message:
+    """A core message. `reply` is empty where no answer is expected."""
+
+    subject: str
+    payload: bytes
+    reply: str = ""
+
+
+@dataclass(slots=True)
+class Delivered:
+    """A message of a stream, to be settled exactly once by `ack`, `nak` or `term`.
+
+    Attributes:
+        sequence: its number in the stream.
+        attempt: 1 for the first delivery by this consumer.
+        handle: the adapter's own; opaque above.
+    """
+
+    subject: str
+    payload: bytes
+    sequence: int
+    attempt: int
+    handle: object
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """A stream that is created if absent; an existing one is left as it is."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Literal["workqueue", "limits"]
+    max_age_s: float
+    storage: str = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """A durable push consumer with explicit acknowledgement, delivered to an inbox of this process alone."""
+
+    stream: str
+    name: str
+    subjects: str
+    max_ack_pending: int = 256
+    ack_wait_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value of the key-value store and its revision, which a compare-and-set expects."""
+
+    value: bytes
+    revision: int
+
+
+ConnectionState = Literal["connected", "disconnected", "reconnected", "closed"]
+
+
+class Subscription(Protocol):
+    """A running delivery."""
+
+    async def aclose(self) -> None:
+        """No more messages. What was delivered may still be settled. The durable consumer itself stays."""
+
+
+class Broker(Protocol):
+    """A connection to a broker; made by an adapter's `open`, closed by `aclose`."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up now. An adapter reconnects for ever after its first connection."""
+
+    def on_connection(self, callback: Callable[[ConnectionState], None]) -> None:
+        """Calls back at every change of the connection."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Core publish: in order, unacknowledged. While disconnected up to 8 MiB wait, the oldest are dropped first."""
+
+    def publish(
+        self, subject: str, payload: bytes, message_id: str, done: Callable[[ZocketError | None], None]
+    ) -> None:
+        """Publishes into the stream that captures `subject`, pipelined and in order.
+
+        `done` is called exactly once on the loop: with None once the stream holds the message (also if it already held
+        this `message_id`), else with `Unavailable`, `Overloaded` (the stream is full) or `TooLarge`. While
+        disconnected it is `Unavailable` at once.
+        """
+
+    async def request(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
+        """One answer to a core request.
+
+        Raises:
+            Unavailable: nobody listens, nobody answered in time, or the connection is down.
+        """
+
+    async def subscribe(self, subject: str, callback: Callable[[list[Message]], None]) -> Subscription:
+        """Core subscription (wildcards allowed); it comes back by itself after a reconnect."""
+
+    async def ensure_stream(self, spec: StreamSpec) -> None:
+        """Creates the stream if no stream has its name.
+
+        Raises:
+            Unavailable: the server is away or refuses; the message says why.
+        """
+
+    async def take_over(
+        self, spec: ConsumerSpec, callback: Callable[[list[Delivered]], None], lost: Callable[[], None]
+    ) -> Subscription:
+        """Deletes the durable of that name if there is one and creates it anew, delivered to this process alone.
+
+        What is unacknowledged comes again at once and in order. `lost` is called when the server says that the
+        consumer is gone, or misses its heartbeats; then nothing more comes until the caller takes over again.
+
+        Raises:
+            Unavailable: the stream is missing, or the server is away or refuses.
+        """
+
+    async def consumer_names(self, stream: str) -> list[str]:
+        """Names of the stream's durable consumers; empty if the stream is missing."""
+
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """Deletes a durable; one that does not exist is no error."""
+
+    def ack(self, delivered: Sequence[Delivered]) -> None:
+        """Done; written together at the end of the loop turn."""
+
+    def nak(self, delivered: Sequence[Delivered], delay_s: float = 0.0) -> None:
+        """Deliver again, after `delay_s`."""
+
+    def term(self, delivered: Sequence[Delivered]) -> None:
+        """Never deliver again."""
+
+    def in_progress(self, delivered: Sequence[Delivered]) -> None:
+        """Still at it: the redelivery time starts anew."""
+
+    async def get(self, bucket: str, key: str) -> Entry | None:
+        """The current value of a key.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+
+    async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
+        """Compare-and-set: writes only if the key's revision is `expected` (None: it does not exist); the new revision.
+
+        Raises:
+            Conflict: another revision is there.
+            Unavailable: the server is away or refuses.
+        """
+
+    async def delete(self, bucket: str, key: str, expected: int) -> None:
+        """Removes a key if its revision is `expected`.
+
+        Raises:
+            Conflict: another revision is there.
+            Unavailable: the server is away or refuses.
+        """
+
+    @property
+    def outstanding(self) -> int:
+        """Publishes whose acknowledgement has not come yet."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits until everything given to `send`, `publish` and `ack` is written and acknowledged, at most `timeout_s`."""
+
+    async def aclose(self) -> None:
+        """Flushes what was sent and closes the connection; open publishes are done with `Unavailable`."""

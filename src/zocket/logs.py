@@ -1,0 +1,83 @@
+"""How log lines look: readable on a terminal, one JSON object a line otherwise.
+
+Rules: everything logs through the standard library with `extra={…}` fields; no payloads and no tokens are ever
+fields; `bound` gives a logger that carries the fields of its place (workspace, project, actor, actor_id, session, …).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping
+
+CALL_FIELDS: Final = ("actor", "actor_id", "method", "session", "request")
+"""Fields of the call in progress, which also lines of user code get."""
+
+current_call: Callable[[], Mapping[str, str] | None] = lambda: None  # noqa: E731
+"""Set by the host: the fields of the call that the running task works on, or None."""
+
+
+class BoundLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines carry fixed fields; `extra` of one line adds to them."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Merges the bound fields with those of the line."""
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, kwargs
+
+
+def bound(name: str, **fields: str) -> BoundLogger:
+    """The logger `name` with fields that all its lines carry."""
+    return BoundLogger(logging.getLogger(name), fields)
+
+
+def use_call_fields(source: Callable[[], Mapping[str, str] | None]) -> None:
+    """Names the source of the call fields for every later line of this process."""
+    global current_call
+    current_call = source
+
+
+def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> None:
+    """Formats the root logger of this process; called once in `main`.
+
+    Args:
+        style: `text`, `json`, or `auto`: text where standard error is a terminal.
+        level: least severe level that is written.
+        fields: go into every line (workspace, project, process).
+    """
+    import structlog
+
+    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+
+    def add_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for key, value in {**(current_call() or {}), **fields}.items():
+            event.setdefault(key, value)
+        return event
+
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        add_call,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if text else "iso", utc=not text),
+    ]
+    last: list[Any]
+    if text:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "picows"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

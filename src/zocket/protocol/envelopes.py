@@ -1,0 +1,146 @@
+"""What travels between gateway and runtime: envelopes around frames (spec: NATS subjects and envelopes).
+
+Rules: the frame inside is spliced, never decoded and encoded again; fields that are ours (`requestId`, `gateway`,
+`deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope announces a
+gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}` instead of one
+message a session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket.protocol.frames import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zocket.ids import Scope
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class WireScope(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """`scope` of an envelope."""
+
+    workspace_id: str
+    project_id: str
+
+
+class Inbound(msgspec.Struct, rename="camel", gc=False):
+    """A client's request on its way to the runtime; `claims` is kept as JSON until a session needs it."""
+
+    scope: WireScope
+    session_id: str
+    message: Request
+    user_id: str | None = None
+    claims: msgspec.Raw = msgspec.Raw(b"null")
+    request_id: str | None = None
+    gateway: str | None = None
+
+
+class Outbound(msgspec.Struct, rename="camel", gc=False):
+    """One frame on its way to one session."""
+
+    scope: WireScope
+    session_id: str
+    message: msgspec.Raw
+
+
+class Delivery(msgspec.Struct, rename="camel", gc=False):
+    """One frame for several sessions of one gateway."""
+
+    sessions: list[str]
+    message: msgspec.Raw
+
+
+class Batch(msgspec.Struct, rename="camel", gc=False):
+    """Frames for the sessions of one gateway, in the order they were made."""
+
+    scope: WireScope
+    deliveries: list[Delivery]
+
+
+class SessionConnected(msgspec.Struct, rename="camel"):
+    """A session opened; `connected_at` in milliseconds since the epoch."""
+
+    scope: WireScope
+    session_id: str
+    user_id: str | None
+    connected_at: int
+
+
+class SessionDisconnected(msgspec.Struct, rename="camel"):
+    """A session ended; `disconnected_at` in milliseconds since the epoch."""
+
+    scope: WireScope
+    session_id: str
+    disconnected_at: int = 0
+
+
+class Announcement(msgspec.Struct, rename="camel"):
+    """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions."""
+
+    scope: WireScope
+    epoch: str
+    actor_types: list[str]
+    process: str = ""
+
+
+decode_inbound: Final = msgspec.json.Decoder(Inbound).decode
+decode_outbound: Final = msgspec.json.Decoder(Outbound).decode
+decode_batch: Final = msgspec.json.Decoder(Batch).decode
+decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
+decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
+decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
+encode: Final = msgspec.json.Encoder().encode
+"""The JSON of one of the small records above."""
+
+
+def wire_scope(scope: Scope) -> WireScope:
+    """The scope as it stands in an envelope."""
+    return WireScope(scope.workspace_id, scope.project_id)
+
+
+def inbound_head(scope: Scope, session_id: str, user_id: str | None, claims: bytes, gateway: str | None) -> bytes:
+    """Everything of a session's inbound envelopes in front of `message`; made once a session."""
+    more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
+    return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b' % (
+        _encode(wire_scope(scope)),
+        _encode(session_id),
+        _encode(user_id),
+        claims,
+        more,
+    )
+
+
+def inbound(head: bytes, request_id: bytes, frame: bytes) -> bytes:
+    """One inbound envelope; `request_id` is plain ASCII without quotes."""
+    return b'%b"requestId":"%b","message":%b}' % (head, request_id, frame)
+
+
+def outbound_head(scope: Scope, session_id: str) -> bytes:
+    """Everything of a session's outbound envelopes in front of the frame; made once a session."""
+    return b'{"scope":%b,"sessionId":%b,"message":' % (_encode(wire_scope(scope)), _encode(session_id))
+
+
+def outbound(head: bytes, frame: bytes) -> bytes:
+    """One outbound envelope."""
+    return head + frame + b"}"
+
+
+def delivery(sessions: bytes, frame: bytes) -> bytes:
+    """One entry of a batch; `sessions` is the JSON array of session ids."""
+    return b'{"sessions":%b,"message":%b}' % (sessions, frame)
+
+
+def batch(scope: bytes, deliveries: Iterable[bytes]) -> bytes:
+    """A batch of entries; `scope` is JSON."""
+    return b'{"scope":%b,"deliveries":[%b]}' % (scope, b",".join(deliveries))
+
+
+def session_list(sessions: Sequence[str]) -> bytes:
+    """The JSON array of session ids."""
+    return _encode(sessions)

@@ -1,0 +1,210 @@
+"""One reader of the environment into frozen dataclasses, one class a process, read once in `main`.
+
+Rules: nothing else reads the environment; every field has its variable, unit, range and default here; a value that
+cannot be used is a `SettingsError` that names the variable; `repr` hides secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+from zocket.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+DEVELOPMENT_TOKEN: Final = "zocket-internal-dev-token"  # noqa: S105 — published, refused outside development
+"""The published default of CONTROL_PLANE_INTERNAL_TOKEN: refused unless every peer is loopback or in dev mode."""
+
+
+def setting(
+    variable: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    secret: bool = False,
+) -> Any:
+    """A field read from `variable`; without a default it is required."""
+    meta = {"variable": variable, "low": low, "high": high}
+    return field(default=default, repr=not secret, metadata=meta)
+
+
+def read(cls: type[T], environ: Mapping[str, str], **overrides: Any) -> T:
+    """An instance of a settings class; an override that is not None wins over the environment.
+
+    Raises:
+        SettingsError: a required variable is missing, or a value is of the wrong type or out of range.
+    """
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+        override = overrides.pop(item.name, None)
+        if override is not None:
+            values[item.name] = override
+        elif dataclasses.is_dataclass(hints[item.name]):
+            values[item.name] = read(hints[item.name], environ)  # type: ignore[arg-type]
+        elif (text := environ.get(item.metadata["variable"], "")) != "":
+            values[item.name] = _convert(hints[item.name], text, item.metadata)
+        elif item.default is dataclasses.MISSING:
+            raise SettingsError(f"{item.metadata['variable']}: is not set, and there is no default")
+    if overrides:
+        raise TypeError(f"{cls.__name__} has no setting {', '.join(sorted(overrides))}")
+    return cls(**values)
+
+
+def _convert(kind: Any, text: str, meta: Mapping[str, Any]) -> Any:
+    variable, low, high = meta["variable"], meta["low"], meta["high"]
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise SettingsError(f'{variable}: expected true or false, got "{text}"')
+    if kind in (int, float):
+        name = "an integer" if kind is int else "a number"
+        bounds = f" {low:g}–{high:g}" if high < math.inf else (f" of at least {low:g}" if low > -math.inf else "")
+        try:
+            number = kind(text)
+        except ValueError:
+            raise SettingsError(f'{variable}: expected {name}{bounds}, got "{text}"') from None
+        if not low <= number <= high:
+            raise SettingsError(f'{variable}: expected {name}{bounds}, got "{text}"')
+        return number
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Every bound of one process; reaching one is answered with a coded error."""
+
+    max_frame_bytes: int = setting("MAX_FRAME_BYTES", 256_000, low=1_024, high=8_000_000)
+    """One WebSocket frame from a client; a larger one closes the socket with 1009."""
+    max_json_depth: int = setting("MAX_JSON_DEPTH", 64, low=4, high=512)
+    """Nesting of arrays and objects in a frame; below the recursion limit of every parser in the chain."""
+    max_result_bytes: int = setting("MAX_RESULT_BYTES", 1_048_576, low=1_024)
+    """The JSON of one result or one event payload."""
+    max_state_bytes: int = setting("MAX_STATE_BYTES", 8_388_608, low=1_024)
+    """The JSON of one instance's state, estimated from its patches."""
+    max_pending_calls: int = setting("MAX_PENDING_CALLS", 256, low=1)
+    """Calls of one session that wait for their result."""
+    max_subscriptions: int = setting("MAX_SUBSCRIPTIONS", 1_000, low=1)
+    """Event and state subscriptions of one session together."""
+    max_instances: int = setting("MAX_INSTANCES", 100_000, low=1)
+    """Live instances of one runtime."""
+    max_buffer_bytes: int = setting("MAX_BUFFER_BYTES", 4_194_304, low=65_536)
+    """Bytes that wait for one socket whose client does not read; beyond it the socket is closed with 1013."""
+    max_ack_pending: int = setting("MAX_ACK_PENDING", 256, low=1, high=65_536)
+    """Calls of one actor type in progress: the max ack pending of its consumer (R5)."""
+    rate_per_s: float = setting("RATE_LIMIT_PER_S", 0.0, low=0)
+    """Frames a second of one session, 0 for no limit; a deployment sets 200."""
+    rate_burst: int = setting("RATE_LIMIT_BURST", 400, low=1)
+    """Frames that a session may send at once before the rate counts."""
+    handler_timeout_s: float = setting("HANDLER_TIMEOUT_S", 30.0, low=0.001)
+    """Longest run of one handler; its changes are dropped after it."""
+    call_timeout_s: float = setting("CALL_TIMEOUT_S", 60.0, low=0.001)
+    """A call without a result for so long is answered with the code `timeout`."""
+    overload_wait_s: float = setting("OVERLOAD_WAIT_S", 1.0, low=0)
+    """An instance whose oldest call waits longer, while it holds half of the window, refuses further calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """Environment of a runtime process."""
+
+    deployment_id: str = setting("DEPLOYMENT_ID")
+    """Which deployment to load."""
+    nats_url: str = setting("NATS_URL", "nats://localhost:4222")
+    """NATS servers, comma-separated."""
+    control_plane_url: str = setting("CONTROL_PLANE_URL", "http://localhost:3000")
+    """Base URL of the control plane."""
+    internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
+    """Bearer for internal calls."""
+    workspace_id: str = setting("WORKSPACE_ID", "local-workspace")
+    project_id: str = setting("PROJECT_ID", "local-project")
+    api_host: str = setting("API_HOST", "0.0.0.0")  # noqa: S104 — orchestrators probe it from outside the container
+    """Address of the health port."""
+    api_port: int = setting("API_PORT", 8080, low=0, high=65_535)
+    """Health port; 0 takes a free one and logs it."""
+    bundle_dir: str = setting("BUNDLE_DIR", "/app/bundles")
+    """Where bundles are downloaded to."""
+    nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
+    """How long boot waits for NATS before it fails."""
+    ack_wait_s: float = setting("ACK_WAIT_S", 30.0, low=0.2)
+    """Redelivery time of a message that is neither acknowledged nor reported in progress."""
+    drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
+    """How long a clean stop finishes what is queued before it gives the rest back."""
+    stream_storage: str = setting("STREAM_STORAGE", "memory")
+    """Storage of streams that this process creates: memory or file."""
+    dev_mode: bool = setting("ZOCKET_DEV", False)
+    """Exceptions reach the client with their text; the published token is accepted."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Environment of a gateway process."""
+
+    host: str = setting("HOST", "0.0.0.0")  # noqa: S104 — a gateway is what the world connects to
+    """Address of the WebSocket port."""
+    port: int = setting("PORT", 3000, low=0, high=65_535)
+    """WebSocket port; 0 takes a free one and logs it."""
+    metrics_host: str = setting("METRICS_HOST", "127.0.0.1")
+    metrics_port: int = setting("METRICS_PORT", 9464, low=0, high=65_535)
+    """Port of `/metrics` and `/ready`, apart from the public one; 0 takes a free one and logs it."""
+    nats_url: str = setting("NATS_URL", "nats://localhost:4222")
+    control_plane_url: str = setting("CONTROL_PLANE_URL", "http://localhost:3000")
+    internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
+    nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
+    stream_storage: str = setting("STREAM_STORAGE", "memory")
+    tls_certificate: str = setting("TLS_CERTIFICATE", "")
+    """PEM file of the certificate chain; with it the port speaks TLS."""
+    tls_key: str = setting("TLS_KEY", "")
+    """PEM file of the certificate's private key."""
+    drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
+    """How long a clean stop waits for open calls before it closes the sockets with 1012."""
+    dev_mode: bool = setting("ZOCKET_DEV", False)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings:
+    """Environment of the control plane."""
+
+    host: str = setting("HOST", "127.0.0.1")
+    port: int = setting("PORT", 3000, low=0, high=65_535)
+    database_url: str = setting("DATABASE_URL", "sqlite+aiosqlite:///.zocket/control.db")
+    """SQLAlchemy URL of the records."""
+    bundle_store: str = setting("BUNDLE_STORE", ".zocket/bundles")
+    """Directory of the stored bundles."""
+    public_url: str = setting("PUBLIC_URL", "")
+    """How runtimes reach this service; empty means as they called it."""
+    internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
+    dev_mode: bool = setting("ZOCKET_DEV", False)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether every server of a (comma-separated) URL is this machine itself."""
+    hosts = [urlsplit(part if "//" in part else "//" + part).hostname for part in url.split(",")]
+    return all(host in ("localhost", "::1") or (host or "").startswith("127.") for host in hosts)
+
+
+def check_internal_token(token: str, peers: list[str], *, dev_mode: bool) -> None:
+    """Refuses the published token where a peer is another machine.
+
+    Raises:
+        SettingsError: the token is empty, or it is the published one and a peer of `peers` (URLs) is not loopback.
+    """
+    if not token:
+        raise SettingsError("CONTROL_PLANE_INTERNAL_TOKEN: may not be empty")
+    if token == DEVELOPMENT_TOKEN and not dev_mode and not all(map(is_loopback, peers)):
+        raise SettingsError(
+            "CONTROL_PLANE_INTERNAL_TOKEN: the published development token is only accepted while every peer is on "
+            "this machine; set a secret of your own in every process"
+        )

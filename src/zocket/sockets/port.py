@@ -1,0 +1,81 @@
+"""One socket as the layers see each other: `Peer` is below, `SocketSession` is above, `Head` is who knocks.
+
+Rules: nothing here waits except `admit`; a peer may be told to send or close at any time, also after it is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The HTTP head of an upgrade request.
+
+    Attributes:
+        host: the Host header in lower case without its port; empty if there is none.
+        token: from the query (`?token=`) or `Authorization: Bearer`, or None. Never logged.
+        remote: address and port of the other side, for the log.
+        headers: names in lower case.
+    """
+
+    path: str
+    host: str
+    token: str | None = field(repr=False)
+    remote: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Exception):
+    """The upgrade is answered with this HTTP status and a JSON body `{"error": message, "code": code}`."""
+
+    status: int
+    code: str
+    message: str
+
+
+class Peer(Protocol):
+    """An open socket."""
+
+    def send(self, frame: bytes) -> None:
+        """Sends one text frame after those sent before. A client that reads too slowly is closed with 1013."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Sends what is waiting, then closes with the code."""
+
+
+class SocketSession(Protocol):
+    """What a socket's frames go to."""
+
+    def received(self, frame: bytes) -> None:
+        """One text frame (or a binary one, which counts as text) came, whole."""
+
+    def closed(self) -> None:
+        """The socket is gone; called once."""
+
+
+class Admit(Protocol[A_co]):
+    """Decides before the upgrade."""
+
+    async def __call__(self, head: Head) -> A_co:
+        """Who it is.
+
+        Raises:
+            Refused: the upgrade is refused with its status.
+        """
+
+
+class Open(Protocol[A_contra]):
+    """Makes the session of an upgraded socket."""
+
+    def __call__(self, peer: Peer, admitted: A_contra) -> SocketSession:
+        """The session; its first frames may be sent at once."""
