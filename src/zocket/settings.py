@@ -44,12 +44,12 @@ def read(cls: type[T], environ: Mapping[str, str], **overrides: Any) -> T:
     """
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for item in dataclasses.fields(cls):
         override = overrides.pop(item.name, None)
         if override is not None:
             values[item.name] = override
         elif dataclasses.is_dataclass(hints[item.name]):
-            values[item.name] = read(hints[item.name], environ)  # type: ignore[arg-type]
+            values[item.name] = read(hints[item.name], environ)
         elif (text := environ.get(item.metadata["variable"], "")) != "":
             values[item.name] = _convert(hints[item.name], text, item.metadata)
         elif item.default is dataclasses.MISSING:
