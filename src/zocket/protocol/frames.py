@@ -7,7 +7,7 @@ bytes that are already JSON. Unknown types, unknown fields and broken JSON are n
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,6 +15,13 @@ from zocket.errors import InvalidFrame, ZocketError
 
 NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
+
+if TYPE_CHECKING:
+    OptionalRaw = msgspec.Raw | None
+else:
+    # msgspec reads a union of Raw and None as null alone; a bare Raw takes everything, also null, and the default None
+    # stands for a field that is not there.
+    OptionalRaw = msgspec.Raw
 
 
 class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
@@ -79,33 +86,69 @@ def decode_request(frame: bytes) -> Request | None:
         return _requests.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
+    call_id = salvage_id(frame)
+    if call_id is None:
+        return None
+    raise InvalidFrame("rpc: expected the strings actor, actorId and method, and valid Unicode", data=call_id.decode())
+
+
+_SURROGATES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SCALAR_MEMBERS: Final = re.compile(
+    rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|[^\s"\[\]{},:]++)\s*+,)*+', re.DOTALL
+)
+
+
+def salvage_id(frame: bytes) -> bytes | None:
+    """The JSON of the id of an `rpc` that cannot be served, or None if the frame is no such thing.
+
+    A lone surrogate is valid JSON that a JavaScript client may send and that no decoder here takes: it has an id, too.
+    """
+    head = _call_head(frame)
+    if head is None and _SURROGATES.search(frame):
+        head = _call_head(_SURROGATES.sub(rb"\\ufffd", frame))
+    return _id_of_call(head)
+
+
+def salvage_id_of_deep(frame: bytes) -> bytes | None:
+    """As `salvage_id`, for a frame too deep for any parser: looks at what stands before the first nested value."""
+    members = _SCALAR_MEMBERS.match(frame)
+    return None if members is None else _id_of_call(_call_head(members[0].removesuffix(b",") + b"}"))
+
+
+def _id_of_call(head: _CallHead | None) -> bytes | None:
+    if head is None or head.type != "rpc":
+        return None
     try:
-        head = _call_heads.decode(frame)
+        return bytes(head.id).decode().encode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _call_head(frame: bytes) -> _CallHead | None:
+    try:
+        return _call_heads.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if head.type != "rpc":
-        return None
-    raise InvalidFrame("rpc: expected the strings actor, actorId and method", data=bytes(head.id).decode())
 
 
 class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """What a gateway or a client needs to know of any frame that a server sends; all parts stay JSON."""
 
     type: str
-    id: msgspec.Raw | None = None
-    result: msgspec.Raw | None = None
+    id: OptionalRaw = None
+    result: OptionalRaw = None
     error: str | None = None
     code: str | None = None
     message: str | None = None
-    data: msgspec.Raw | None = None
+    data: OptionalRaw = None
     request_id: str | None = None
     client_id: str | None = None
     actor: str | None = None
     actor_id: str | None = None
     event: str | None = None
-    payload: msgspec.Raw | None = None
-    state: msgspec.Raw | None = None
-    patches: msgspec.Raw | None = None
+    payload: OptionalRaw = None
+    state: OptionalRaw = None
+    patches: OptionalRaw = None
 
 
 _server_frames: Final = msgspec.json.Decoder(ServerFrame)
@@ -186,22 +229,23 @@ def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | 
     return head + (b"}" if value is None else b',"input":%b}' % value)
 
 
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_OPENERS: Final = b"[{"
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 
 
 def too_deep(frame: bytes, max_depth: int) -> bool:
     """Whether arrays and objects nest deeper than `max_depth`; brackets inside strings do not count.
 
-    Counting all openers first makes the usual frame cost two scans in C.
+    Counting all openers first makes the usual frame cost two scans in C. Otherwise the innermost pairs are taken away
+    once for each permitted level; what is left then is too deep (or no JSON at all).
     """
     if frame.count(b"[") + frame.count(b"{") <= max_depth:
         return False
-    depth = deepest = 0
-    for byte in _STRINGS.sub(b"", frame):
-        if byte in _OPENERS:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest > max_depth
+    brackets = _STRINGS.sub(b"", frame).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(max_depth):
+        inner = brackets.replace(b"[]", b"")
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    return bool(brackets)

@@ -1,0 +1,240 @@
+"""One socket's side of the protocol, for the gateway and the standalone server alike; sans-I/O, time is handed in.
+
+Rules: every frame is checked here, once, and nothing that fails a check goes further; every `rpc` that was let through
+is in `pending` until it is answered exactly once; whatever a client sends, `receive` raises nothing. What is to be said
+to the client at once collects in `outgoing`, which the caller sends and clears.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from zocket.errors import CallerError, CallTimeout, InvalidFrame, TooManyRequests
+from zocket.protocol import frames, subjects
+from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub, decode_request, too_deep
+from zocket.protocol.rate import TokenBucket
+
+if TYPE_CHECKING:
+    from zocket.errors import ZocketError
+    from zocket.protocol.frames import Request, Subscription
+
+MAX_CALL_ID_BYTES: Final = 256
+"""JSON text of a call's `id`. It is kept while the call is pending; clients use counters and UUIDs (38 bytes)."""
+
+REQUEST_PREFIX_CHARS: Final = 10
+"""End of the session id that its request ids begin with: 40 random bits, so that they name one call of a process."""
+
+_decode_id: Final = msgspec.json.Decoder(str | int | float).decode
+_ID_STARTS: Final = b'"-0123456789'
+
+Pending = tuple[float, int]
+"""When a call came (monotonic seconds), and its number in the session."""
+
+
+class EdgeLimits(Protocol):
+    """The bounds of one session; `settings.Limits` has them all."""
+
+    @property
+    def max_json_depth(self) -> int:
+        """Nesting of arrays and objects in a frame."""
+
+    @property
+    def max_pending_calls(self) -> int:
+        """Calls that wait for their result."""
+
+    @property
+    def max_subscriptions(self) -> int:
+        """Event and state subscriptions together."""
+
+    @property
+    def rate_per_s(self) -> float:
+        """Frames a second, 0 for no limit."""
+
+    @property
+    def rate_burst(self) -> int:
+        """Frames at once before the rate counts."""
+
+    @property
+    def call_timeout_s(self) -> float:
+        """Age at which a pending call is answered with `timeout`."""
+
+
+class EdgeSession:
+    """The protocol state of one socket.
+
+    Attributes:
+        session_id: plain ASCII, as `ids.new_session_id` makes it.
+        number: of the last frame that was a request; counts up by one, also for refused ones.
+        pending: calls without an answer by the JSON text of their id, oldest first.
+        subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
+        outgoing: frames for the client.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_call_timeout_s",
+        "_max_depth",
+        "_max_pending",
+        "_max_subscriptions",
+        "_request_prefix",
+        "number",
+        "outgoing",
+        "pending",
+        "session_id",
+        "subscriptions",
+    )
+
+    def __init__(self, session_id: str, limits: EdgeLimits) -> None:
+        self.session_id = session_id
+        self.number = 0
+        self.pending: dict[bytes, Pending] = {}
+        self.subscriptions: dict[EventSub | StateSub, None] = {}
+        self.outgoing: list[bytes] = []
+        self._request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
+        self._max_depth = limits.max_json_depth
+        self._max_pending = limits.max_pending_calls
+        self._max_subscriptions = limits.max_subscriptions
+        self._call_timeout_s = limits.call_timeout_s
+        self._bucket = TokenBucket(limits.rate_per_s, limits.rate_burst) if limits.rate_per_s > 0 else None
+
+    @property
+    def request_id(self) -> str:
+        """Names the last request in logs, envelopes and errors; plain ASCII."""
+        return f"{self._request_prefix}{self.number}"
+
+    def receive(self, frame: bytes, now: float) -> Request | None:
+        """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`."""
+        if not frame.isascii() and not _is_utf8(frame):
+            return None
+        self.number = number = self.number + 1
+        try:
+            if too_deep(frame, self._max_depth):
+                raise InvalidFrame(f"frame: nested deeper than {self._max_depth} levels")
+            if self._bucket is not None and not self._bucket.take(now):
+                raise TooManyRequests("too many messages a second")
+            request = decode_request(frame)
+        except CallerError as error:
+            self._refuse_frame(frame, error)
+            return None
+        if request is None:
+            return None
+        try:
+            subjects.instance(request.actor, request.actor_id)
+            if isinstance(request, Rpc):
+                call_id = bytes(request.id)
+                pending = self.pending
+                if len(pending) >= self._max_pending or call_id in pending or not _is_call_id(call_id):
+                    raise self._refusal(call_id)
+                pending[call_id] = (now, number)
+            else:
+                self._subscribe(request)
+        except CallerError as error:
+            self._refuse(request, error)
+            return None
+        return request
+
+    def settle(self, call_id: bytes) -> bool:
+        """Takes note that a call is answered; False if it is none that is pending (late, doubled, unknown)."""
+        return self.pending.pop(call_id, None) is not None or self._take_respelled(call_id) is not None
+
+    def take(self, call_id: bytes) -> Pending | None:
+        """As `settle`, but gives when the call came and its number."""
+        return self.pending.pop(call_id, None) or self._take_respelled(call_id)
+
+    def fail(self, call_id: bytes, error: ZocketError) -> bool:
+        """Answers a pending call with an error; False if it is none that is pending."""
+        pending = self.take(call_id)
+        if pending is None:
+            return False
+        error.request_id = f"{self._request_prefix}{pending[1]}"
+        self.outgoing.append(frames.failure(call_id, error))
+        return True
+
+    def refuse(self, request: Request, error: ZocketError, *, number: int | None = None) -> None:
+        """Answers a request that `receive` let through, but that cannot be served; a subscription is forgotten.
+
+        `number` is the request's, if it is not the last one.
+        """
+        if isinstance(request, Rpc):
+            self.fail(bytes(request.id), error)
+            return
+        if isinstance(request, EventSub | StateSub):
+            self.subscriptions.pop(request, None)
+        error.request_id = f"{self._request_prefix}{self.number if number is None else number}"
+        self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
+
+    def expire(self, now: float) -> list[bytes]:
+        """Answers the calls that wait longer than the limit with `timeout`; their ids."""
+        oldest = now - self._call_timeout_s
+        late = [call_id for call_id, _ in takewhile(lambda item: item[1][0] <= oldest, self.pending.items())]
+        for call_id in late:
+            self.fail(call_id, CallTimeout(f"no result within {self._call_timeout_s:g} s"))
+        return late
+
+    def close(self) -> None:
+        """The socket is gone: nothing is pending, nothing is subscribed, nothing is to be sent."""
+        self.pending.clear()
+        self.subscriptions.clear()
+        self.outgoing.clear()
+
+    def _subscribe(self, request: Subscription) -> None:
+        subscriptions = self.subscriptions
+        if isinstance(request, EventUnsub):
+            subscriptions.pop(EventSub(request.actor, request.actor_id), None)
+        elif isinstance(request, StateUnsub):
+            subscriptions.pop(StateSub(request.actor, request.actor_id), None)
+        elif request not in subscriptions:
+            if len(subscriptions) >= self._max_subscriptions:
+                raise TooManyRequests(
+                    f"more than {self._max_subscriptions} subscriptions", code="too_many_subscriptions"
+                )
+            subscriptions[request] = None
+
+    def _refusal(self, call_id: bytes) -> CallerError:
+        if not _is_call_id(call_id):
+            return InvalidFrame(f"rpc: expected a string or a number of at most {MAX_CALL_ID_BYTES} bytes as id")
+        if call_id in self.pending:
+            return InvalidFrame("rpc: a call with this id is pending", code="duplicate_id")
+        message = f"more than {self._max_pending} calls wait for their result"
+        return TooManyRequests(message, code="too_many_calls")
+
+    def _take_respelled(self, call_id: bytes) -> Pending | None:
+        """A runtime that parsed the id and wrote it anew may spell it otherwise: `1.0` as `1`, an escape as itself."""
+        try:
+            value = _decode_id(call_id)
+            return next((self.pending.pop(sent) for sent in self.pending if _decode_id(sent) == value), None)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _refuse(self, request: Request, error: CallerError) -> None:
+        """As `refuse`, for a request that is not pending and not subscribed."""
+        call_id = bytes(request.id) if isinstance(request, Rpc) else None
+        self._answer(call_id, error, request.actor, request.actor_id)
+
+    def _refuse_frame(self, frame: bytes, error: CallerError) -> None:
+        error.data = None
+        self._answer(frames.salvage_id(frame) or frames.salvage_id_of_deep(frame), error)
+
+    def _answer(
+        self, call_id: bytes | None, error: ZocketError, actor: str | None = None, actor_id: str | None = None
+    ) -> None:
+        error.request_id = self.request_id
+        if call_id is not None and _is_call_id(call_id):
+            self.outgoing.append(frames.failure(call_id, error))
+        else:
+            self.outgoing.append(frames.problem(error, actor, actor_id))
+
+
+def _is_call_id(call_id: bytes) -> bool:
+    return call_id[0] in _ID_STARTS and len(call_id) <= MAX_CALL_ID_BYTES
+
+
+def _is_utf8(frame: bytes) -> bool:
+    try:
+        frame.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
