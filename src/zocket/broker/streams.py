@@ -1,0 +1,36 @@
+"""The two streams of the transport, as whichever process boots first creates them (spec: streams).
+
+Rules: gateway and runtime take these same records; an existing stream is left as it is.
+"""
+
+from __future__ import annotations
+
+from zocket.broker.port import StreamSpec
+from zocket.protocol import subjects
+
+
+def inbound_stream(storage: str = "memory") -> StreamSpec:
+    """`INBOUND`: each request is there until the one runtime that serves it has acknowledged it."""
+    return StreamSpec(
+        name=subjects.INBOUND_STREAM,
+        subjects=(subjects.INBOUND_SUBJECTS,),
+        retention="workqueue",
+        max_age_s=subjects.INBOUND_MAX_AGE_S,
+        storage=storage,
+    )
+
+
+def outbound_stream(storage: str = "memory") -> StreamSpec:
+    """`OUTBOUND`: frames for single sessions, for gateways that read them from a stream."""
+    return StreamSpec(
+        name=subjects.OUTBOUND_STREAM,
+        subjects=(subjects.OUTBOUND_SUBJECTS,),
+        retention="limits",
+        max_age_s=subjects.OUTBOUND_MAX_AGE_S,
+        storage=storage,
+    )
+
+
+def transport_streams(storage: str = "memory") -> tuple[StreamSpec, StreamSpec]:
+    """Both, to be ensured at boot and after every reconnect."""
+    return inbound_stream(storage), outbound_stream(storage)
