@@ -180,7 +180,7 @@ class Broker(Protocol):
         """Publishes whose acknowledgement has not come yet."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits until everything given to `send`, `publish` and `ack` is written and acknowledged, at most `timeout_s`."""
+        """Waits until all that was given to send, publish and ack is written and acknowledged; at most `timeout_s`."""
 
     async def aclose(self) -> None:
         """Flushes what was sent and closes the connection; open publishes are done with `Unavailable`."""

@@ -1,0 +1,103 @@
+"""Publishes that wait for the stream's acknowledgement, all on one reply inbox and told apart by a counter.
+
+Rules: every `done` is called exactly once; acknowledgements cost no Future and no timer each, one sweep serves all
+because all wait equally long.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket.broker import wire
+from zocket.broker.jetstream import ApiError, error_from
+from zocket.errors import Unavailable
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from zocket.errors import ZocketError
+
+ACK_TIMEOUT_S: Final = 5.0
+"""A stream that has not acknowledged by then is taken as away; a healthy one answers within milliseconds."""
+SWEEP_S: Final = 0.25
+"""How exactly `ACK_TIMEOUT_S` is kept."""
+
+_log: Final = logging.getLogger("zocket.broker")
+_NO_RESPONDERS: Final = 503
+
+
+class _Answer(msgspec.Struct):
+    error: ApiError | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Answer)
+
+
+class PublishWindow:
+    """The publishes under way, oldest first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._counter = 0
+        self._waiting: dict[int, tuple[Callable[[ZocketError | None], None], float]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, done: Callable[[ZocketError | None], None]) -> int:
+        """Remembers a publish; the number goes into its reply subject."""
+        self._counter += 1
+        self._waiting[self._counter] = (done, self._loop.time() + ACK_TIMEOUT_S)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_S, self._expire)
+        return self._counter
+
+    def answered(self, number: int, payload: bytes, header: bytes | None) -> None:
+        """Takes the answer to one publish; a late or repeated one is ignored."""
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            self._call(waiting[0], _outcome(payload, header))
+
+    def fail(self, reason: str) -> None:
+        """Ends every publish under way with `Unavailable`; whether the stream has one of them is not known."""
+        waiting, self._waiting = self._waiting, {}
+        for done, _ in waiting.values():
+            self._call(done, Unavailable(reason))
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        expired = []
+        for number, (_, deadline) in self._waiting.items():
+            if deadline > now:
+                break
+            expired.append(number)
+        for number in expired:
+            done, _ = self._waiting.pop(number)
+            self._call(done, Unavailable(f"the stream did not acknowledge within {ACK_TIMEOUT_S:g} s"))
+        self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._waiting else None
+
+    def _call(self, done: Callable[[ZocketError | None], None], outcome: ZocketError | None) -> None:
+        try:
+            done(outcome)
+        except Exception:  # noqa: BLE001 — border: a callback that fails must not stop the others
+            _log.exception("The callback of a publish failed")
+
+
+def _outcome(payload: bytes, header: bytes | None) -> ZocketError | None:
+    if header is not None and wire.status(header) == _NO_RESPONDERS:
+        return Unavailable("no stream captures this subject")
+    if b'"error"' not in payload:
+        return None
+    try:
+        answer = _decoder.decode(payload)
+    except msgspec.DecodeError:
+        return Unavailable("the stream's acknowledgement cannot be read")
+    return None if answer.error is None else error_from(answer.error)

@@ -1,0 +1,299 @@
+"""What is asked of JetStream by its JSON API: streams, consumers, and a key-value bucket with compare-and-set.
+
+Rules: everything goes through one `Ask` (a request that comes back with payload and header), so this file knows no
+connection; an error of the server becomes one of ours by its number, never by its text; names are checked before they
+enter a subject of the API.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from zocket.broker import wire
+from zocket.broker.port import Entry
+from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable, UsageError, ZocketError
+
+if TYPE_CHECKING:
+    from zocket.broker.port import ConsumerSpec, StreamSpec
+
+DUPLICATE_WINDOW_S: Final = 120.0
+"""How long a stream remembers message ids; a server allows no more than the stream's age limit."""
+TAKE_OVER_ATTEMPTS: Final = 5
+"""Two processes that take over at the same moment find each other's consumer; the later attempt wins."""
+
+_CONSUMER_NOT_FOUND: Final = 10014
+_CONSUMER_EXISTS: Final = frozenset({10013, 10105, 10148})
+_NO_MESSAGE: Final = 10037
+_NAME_IN_USE: Final = 10058
+_STREAM_NOT_FOUND: Final = 10059
+_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+_FULL: Final = frozenset({10023, 10028, 10047, 10077, 10111})
+"""Storage exhausted, limits of the account or the stream reached (10077 is "maximum messages or bytes exceeded")."""
+_TOO_LARGE: Final = 10054
+_NO_RESPONDERS: Final = 503
+
+_NAME: Final = re.compile(r"[^\x00-\x20\x7f.*>/\\]{1,255}\Z")
+_KEY: Final = re.compile(r"[-/_=A-Za-z0-9]+(?:\.[-/_=A-Za-z0-9]+)*\Z")
+_DELETE_MARKERS: Final = (b"DEL", b"PURGE")
+
+
+class ApiError(msgspec.Struct):
+    """An error in an answer of JetStream."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class Reply(msgspec.Struct):
+    """An answer as it came."""
+
+    payload: bytes
+    header: bytes | None = None
+
+
+class Ask(Protocol):
+    """One request; raises `Unavailable` if the connection is away or no answer comes in time."""
+
+    async def __call__(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Reply:
+        """The answer."""
+
+
+class ServerError(Unavailable):
+    """The server refused; `number` is its err_code. Never leaves this package with a meaning of its own."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class _StoredMessage(msgspec.Struct):
+    seq: int
+    data: str = ""
+    hdrs: str = ""
+
+
+class _Answer(msgspec.Struct):
+    error: ApiError | None = None
+    consumers: list[str] | None = None
+    total: int = 0
+    seq: int = 0
+    message: _StoredMessage | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Answer)
+
+
+def error_from(error: ApiError) -> ZocketError:
+    """The server's refusal as one of our errors."""
+    text = f"JetStream: {error.description} ({error.err_code})"
+    if error.err_code in _FULL:
+        return Overloaded(text)
+    if error.err_code == _TOO_LARGE:
+        return TooLarge(text)
+    if error.err_code in _WRONG_SEQUENCE:
+        return Conflict(text)
+    return ServerError(text, error.err_code)
+
+
+def _number(error: ZocketError) -> int:
+    return error.number if isinstance(error, ServerError) else 0
+
+
+def _name(kind: str, name: str) -> str:
+    if not _NAME.match(name):
+        raise UsageError(f"{kind}: no name: {name[:80]!r}")
+    return name
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+class JetStream:
+    """Management calls on one server."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def _call(self, verb: str, body: dict[str, Any]) -> _Answer:
+        reply = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body))
+        return _read(reply)
+
+    # Streams.
+
+    async def ensure_stream(self, spec: StreamSpec) -> None:
+        """See `Broker.ensure_stream`."""
+        config = {
+            "name": spec.name,
+            "subjects": list(spec.subjects),
+            "retention": spec.retention,
+            "max_age": _nanoseconds(spec.max_age_s),
+            "storage": spec.storage,
+            "duplicate_window": _nanoseconds(min(DUPLICATE_WINDOW_S, spec.max_age_s or DUPLICATE_WINDOW_S)),
+        }
+        try:
+            await self._call(f"STREAM.CREATE.{_name('stream', spec.name)}", config)
+        except ServerError as error:
+            if error.number != _NAME_IN_USE:
+                raise Unavailable(f"the stream {spec.name} cannot be created: {error.message}") from error
+
+    # Consumers.
+
+    async def replace_consumer(self, spec: ConsumerSpec, inbox: str, heartbeat_s: float) -> None:
+        """Deletes the durable of that name, whatever its shape, and creates it anew for `inbox`.
+
+        Raises:
+            Unavailable: the stream is missing, or the server is away or refuses.
+        """
+        for _ in range(TAKE_OVER_ATTEMPTS):
+            await self.delete_consumer(spec.stream, spec.name)
+            try:
+                await self._create_consumer(spec, inbox, heartbeat_s)
+            except ServerError as error:
+                if error.number not in _CONSUMER_EXISTS:
+                    raise Unavailable(f"the consumer {spec.name} cannot be created: {error.message}") from error
+            else:
+                return
+        raise Unavailable(f"the consumer {spec.name} is taken over by another process again and again")
+
+    async def _create_consumer(self, spec: ConsumerSpec, inbox: str, heartbeat_s: float) -> None:
+        config = {
+            "name": spec.name,
+            "durable_name": spec.name,
+            "deliver_subject": inbox,
+            "filter_subject": spec.subjects,
+            "deliver_policy": "all",
+            "replay_policy": "instant",
+            "ack_policy": "explicit",
+            "ack_wait": _nanoseconds(spec.ack_wait_s),
+            "max_ack_pending": spec.max_ack_pending,
+            "idle_heartbeat": _nanoseconds(heartbeat_s),
+        }
+        verb = f"CONSUMER.DURABLE.CREATE.{_name('stream', spec.stream)}.{_name('consumer', spec.name)}"
+        await self._call(verb, {"stream_name": spec.stream, "action": "create", "config": config})
+
+    async def consumer_names(self, stream: str) -> list[str]:
+        """See `Broker.consumer_names`."""
+        names: list[str] = []
+        while True:
+            try:
+                page = await self._call(f"CONSUMER.NAMES.{_name('stream', stream)}", {"offset": len(names)})
+            except ServerError as error:
+                if error.number == _STREAM_NOT_FOUND:
+                    return []
+                raise
+            names += page.consumers or []
+            if not page.consumers or len(names) >= page.total:
+                return names
+
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """See `Broker.delete_consumer`."""
+        try:
+            await self._call(f"CONSUMER.DELETE.{_name('stream', stream)}.{_name('consumer', name)}", {})
+        except ServerError as error:
+            if error.number not in (_CONSUMER_NOT_FOUND, _STREAM_NOT_FOUND):
+                raise
+
+    # Key-value. A bucket is a stream of one message a key; a revision is the sequence of that message.
+
+    async def get(self, bucket: str, key: str) -> Entry | None:
+        """See `Broker.get`; a bucket that does not exist has no keys."""
+        stored = await self._last(bucket, key)
+        return None if stored is None or _is_marker(stored) else Entry(base64.b64decode(stored.data), stored.seq)
+
+    async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
+        """See `Broker.put`; the bucket is created if absent."""
+        try:
+            return await self._put(bucket, key, value, expected or 0, {})
+        except ServerError as error:
+            if error.number != _NO_RESPONDERS:
+                raise
+            await self._create_bucket(bucket)
+            return await self._put(bucket, key, value, expected or 0, {})
+        except Conflict:
+            marker = await self._last(bucket, key) if expected is None else None
+            if marker is None or not _is_marker(marker):
+                raise
+            return await self._put(bucket, key, value, marker.seq, {})
+
+    async def delete(self, bucket: str, key: str, expected: int) -> None:
+        """See `Broker.delete`; what stays is a marker that `get` does not show."""
+        try:
+            await self._put(bucket, key, b"", expected, {"KV-Operation": "DEL"})
+        except ServerError as error:
+            if error.number != _NO_RESPONDERS:
+                raise
+            raise Conflict(f"the key {key} does not exist") from error
+
+    async def _put(self, bucket: str, key: str, value: bytes, expected: int, headers: dict[str, str]) -> int:
+        headers = headers | {"Nats-Expected-Last-Subject-Sequence": str(expected)}
+        try:
+            return _read(await self._ask(_key_subject(bucket, key), value, headers)).seq
+        except Conflict as error:
+            raise Conflict(f"the key {key} has another revision than {expected or 'none'}") from error
+
+    async def _last(self, bucket: str, key: str) -> _StoredMessage | None:
+        try:
+            answer = await self._call(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": _key_subject(bucket, key)})
+        except ServerError as error:
+            if error.number in (_NO_MESSAGE, _STREAM_NOT_FOUND):
+                return None
+            raise
+        return answer.message
+
+    async def _create_bucket(self, bucket: str) -> None:
+        config = {
+            "name": f"KV_{bucket}",
+            "subjects": [f"$KV.{bucket}.>"],
+            "retention": "limits",
+            "storage": "file",
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "allow_direct": True,
+            "duplicate_window": _nanoseconds(DUPLICATE_WINDOW_S),
+        }
+        try:
+            await self._call(f"STREAM.CREATE.KV_{bucket}", config)
+        except ServerError as error:
+            if error.number != _NAME_IN_USE:
+                raise Unavailable(f"the bucket {bucket} cannot be created: {error.message}") from error
+
+
+def _read(reply: Reply) -> _Answer:
+    if reply.header is not None and wire.status(reply.header) == _NO_RESPONDERS:
+        raise ServerError("JetStream does not answer: it is disabled, or no such stream exists", _NO_RESPONDERS)
+    try:
+        answer = _decoder.decode(reply.payload)
+    except msgspec.DecodeError:
+        raise Unavailable("JetStream's answer cannot be read") from None
+    if answer.error is not None:
+        raise error_from(answer.error)
+    return answer
+
+
+def check_key(bucket: str, key: str) -> None:
+    """Refuses names that a key-value bucket does not take.
+
+    Raises:
+        UsageError: the bucket's or the key's name has other characters than NATS allows.
+    """
+    _name("bucket", bucket)
+    if not _KEY.match(key):
+        raise UsageError(f"key: expected letters, digits and - / _ = with single dots between, got {key[:80]!r}")
+
+
+def _key_subject(bucket: str, key: str) -> str:
+    check_key(bucket, key)
+    return f"$KV.{bucket}.{key}"
+
+
+def _is_marker(stored: _StoredMessage) -> bool:
+    header = base64.b64decode(stored.hdrs) if stored.hdrs else b""
+    return wire.header_value(header, b"KV-Operation") in _DELETE_MARKERS
