@@ -34,9 +34,12 @@ class Head:
     headers: Mapping[str, str] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Refused(Exception):
-    """The upgrade is answered with this HTTP status and a JSON body `{"error": message, "code": code}`."""
+    """The upgrade is answered with this HTTP status and a JSON body `{"error": message, "code": code}`.
+
+    Not frozen: `contextlib` sets `__traceback__` of an exception that passes through it.
+    """
 
     status: int
     code: str

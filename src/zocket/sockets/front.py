@@ -1,0 +1,155 @@
+"""The port of a gateway or a standalone server: WebSockets and a few HTTP paths; and the same without WebSockets.
+
+Rules: `open` owns everything behind the port and leaves nothing behind; a stop ends in bounded time whatever the
+clients do.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from zocket.sockets.connection import HttpConnection, Site
+from zocket.sockets.heartbeat import Heartbeat
+from zocket.sockets.limits import Counts, SocketLimits, SocketStatistics
+from zocket.sockets.listener import Listener
+from zocket.sockets.peer import SocketPeer, Sockets
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from zocket.sockets.connection import Route, Take
+    from zocket.sockets.port import A, Admit, Head, Open
+
+GOING_AWAY: Final = 1001
+"""Close code of sockets that are still open when a front is left."""
+
+_NO_ROUTES: Final[Mapping[str, Route]] = {}
+
+
+class HttpFront:
+    """A port that answers GET and HEAD on fixed paths."""
+
+    def __init__(self, listener: Listener, site: Site) -> None:
+        self._listener = listener
+        self._site = site
+        self.port = listener.port
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        routes: Mapping[str, Route],
+        limits: SocketLimits = SocketLimits(),  # noqa: B008 — frozen
+        tls: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
+    ) -> AsyncIterator[HttpFront]:
+        """Listens until the block is left.
+
+        Args:
+            host: address or name; empty for every address of the machine.
+            port: 0 for a free one, see `port`.
+            routes: path → async callable that gives status, content type and body.
+            limits: bounds of a connection.
+            tls: from `server_context`; without it the port speaks plain HTTP.
+            reuse_port: several processes may listen on the port, the kernel shares the connections out.
+
+        Raises:
+            BootError: the port cannot be listened on.
+        """
+        site = Site(routes, limits, Counts(), upgrade=None)
+        listener = await Listener.bind(partial(HttpConnection, site), host, port, tls=tls, reuse_port=reuse_port)
+        try:
+            yield cls(listener, site)
+        finally:
+            listener.close()
+            await site.stop()
+
+
+class SocketFront:
+    """A port that upgrades to WebSockets whom `admit` admits."""
+
+    def __init__(self, listener: Listener, site: Site, sockets: Sockets) -> None:
+        self._listener = listener
+        self._site = site
+        self._sockets = sockets
+        self.port = listener.port
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        admit: Admit[A],
+        open: Open[A],  # noqa: A002 — the verb of the port
+        routes: Mapping[str, Route] = _NO_ROUTES,
+        limits: SocketLimits = SocketLimits(),  # noqa: B008 — frozen
+        tls: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
+    ) -> AsyncIterator[SocketFront]:
+        """Listens until the block is left; sockets that are still open then are closed with 1001.
+
+        Args:
+            host: address or name; empty for every address of the machine.
+            port: 0 for a free one, see `port`.
+            admit: decides about each upgrade, while other connections go on.
+            open: makes the session of an admitted socket.
+            routes: path → async callable that gives status, content type and body.
+            limits: bounds of a connection.
+            tls: from `server_context`; without it the port speaks plain HTTP and ws://.
+            reuse_port: several processes may listen on the port, the kernel shares the connections out.
+
+        Raises:
+            BootError: the port cannot be listened on.
+        """
+        counts = Counts()
+        sockets = Sockets(limits, counts)
+        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open))
+        listener = await Listener.bind(partial(HttpConnection, site), host, port, tls=tls, reuse_port=reuse_port)
+        heartbeat = Heartbeat(sockets)
+        try:
+            yield cls(listener, site, sockets)
+        finally:
+            listener.close()
+            await site.stop()
+            await sockets.close_all(GOING_AWAY, "going away")
+            heartbeat.cancel()
+            sockets.closing.cancel()
+
+    def stop_listening(self) -> None:
+        """Accepts no more connections; open ones go on."""
+        self._listener.close()
+
+    async def close_sockets(self, code: int, reason: str = "") -> None:
+        """Closes every open socket, and returns when all are gone: within the limits' `close_timeout_s`."""
+        await self._sockets.close_all(code, reason)
+
+    def statistics(self) -> SocketStatistics:
+        """The numbers of this moment."""
+        counts = self._site.counts
+        return SocketStatistics(
+            sockets=len(self._sockets.peers),
+            connections=len(self._site.connections),
+            **{name: getattr(counts, name) for name in Counts.__slots__},
+        )
+
+
+def _upgrade(sockets: Sockets, admit: Admit[A], open_session: Open[A]) -> Callable[[Head], Awaitable[Take]]:
+    async def upgrade(head: Head) -> Take:
+        admitted = await admit(head)
+
+        def take(transport: asyncio.Transport, key: str, early: bytes) -> None:
+            peer = SocketPeer(sockets, transport, head.remote)
+            peer.begin(key, early, lambda opened: open_session(opened, admitted))
+
+        return take
+
+    return upgrade
