@@ -1,0 +1,6 @@
+"""Lets the examples' tests import their apps as `examples.<name>.app`, wherever pytest is started."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
