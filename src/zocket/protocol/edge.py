@@ -67,7 +67,8 @@ class EdgeSession:
 
     Attributes:
         session_id: plain ASCII, as `ids.new_session_id` makes it.
-        number: of the last frame that was a request; counts up by one, also for refused ones.
+        request_prefix: the request ids of the session are this and the number of the request.
+        number: of the last frame; counts up by one, also for frames that are refused or ignored.
         pending: calls without an answer by the JSON text of their id, oldest first.
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
@@ -79,10 +80,10 @@ class EdgeSession:
         "_max_depth",
         "_max_pending",
         "_max_subscriptions",
-        "_request_prefix",
         "number",
         "outgoing",
         "pending",
+        "request_prefix",
         "session_id",
         "subscriptions",
     )
@@ -93,7 +94,7 @@ class EdgeSession:
         self.pending: dict[bytes, Pending] = {}
         self.subscriptions: dict[EventSub | StateSub, None] = {}
         self.outgoing: list[bytes] = []
-        self._request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
+        self.request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
         self._max_depth = limits.max_json_depth
         self._max_pending = limits.max_pending_calls
         self._max_subscriptions = limits.max_subscriptions
@@ -103,7 +104,12 @@ class EdgeSession:
     @property
     def request_id(self) -> str:
         """Names the last request in logs, envelopes and errors; plain ASCII."""
-        return f"{self._request_prefix}{self.number}"
+        return f"{self.request_prefix}{self.number}"
+
+    def next_number(self) -> int:
+        """Numbers a request that the edge itself makes of what it remembers."""
+        self.number += 1
+        return self.number
 
     def receive(self, frame: bytes, now: float) -> Request | None:
         """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`."""
@@ -149,21 +155,25 @@ class EdgeSession:
         pending = self.take(call_id)
         if pending is None:
             return False
-        error.request_id = f"{self._request_prefix}{pending[1]}"
+        error.request_id = f"{self.request_prefix}{pending[1]}"
         self.outgoing.append(frames.failure(call_id, error))
         return True
 
-    def refuse(self, request: Request, error: ZocketError, *, number: int | None = None) -> None:
-        """Answers a request that `receive` let through, but that cannot be served; a subscription is forgotten.
+    def refuse(self, request: Request, error: ZocketError, *, number: int | None = None, forget: bool = True) -> None:
+        """Answers a request that `receive` let through, but that cannot be served.
 
-        `number` is the request's, if it is not the last one.
+        Args:
+            request: a call is pending no longer.
+            error: gets the request id.
+            number: the request's, if it is not the last one.
+            forget: whether a subscription is forgotten.
         """
         if isinstance(request, Rpc):
             self.fail(bytes(request.id), error)
             return
-        if isinstance(request, EventSub | StateSub):
+        if forget and isinstance(request, EventSub | StateSub):
             self.subscriptions.pop(request, None)
-        error.request_id = f"{self._request_prefix}{self.number if number is None else number}"
+        error.request_id = f"{self.request_prefix}{self.number if number is None else number}"
         self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
 
     def expire(self, now: float) -> list[bytes]:

@@ -162,6 +162,32 @@ def decode_server_frame(frame: bytes | msgspec.Raw) -> ServerFrame | None:
         return None
 
 
+class FrameHead(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """What a gateway needs to know of a frame that passes through it; the rest is skipped."""
+
+    type: str
+    id: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+    code: str | None = None
+    request_id: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Result code of an `rpc:result`, for counting."""
+        return "ok" if self.error is None else (self.code or "error")
+
+
+_heads: Final = msgspec.json.Decoder(FrameHead)
+
+
+def decode_head(frame: bytes) -> FrameHead | None:
+    """The head of a server's frame, or None for one that is no frame."""
+    try:
+        return _heads.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -221,6 +247,19 @@ def event(instance: bytes, name: bytes, payload: bytes) -> bytes:
 def request(kind: str, actor: str, actor_id: str) -> bytes:
     """A subscription frame as a client sends it."""
     return b'{"type":%b,%b}' % (_encode(kind), address(actor, actor_id))
+
+
+def subscription(request: Subscription) -> bytes:
+    """The frame of a decoded subscription."""
+    return b'{"type":%b,%b}' % (_TAGS[type(request)], address(request.actor, request.actor_id))
+
+
+_TAGS: Final = {
+    EventSub: b'"event:sub"',
+    EventUnsub: b'"event:unsub"',
+    StateSub: b'"state:sub"',
+    StateUnsub: b'"state:unsub"',
+}
 
 
 def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None) -> bytes:

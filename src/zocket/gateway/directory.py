@@ -1,0 +1,213 @@
+"""Who serves what: the projects that have sessions here, their runtimes' epochs and actor types.
+
+Rules: a runtime that announces itself is believed at once, and what it does not name is unknown; one that announces
+nothing is known by its durable consumers; where neither tells anything a request goes out all the same, and the call's
+time limit answers. Only the tokens of a subject say whose announcement it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket.broker.port import Message
+from zocket.errors import Unavailable
+from zocket.protocol import envelopes, subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from zocket.broker.port import Broker
+    from zocket.clock import Clock
+    from zocket.gateway.session import GatewaySession
+    from zocket.ids import Scope
+    from zocket.protocol.frames import Request
+
+_log: Final = logging.getLogger("zocket.gateway")
+
+LOOK_UP_EVERY_S: Final = 3.0
+"""Shortest time between two listings of the consumers, however many unknown types are asked for."""
+DISCOVERY_WAIT_S: Final = 1.0
+"""A runtime that is there answers a discovery within this; one that answers later has just come up."""
+PAST_EPOCHS: Final = 16
+"""Superseded epochs that are remembered for a project, so that a runtime that does not know it yet changes nothing."""
+
+
+class Project:
+    """One scope as the gateway sees it.
+
+    Attributes:
+        key: both ids of the scope, as they stand in a subject.
+        wire_scope: the scope as it stands in an envelope.
+        inbound: front part of its inbound subjects.
+        sessions: its open sessions by id.
+        epoch: of the runtime that announced itself last, or None.
+        actor_types: what is certainly served; complete if there is an epoch.
+        doubtful: requests that went out without knowing whether anybody serves their type.
+        past_epochs: superseded ones.
+        asked_at: when its runtime was last asked to announce itself (monotonic seconds).
+        fields: for the log.
+    """
+
+    __slots__ = (
+        "actor_types",
+        "asked_at",
+        "doubtful",
+        "epoch",
+        "fields",
+        "inbound",
+        "key",
+        "past_epochs",
+        "scope",
+        "sessions",
+        "wire_scope",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.key = (scope.workspace_id, scope.project_id)
+        self.inbound = subjects.inbound_prefix(scope)
+        self.sessions: dict[str, GatewaySession] = {}
+        self.epoch: str | None = None
+        self.actor_types: frozenset[str] = frozenset()
+        self.doubtful: list[tuple[GatewaySession, Request]] = []
+        self.past_epochs: deque[str] = deque(maxlen=PAST_EPOCHS)
+        self.asked_at = 0.0
+        self.wire_scope = envelopes.wire_scope(scope)
+        self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
+
+
+class Directory:
+    """The projects with sessions, by scope."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        clock: Clock,
+        restarted: Callable[[Project], None],
+        look_up_wanted: Callable[[], None],
+    ) -> None:
+        """Callbacks.
+
+        Args:
+            broker: to ask with.
+            clock: measures how old an answer is.
+            restarted: called with a project whose runtime has lost its subscriptions.
+            look_up_wanted: called when somebody should await `look_up`.
+        """
+        self._broker = broker
+        self._clock = clock
+        self._restarted = restarted
+        self._look_up_wanted = look_up_wanted
+        self._projects: dict[tuple[str, str], Project] = {}
+        self._consumers: frozenset[str] = frozenset()
+        self._looked_up_at = float("-inf")
+
+    def find(self, workspace_id: str, project_id: str) -> Project | None:
+        """The project, if it has a session here."""
+        return self._projects.get((workspace_id, project_id))
+
+    def join(self, scope: Scope) -> Project:
+        """The project of a new session; its runtime is asked to announce itself if it is the first one."""
+        project = self._projects.get((scope.workspace_id, scope.project_id))
+        if project is None:
+            project = Project(scope)
+            self._projects[project.key] = project
+            self.discover([project])
+        return project
+
+    def leave(self, project: Project) -> None:
+        """A session ended; a project without sessions is forgotten."""
+        if not project.sessions:
+            self._projects.pop(project.key, None)
+
+    def projects(self) -> list[Project]:
+        """Every project with a session."""
+        return list(self._projects.values())
+
+    def discover(self, projects: Iterable[Project]) -> None:
+        """Asks the runtimes of the projects to announce themselves."""
+        now = self._clock.now()
+        asked = []
+        for project in projects:
+            project.asked_at = now
+            asked.append(Message(subjects.discovery(project.scope), b"{}"))
+        self._broker.send(asked)
+
+    def announced(self, messages: list[Message]) -> None:
+        """Takes note of announcements."""
+        for message in messages:
+            _, _, workspace_id, project_id = message.subject.split(".")
+            project = self.find(workspace_id, project_id)
+            if project is None:
+                continue
+            try:
+                announcement = envelopes.decode_announcement(message.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                _log.warning("an announcement cannot be read", extra=project.fields)
+                continue
+            if announcement.scope == project.wire_scope:
+                self._note(project, announcement)
+
+    def _note(self, project: Project, announcement: envelopes.Announcement) -> None:
+        if announcement.epoch in project.past_epochs:
+            return
+        project.actor_types = frozenset(announcement.actor_types)
+        previous, project.epoch = project.epoch, announcement.epoch
+        if previous != announcement.epoch:
+            _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
+            if previous is not None:
+                project.past_epochs.append(previous)
+            if previous is not None or self._clock.now() - project.asked_at > DISCOVERY_WAIT_S:
+                self._restarted(project)
+        self._settle_doubts(project)
+
+    def serves(self, session: GatewaySession, request: Request) -> bool:
+        """Whether a request whose type is not in `actor_types` may go out; it may be answered a little later still."""
+        project = session.project
+        if project.epoch is not None:
+            return False
+        if self._is_consumed(project, request.actor):
+            return True
+        if self._clock.now() - self._looked_up_at < LOOK_UP_EVERY_S:
+            return not self._has_consumers(project)
+        if not project.doubtful:
+            self._look_up_wanted()
+        project.doubtful.append((session, request))
+        return True
+
+    async def look_up(self) -> None:
+        """Lists the durable consumers, and answers the doubtful requests that nobody will serve."""
+        if not any(project.doubtful for project in self._projects.values()):
+            return
+        try:
+            self._consumers = frozenset(await self._broker.consumer_names(subjects.INBOUND_STREAM))
+        except Unavailable as error:
+            _log.warning("the consumers cannot be listed: %s", error.message)
+        else:
+            self._looked_up_at = self._clock.now()
+        for project in self.projects():
+            self._settle_doubts(project)
+
+    def _settle_doubts(self, project: Project) -> None:
+        doubtful, project.doubtful = project.doubtful, []
+        known_by_consumers = project.epoch is None
+        if known_by_consumers and not self._has_consumers(project):
+            return
+        for session, request in doubtful:
+            known = request.actor in project.actor_types
+            if not known and not (known_by_consumers and self._is_consumed(project, request.actor)):
+                session.refuse_unknown(request)
+
+    def _is_consumed(self, project: Project, actor: str) -> bool:
+        if subjects.consumer(project.scope, actor) not in self._consumers:
+            return False
+        project.actor_types |= {actor}
+        return True
+
+    def _has_consumers(self, project: Project) -> bool:
+        prefix = subjects.consumer(project.scope, "")
+        return any(name.startswith(prefix) for name in self._consumers)

@@ -1,0 +1,342 @@
+"""`Gateway`: client sessions on a broker, without sockets and without HTTP.
+
+Rules: a runtime's message reaches only sessions of the scope in its subject; nothing here waits while a message is
+handled; whoever may have missed something (a runtime restarted, the broker was away) gets all its subscriptions sent
+again, a bounded number in each turn of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket.broker.port import Message
+from zocket.broker.streams import transport_streams
+from zocket.errors import Unavailable
+from zocket.gateway.directory import Directory, Project
+from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
+from zocket.gateway.statistics import Statistics
+from zocket.ids import new_session_id
+from zocket.protocol import envelopes, frames, subjects
+from zocket.protocol.edge import EdgeSession
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from zocket.broker.port import Broker, ConnectionState
+    from zocket.clock import Clock, TimerHandle
+    from zocket.errors import ZocketError
+    from zocket.metrics import Sample
+    from zocket.settings import Limits
+    from zocket.sockets.port import Peer
+
+_log: Final = logging.getLogger("zocket.gateway")
+
+EXPIRED_CODE: Final = 4401
+"""Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
+RESTARTING_CODE: Final = 1012
+"""Close code of a socket whose gateway stops (Service Restart): connect again."""
+SWEEP_EVERY_S: Final = 1.0
+"""How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
+RETRY_AFTER_S: Final = 1.0
+"""Pause before a failed subscription or stream is tried again."""
+RESUBSCRIPTIONS_PER_TURN: Final = 200
+"""Subscriptions sent again in one turn of the event loop, a few milliseconds of work."""
+MAX_OUTSTANDING: Final = 5_000
+"""Publishes without acknowledgement above which subscriptions are not sent again yet: the sessions' calls go first."""
+BACK_OFF_S: Final = 0.01
+"""Pause while there are more."""
+DRAIN_POLL_S: Final = 0.05
+"""How often a stopping gateway looks whether sessions have become idle."""
+
+
+class Gateway:
+    """Client sessions on a broker.
+
+    Attributes:
+        gateway_id: announces that this gateway takes batches; unique for one run.
+        accepting: False once the gateway is stopping.
+    """
+
+    def __init__(self, broker: Broker, *, clock: Clock, limits: Limits, gateway_id: str, stream_storage: str) -> None:
+        self.broker = broker
+        self.gateway_id = gateway_id
+        self.statistics = Statistics()
+        self.accepting = True
+        self.now = clock.now
+        self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up)
+        self._clock = clock
+        self._limits = limits
+        self._streams = transport_streams(stream_storage)
+        self._sessions: dict[str, GatewaySession] = {}
+        self._awake = asyncio.Event()
+        self._was_away = False
+        self._streams_in_doubt = False
+        self._resubscribing: deque[GatewaySession] = deque()
+        self._resubscribing_later: dict[GatewaySession, None] = {}
+        self._sweep_timer: TimerHandle | None = None
+        self._sweep_every_s = min(SWEEP_EVERY_S, limits.call_timeout_s / 10)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        broker: Broker,
+        *,
+        clock: Clock,
+        limits: Limits,
+        gateway_id: str | None = None,
+        stream_storage: str = "memory",
+    ) -> AsyncIterator[Gateway]:
+        """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
+
+        Raises:
+            Unavailable: the streams cannot be made.
+        """
+        gateway = cls(
+            broker,
+            clock=clock,
+            limits=limits,
+            gateway_id=gateway_id or "g_" + secrets.token_hex(6),
+            stream_storage=stream_storage,
+        )
+        await gateway._ensure_streams()
+        subscriptions = [
+            await broker.subscribe(subjects.gateway_filter(gateway.gateway_id), gateway._batches),
+            await broker.subscribe(subjects.ANY_SESSION, gateway._singles),
+            await broker.subscribe(subjects.ANY_ANNOUNCEMENT, gateway.directory.announced),
+        ]
+        broker.on_connection(gateway._connection_changed)
+        gateway._sweep()
+        worker = asyncio.create_task(gateway._work(), name=f"gateway {gateway.gateway_id}")
+        try:
+            yield gateway
+        finally:
+            gateway._stop()
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+            for subscription in subscriptions:
+                await subscription.aclose()
+
+    @property
+    def ready(self) -> bool:
+        """Whether new sessions can be served: the broker is there, its streams are, and nobody stops the gateway."""
+        return self.accepting and self.broker.connected and not self._was_away
+
+    def open_session(self, peer: Peer, identity: Identity) -> GatewaySession:
+        """The session of a socket; `welcome` is its first frame."""
+        project = self.directory.join(identity.scope)
+        edge = EdgeSession(new_session_id(), self._limits)
+        session = GatewaySession(self, project, edge, peer, identity)
+        project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
+        self.statistics.sessions_opened += 1
+        session.send(frames.welcome(edge.session_id))
+        notice = envelopes.SessionConnected(
+            envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
+        )
+        self.broker.send([Message(subjects.connected(project.scope), envelopes.encode(notice))])
+        _log.info("session opened", extra=session.fields)
+        if not self.accepting:
+            peer.close(RESTARTING_CODE, "the gateway is stopping")
+        return session
+
+    def ended(self, session: GatewaySession) -> None:
+        """A session's socket is gone; called by the session."""
+        project, session_id = session.project, session.edge.session_id
+        del self._sessions[session_id], project.sessions[session_id]
+        self.directory.leave(project)
+        notice = envelopes.SessionDisconnected(envelopes.wire_scope(project.scope), session_id, self._wall_ms())
+        self.broker.send([Message(subjects.disconnected(project.scope), envelopes.encode(notice))])
+        _log.info("session closed", extra=session.fields)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Closes every socket with 1012 as soon as it has no open call, and the rest after `timeout_s`."""
+        self.accepting = False
+        deadline = self._clock.now() + timeout_s
+        told: set[str] = set()
+        while self._sessions:
+            over = self._clock.now() >= deadline
+            for session_id, session in list(self._sessions.items()):
+                if session_id not in told and (over or not session.edge.pending):
+                    told.add(session_id)
+                    session.peer.close(RESTARTING_CODE, "the gateway is stopping")
+            if over:
+                return
+            await self._clock.sleep(DRAIN_POLL_S)
+
+    def samples(self) -> Iterable[Sample]:
+        """What is counted, for `metrics.render`."""
+        return self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
+
+    def resubscribe_later(self, session: GatewaySession) -> None:
+        """Sends the session's subscriptions again after a pause: one could not be published."""
+        if not self._resubscribing_later:
+            self._clock.call_later(RETRY_AFTER_S, self._resubscribe_failed)
+        self._resubscribing_later[session] = None
+
+    def doubt_streams(self, error: ZocketError) -> None:
+        """A publish failed: if the broker is there, a stream may be missing."""
+        if isinstance(error, Unavailable) and self.broker.connected and not self._streams_in_doubt:
+            self._streams_in_doubt = True
+            self._wake_up()
+
+    # What comes from the broker
+
+    def _batches(self, messages: list[Message]) -> None:
+        now = self.now()
+        for message in messages:
+            _, workspace_id, project_id, _ = message.subject.split(".")
+            project = self.directory.find(workspace_id, project_id)
+            if project is None:
+                continue
+            try:
+                batch = envelopes.decode_batch(message.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._unreadable(project)
+                continue
+            if batch.scope != project.wire_scope:
+                self._unreadable(project)
+                continue
+            for delivery in batch.deliveries:
+                self._deliver(project, delivery, now)
+
+    def _deliver(self, project: Project, delivery: envelopes.Delivery, now: float) -> None:
+        frame = bytes(delivery.message)
+        sessions = project.sessions
+        if len(delivery.sessions) == 1:
+            session = sessions.get(delivery.sessions[0])
+            if session is not None:
+                session.deliver(frame, now)
+        elif concerns_no_call(frame):
+            reached = 0
+            for session_id in delivery.sessions:
+                session = sessions.get(session_id)
+                if session is not None:
+                    session.peer.send(frame)
+                    reached += 1
+            self.statistics.frames_out += reached
+            self.statistics.bytes_out += reached * len(frame)
+        else:
+            self.statistics.dropped += 1
+
+    def _singles(self, messages: list[Message]) -> None:
+        now = self.now()
+        for message in messages:
+            _, workspace_id, project_id, session_id = message.subject.split(".")
+            session = self._sessions.get(session_id)
+            if session is None or session.project.key != (workspace_id, project_id):
+                continue
+            try:
+                outbound = envelopes.decode_outbound(message.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._unreadable(session.project)
+                continue
+            if outbound.session_id != session_id or outbound.scope != session.project.wire_scope:
+                self._unreadable(session.project)
+                continue
+            session.deliver(bytes(outbound.message), now)
+
+    def _unreadable(self, project: Project) -> None:
+        self.statistics.dropped += 1
+        _log.warning("a runtime's message cannot be read, or contradicts its subject", extra=project.fields)
+
+    def _connection_changed(self, state: ConnectionState) -> None:
+        _log.log(logging.INFO if state == "reconnected" else logging.WARNING, "broker %s", state)
+        if state != "connected":
+            self._was_away = True
+        if state == "reconnected":
+            self._wake_up()
+
+    # What takes longer than a call
+
+    def _wake_up(self) -> None:
+        self._awake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            if self._was_away or self._streams_in_doubt:
+                await self._recover()
+            await self.directory.look_up()
+
+    async def _recover(self) -> None:
+        """Makes the streams that a restarted broker has lost; then everyone who may have missed something asks anew."""
+        while self.broker.connected:
+            try:
+                await self._ensure_streams()
+            except Unavailable as error:
+                _log.warning("the streams cannot be made: %s", error.message)
+                await self._clock.sleep(RETRY_AFTER_S)
+                continue
+            self._streams_in_doubt = False
+            if self._was_away and self.broker.connected:
+                self._was_away = False
+                self.directory.discover(self.directory.projects())
+                self._resubscribe(self._sessions.values())
+            return
+
+    async def _ensure_streams(self) -> None:
+        for spec in self._streams:
+            await self.broker.ensure_stream(spec)
+
+    # Subscribing again
+
+    def _resubscribe_project(self, project: Project) -> None:
+        self._resubscribe(project.sessions.values())
+
+    def _resubscribe_failed(self) -> None:
+        failed, self._resubscribing_later = self._resubscribing_later, {}
+        self._resubscribe(failed)
+
+    def _resubscribe(self, sessions: Iterable[GatewaySession]) -> None:
+        is_running = bool(self._resubscribing)
+        for session in sessions:
+            if session.edge.subscriptions and not session.awaits_resubscription:
+                session.awaits_resubscription = True
+                self._resubscribing.append(session)
+        if self._resubscribing and not is_running:
+            self._resubscribe_some()
+
+    def _resubscribe_some(self) -> None:
+        waiting = self._resubscribing
+        if self.broker.outstanding > MAX_OUTSTANDING:
+            self._clock.call_later(BACK_OFF_S, self._resubscribe_some)
+            return
+        budget = RESUBSCRIPTIONS_PER_TURN
+        while waiting and budget > 0:
+            session = waiting.popleft()
+            session.awaits_resubscription = False
+            budget -= session.resubscribe()
+        if waiting:
+            asyncio.get_running_loop().call_soon(self._resubscribe_some)
+
+    # Time
+
+    def _sweep(self) -> None:
+        now, wall = self._clock.now(), self._clock.wall()
+        for session in list(self._sessions.values()):
+            session.expire_calls(now)
+            if session.expires_at is not None and session.expires_at <= wall:
+                session.expires_at = None
+                session.peer.close(EXPIRED_CODE, "the token has expired")
+        self._sweep_timer = self._clock.call_later(self._sweep_every_s, self._sweep)
+
+    def _stop(self) -> None:
+        self.accepting = False
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._resubscribing.clear()
+        for session in list(self._sessions.values()):
+            session.peer.close(RESTARTING_CODE, "the gateway is stopping")
+            session.closed()
+
+    def _wall_ms(self) -> int:
+        return int(self._clock.wall() * 1000)

@@ -1,0 +1,199 @@
+"""One client session of a gateway: the edge's decisions on one side, the broker on the other.
+
+Rules: a frame is published in the call that received it, so the order of a socket is the order of its requests; what
+cannot be published is answered; after `closed` nothing is sent and nothing is published.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from zocket.errors import CallTimeout, UnknownActor
+from zocket.protocol import envelopes, frames, subjects
+from zocket.protocol.frames import EventSub, StateSub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zocket.errors import ZocketError
+    from zocket.gateway.directory import Project
+    from zocket.gateway.gateway import Gateway
+    from zocket.ids import Scope
+    from zocket.protocol.edge import EdgeSession
+    from zocket.protocol.frames import Request
+    from zocket.sockets.port import Peer
+
+_log: Final = logging.getLogger("zocket.gateway")
+
+_PASSING: Final = (b'{"type":"state:', b'{"type":"event",', b'{"type":"error",')
+"""How frames begin that concern no call; they pass without being decoded."""
+
+_OWN_TYPES: Final = frozenset({"welcome", "rpc:result"})
+"""Frame types that need a decision for each session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a session is, as the control plane says.
+
+    Attributes:
+        claims: of the token, as JSON.
+        expires_at: seconds since the epoch after which the token counts no longer, or None.
+    """
+
+    scope: Scope
+    user_id: str | None = None
+    claims: bytes = field(default=b"null", repr=False)
+    expires_at: float | None = None
+
+
+def concerns_no_call(frame: bytes) -> bool:
+    """Whether a runtime's frame may go to several sessions as it is."""
+    if frame.startswith(_PASSING):
+        return True
+    head = frames.decode_head(frame)
+    return head is not None and head.type not in _OWN_TYPES
+
+
+class GatewaySession:
+    """A `SocketSession` on a broker; made by `Gateway.open_session`.
+
+    Attributes:
+        expires_at: seconds since the epoch when the socket is to be closed, or None.
+        awaits_resubscription: it is in the gateway's queue for that.
+    """
+
+    __slots__ = (
+        "_envelope_head",
+        "_gateway",
+        "_is_closed",
+        "_request_prefix",
+        "_statistics",
+        "awaits_resubscription",
+        "edge",
+        "expires_at",
+        "fields",
+        "peer",
+        "project",
+    )
+
+    def __init__(self, gateway: Gateway, project: Project, edge: EdgeSession, peer: Peer, identity: Identity) -> None:
+        self._gateway = gateway
+        self._statistics = gateway.statistics
+        self._envelope_head = envelopes.inbound_head(
+            project.scope, edge.session_id, identity.user_id, identity.claims, gateway.gateway_id
+        )
+        self._request_prefix = edge.request_prefix.encode()
+        self._is_closed = False
+        self.project = project
+        self.edge = edge
+        self.peer = peer
+        self.expires_at = identity.expires_at
+        self.awaits_resubscription = False
+        self.fields = {**project.fields, "session": edge.session_id}
+
+    def received(self, frame: bytes) -> None:
+        """See `SocketSession.received`."""
+        statistics, edge = self._statistics, self.edge
+        statistics.frames_in += 1
+        statistics.bytes_in += len(frame)
+        request = edge.receive(frame, self._gateway.now())
+        if request is None:
+            if edge.outgoing:
+                self.flush()
+            return
+        if request.actor not in self.project.actor_types and not self._gateway.directory.serves(self, request):
+            self.refuse_unknown(request)
+            return
+        number = edge.number
+        self._publish(request, frame, number, partial(self._published, request, number))
+
+    def closed(self) -> None:
+        """See `SocketSession.closed`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.edge.close()
+            self._gateway.ended(self)
+
+    def send(self, frame: bytes) -> None:
+        """Sends a frame to the client."""
+        self._statistics.frames_out += 1
+        self._statistics.bytes_out += len(frame)
+        self.peer.send(frame)
+
+    def flush(self) -> None:
+        """Sends what the edge answers by itself."""
+        taken, self.edge.outgoing = self.edge.outgoing, []
+        for frame in taken:
+            head = frames.decode_head(frame)
+            if head is not None:
+                self._count_own(head)
+            self.send(frame)
+
+    def deliver(self, frame: bytes, now: float) -> None:
+        """Takes a runtime's frame for this session alone: an answer settles its call, or is dropped."""
+        if not frame.startswith(_PASSING):
+            head = frames.decode_head(frame)
+            if head is None or head.type == "welcome" or (head.type == "rpc:result" and not self._settle(head, now)):
+                self._statistics.dropped += 1
+                return
+        self.send(frame)
+
+    def refuse_unknown(self, request: Request) -> None:
+        """Nobody serves the request's actor type."""
+        if not self._is_closed:
+            self.edge.refuse(request, UnknownActor(request.actor))
+            self.flush()
+
+    def expire_calls(self, now: float) -> None:
+        """Answers the calls that wait too long."""
+        if self.edge.pending and self.edge.expire(now):
+            self.flush()
+
+    def resubscribe(self) -> int:
+        """Sends all subscriptions again, so that each gets a fresh snapshot; how many there were."""
+        subscriptions = list(self.edge.subscriptions)
+        for request in subscriptions:
+            self._publish(request, frames.subscription(request), self.edge.next_number(), self._resubscribed)
+        self._statistics.resubscriptions += len(subscriptions)
+        return len(subscriptions)
+
+    def _publish(self, request: Request, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
+        self._gateway.broker.publish(
+            self.project.inbound + subjects.instance(request.actor, request.actor_id),
+            envelopes.inbound(self._envelope_head, b"%b%d" % (self._request_prefix, number), frame),
+            f"{self.edge.session_id}:{number}",
+            done,
+        )
+
+    def _published(self, request: Request, number: int, error: ZocketError | None) -> None:
+        if error is None or self._is_closed:
+            return
+        self._gateway.doubt_streams(error)
+        self.edge.refuse(request, error, number=number, forget=False)
+        self.flush()
+        if isinstance(request, EventSub | StateSub):
+            self._gateway.resubscribe_later(self)
+
+    def _resubscribed(self, error: ZocketError | None) -> None:
+        if error is not None and not self._is_closed:
+            self._gateway.doubt_streams(error)
+            self._gateway.resubscribe_later(self)
+
+    def _settle(self, head: frames.FrameHead, now: float) -> bool:
+        pending = None if head.id is None else self.edge.take(bytes(head.id))
+        if pending is None:
+            return False
+        self._statistics.calls[head.outcome] += 1
+        self._statistics.answer_time.add(now - pending[0])
+        return True
+
+    def _count_own(self, head: frames.FrameHead) -> None:
+        if head.type == "rpc:result":
+            self._statistics.calls[head.outcome] += 1
+        level = logging.WARNING if head.code == CallTimeout.default_code else logging.DEBUG
+        if _log.isEnabledFor(level):
+            _log.log(level, "answered with %s", head.code, extra={**self.fields, "request": head.request_id})
