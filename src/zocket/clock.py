@@ -39,9 +39,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock and the running event loop's timers."""
 
-    def __init__(self) -> None:
-        self.now = time.monotonic
-        self.wall = time.time
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         """See `Clock.call_later`."""

@@ -78,7 +78,7 @@ def check_actor_id(actor_id: str) -> ActorId:
 
 
 def actor_id_token(actor_id: str) -> str:
-    """The subject token of an actor id: bytes 0x21-0x7E except `. * > %` stay, the rest (and a leading `$`) is `%XX`."""
+    """The subject token of an actor id: bytes 0x21-0x7E except `. * > %` stay, the rest (a leading `$`) is `%XX`."""
     if _PLAIN_ID.match(actor_id):
         return actor_id
     raw = actor_id.encode()

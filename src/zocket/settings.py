@@ -44,7 +44,7 @@ def read(cls: type[T], environ: Mapping[str, str], **overrides: Any) -> T:
     """
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
-    for item in dataclasses.fields(cls):
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         override = overrides.pop(item.name, None)
         if override is not None:
             values[item.name] = override

@@ -1,1 +1,43 @@
 """What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""
+
+from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method
+from zocket.core.definition import (
+    ActorDefinition,
+    AppDefinition,
+    EventDefinition,
+    MethodDefinition,
+    actor_definition,
+    event_definition,
+)
+from zocket.core.failure import is_expected, to_caller
+from zocket.core.instance import Effects, Instance
+from zocket.core.schema import InputSchema, Schema, SchemaMismatch
+from zocket.core.session import INSTANCE, SERVER, Caller, Session
+
+__all__ = [
+    "INSTANCE",
+    "SERVER",
+    "Actor",
+    "ActorDefinition",
+    "AppDefinition",
+    "Call",
+    "CallNext",
+    "Caller",
+    "Effects",
+    "Emitted",
+    "Event",
+    "EventDefinition",
+    "EventOf",
+    "InputSchema",
+    "Instance",
+    "MethodDefinition",
+    "Middleware",
+    "Schema",
+    "SchemaMismatch",
+    "Session",
+    "actor_definition",
+    "event_definition",
+    "is_expected",
+    "method",
+    "to_caller",
+]

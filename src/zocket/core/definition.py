@@ -1,0 +1,350 @@
+"""Definitions from classes: what an app offers on the wire, found and checked once, when the `App` is made.
+
+Rules: everything that can be wrong with a class is a `DefinitionError` here, naming class and attribute, never a
+surprise at the first call. Wire names are decided here (`rename`), nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import typing_extensions
+
+from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
+from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
+from zocket.errors import DefinitionError, InvalidId, UsageError, ValidationFailed
+from zocket.ids import check_actor_type
+from zocket.state import Document, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from zocket.core.actor import Middleware
+
+Rename = Literal["camel"] | None
+
+HOOKS: Final = ("on_activate", "on_connect", "on_disconnect", "on_deactivate")
+_RESERVED: Final = frozenset(dir(Actor)) | {"then"}
+"""Names that a method may not take; `then` would make a JavaScript handle look like a promise."""
+
+
+def wire_name(name: str, rename: Rename) -> str:
+    """A Python name as it is on the wire."""
+    if rename is None:
+        return name
+    return re.sub(r"(?<=[^_])_+([^_])", lambda match: match[1].upper(), name)
+
+
+class MethodDefinition:
+    """One method: its wire name, and how its input and result are written."""
+
+    __slots__ = ("function", "input", "label", "name", "python_name", "result", "signature", "timeout_s", "void")
+
+    def __init__(self, label: str, name: str, function: Callable[..., Any], hints: dict[str, Any]) -> None:
+        options: MethodOptions = getattr(function, METHOD_MARK)
+        self.label = label
+        self.name = name
+        self.python_name = function.__name__
+        self.function = function
+        self.timeout_s = options.timeout_s
+        self.signature = inspect.signature(function)
+        self.input = InputSchema(_parameters(label, self.signature, hints))
+        returned = hints.get("return", Any)
+        self.void = returned is type(None)
+        self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
+
+    def decode_input(self, raw: Any) -> dict[str, Any]:
+        """The keyword arguments of a call.
+
+        Raises:
+            ValidationFailed: the input does not fit the signature.
+        """
+        try:
+            return self.input.decode(raw)
+        except SchemaMismatch as mismatch:
+            raise validation_failed(self.name, mismatch.issues) from mismatch
+
+    def encode_result(self, value: Any) -> bytes | None:
+        """The JSON of a handler's result; None for a method annotated `-> None`.
+
+        Raises:
+            StateValueError: JSON cannot hold the result, or it is not what the annotation says.
+        """
+        if self.void:
+            return None
+        if self.result is None:
+            return encode(value)
+        return self.result.encode(value)
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+        """The JSON of `input` for a call as Python makes it.
+
+        Raises:
+            TypeError: the arguments do not fit the signature.
+            StateValueError: JSON cannot hold one of them.
+        """
+        try:
+            found = self.signature.bind(None, *args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.label}() {error}") from None
+        found.pop(next(iter(self.signature.parameters)))
+        return self.input.encode(found)
+
+    def decode_result(self, raw: Any) -> Any:
+        """The value of a result's JSON (None: there is none).
+
+        Raises:
+            SchemaMismatch: the server sent something else than the annotation says.
+        """
+        if self.void or raw is None:
+            return None
+        return (self.result or _ANYTHING).decode(raw)
+
+
+_ANYTHING: Final[Schema[Any]] = Schema(Any)
+
+
+def validation_failed(method: str, issues: Issues) -> ValidationFailed:
+    """The error that a caller sees, with the issues as JSON in its text and as its data."""
+    return ValidationFailed(method, encode(issues).decode(), data=issues)
+
+
+def _parameters(label: str, signature: inspect.Signature, hints: dict[str, Any]) -> list[Parameter]:
+    found = []
+    for item in list(signature.parameters.values())[1:]:
+        if item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD, item.POSITIONAL_ONLY):
+            raise DefinitionError(
+                f"{label}: parameter {item.name} has no name on the wire (*args, **kwargs and / cannot be used)"
+            )
+        if item.name not in hints:
+            raise DefinitionError(f"{label}: parameter {item.name} has no annotation, so its input cannot be validated")
+        found.append(Parameter(item.name, hints[item.name], item.default is inspect.Parameter.empty))
+    return found
+
+
+class EventDefinition:
+    """One event: its wire name and payload schema."""
+
+    __slots__ = ("_event", "attribute", "name", "name_json", "schema")
+
+    def __init__(self, name: str, event: Event[Any], annotation: Any) -> None:
+        self._event = event
+        self.attribute = event.attribute
+        self.name = name
+        self.name_json = encode(name)
+        self.schema: Schema[Any] = Schema(annotation)
+
+    def encode(self, payload: Any) -> bytes:
+        """See `Event.encode`."""
+        return self._event.encode(self, payload)
+
+    def decode(self, raw: Any) -> Any:
+        """The payload.
+
+        Raises:
+            SchemaMismatch: the JSON is not of the event's type.
+        """
+        return self.schema.decode(raw)
+
+
+class ActorDefinition:
+    """One actor type of an app."""
+
+    def __init__(
+        self, name: str, cls: type[Actor[Any, Any]], *, rename: Rename, middleware: Sequence[Middleware]
+    ) -> None:
+        self.name = name
+        self.cls = cls
+        self.middleware = (*middleware, *cls.middleware)
+        self.state: Schema[Any] = Schema(_state_type(cls))
+        cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
+        self.methods: dict[str, MethodDefinition] = {}
+        self.events: dict[str, EventDefinition] = {}
+        self.hooks = frozenset(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook))
+        for hook in self.hooks:
+            _check_hook(cls, hook)
+        for attribute, value in _attributes(cls).items():
+            if isinstance(value, Event):
+                self._add_event(attribute, value, rename)
+            elif _mark(cls, attribute) is not None:
+                self._add_method(attribute, value, rename)
+        self._methods_by_attribute = {item.python_name: item for item in self.methods.values()}
+        self.events_by_attribute = {item.attribute: item for item in self.events.values()}
+        self._check_initial_state()
+
+    def _add_method(self, attribute: str, function: Any, rename: Rename) -> None:
+        label, name = f"{self.cls.__name__}.{attribute}", wire_name(attribute, rename)
+        if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
+            raise DefinitionError(f"{label}: a method must be written as `async def`")
+        if attribute in _RESERVED or attribute.startswith("_"):
+            raise DefinitionError(f"{label}: the name is reserved; call the method something else")
+        if name in self.methods:
+            raise DefinitionError(f"{label}: another method is called {name} on the wire")
+        if getattr(function, METHOD_MARK, None) is None:
+            setattr(function, METHOD_MARK, _mark(self.cls, attribute))
+        self.methods[name] = MethodDefinition(label, name, function, _hints(self.cls, function, label))
+
+    def _add_event(self, attribute: str, event: Event[Any], rename: Rename) -> None:
+        name = wire_name(attribute, rename)
+        if attribute in _RESERVED or attribute.startswith("_"):
+            raise DefinitionError(f"{event.label}: the name is reserved; call the event something else")
+        if name in self.events:
+            raise DefinitionError(f"{event.label}: another event is called {name} on the wire")
+        try:
+            self.events[name] = EventDefinition(name, event, event.payload_annotation)
+        except DefinitionError as error:
+            raise DefinitionError(f"{event.label}: {error.message}") from error
+
+    def _check_initial_state(self) -> None:
+        try:
+            self.new_document(None)
+        except Exception as error:  # border: a developer's state model
+            raise DefinitionError(
+                f"{self.cls.__name__}: its state cannot be made from defaults ({error}); give every field a default or "
+                "override the classmethod initial_state"
+            ) from error
+
+    def new_document(self, max_bytes: int | None) -> Document[Any]:
+        """The state of a new instance."""
+        return Document(self.cls.initial_state(), max_bytes=max_bytes)
+
+    def method_of(self, attribute: str) -> MethodDefinition | None:
+        """The method with this Python name."""
+        return self._methods_by_attribute.get(attribute)
+
+    def decode_state(self, raw: Any) -> Any:
+        """The state of a snapshot.
+
+        Raises:
+            SchemaMismatch: the JSON is not of the state's type.
+        """
+        return self.state.decode(raw)
+
+
+def _attributes(cls: type) -> dict[str, Any]:
+    """Class attributes without descriptor magic, the most derived first to be found, in order of definition."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return found
+
+
+def _mark(cls: type, attribute: str) -> MethodOptions | None:
+    """`@method` of an attribute; an override of a marked method is a method too."""
+    for base in cls.__mro__:
+        mark = getattr(vars(base).get(attribute), METHOD_MARK, None)
+        if mark is not None:
+            return typing.cast("MethodOptions", mark)
+    return None
+
+
+def _check_hook(cls: type, hook: str) -> None:
+    function = getattr(cls, hook)
+    if not inspect.iscoroutinefunction(function) or len(inspect.signature(function).parameters) != 1:
+        raise DefinitionError(f"{cls.__name__}.{hook}: a hook is written `async def {hook}(self) -> None`")
+
+
+def _hints(cls: type[Actor[Any, Any]], function: Any, label: str) -> dict[str, Any]:
+    try:
+        return typing_extensions.get_type_hints(function, localns=cls.__zocket_namespace__, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(f"{label}: an annotation cannot be resolved ({error})") from error
+
+
+def _state_type(cls: type[Actor[Any, Any]]) -> Any:
+    """`S` of `Actor[S, …]`, found through generic bases; an empty dict where none is given."""
+    for base in cls.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            origin = typing.get_origin(generic)
+            if isinstance(origin, type) and issubclass(origin, Actor):
+                state = typing.get_args(generic)[0]
+                if not isinstance(state, typing.TypeVar | typing_extensions.TypeVar):
+                    return _resolve_state(cls, state)
+    return dict[str, Any]
+
+
+def _resolve_state(cls: type[Actor[Any, Any]], state: Any) -> Any:
+    if not isinstance(state, typing.ForwardRef | str):
+        return state
+    text = state if isinstance(state, str) else state.__forward_arg__
+    names = {**vars(inspect.getmodule(cls) or typing), **(cls.__zocket_namespace__ or {})}
+    try:
+        return eval(text, names)  # noqa: S307 — the developer's own annotation, as typing evaluates it
+    except NameError as error:
+        raise DefinitionError(f"{cls.__name__}: its state type cannot be resolved ({error})") from error
+
+
+def _state_factory(cls: type, annotation: Any) -> Callable[[], Any]:
+    factory = typing.get_origin(annotation) or annotation
+    if not callable(factory):
+        raise DefinitionError(f"{cls.__name__}: {annotation!r} cannot be a state; use a model, a dict or a list")
+    return staticmethod(factory)
+
+
+class AppDefinition:
+    """All actor types of an app, by wire name."""
+
+    def __init__(
+        self,
+        actors: Mapping[str, type[Actor[Any, Any]]],
+        *,
+        middleware: Sequence[Middleware] = (),
+        rename: Rename = None,
+    ) -> None:
+        if rename not in (None, "camel"):
+            raise DefinitionError(f"rename: expected None or 'camel', got {rename!r}")
+        for item in middleware:
+            if not callable(item):
+                raise DefinitionError(f"middleware: {item!r} is not callable")
+        self.actors: dict[str, ActorDefinition] = {}
+        for given, cls in actors.items():
+            if not (isinstance(cls, type) and issubclass(cls, Actor)):
+                raise DefinitionError(f"actors[{given!r}]: expected a subclass of Actor, got {cls!r}")
+            try:
+                name = check_actor_type(wire_name(given, rename))
+            except InvalidId as error:
+                raise DefinitionError(f"actors[{given!r}]: {error.message}") from error
+            if name in self.actors:
+                raise DefinitionError(f"actors[{given!r}]: another actor is called {name} on the wire")
+            self.actors[name] = ActorDefinition(name, cls, rename=rename, middleware=middleware)
+        for definition in self.actors.values():
+            _known_names(definition.cls)[definition.name] = definition
+
+
+def _known_names(cls: type) -> dict[str, ActorDefinition]:
+    """The definitions of this very class (not of its bases), kept on it so that they go with it."""
+    if "__zocket_definitions__" not in vars(cls):
+        cls.__zocket_definitions__ = {}  # type: ignore[attr-defined]
+    return typing.cast("dict[str, ActorDefinition]", vars(cls)["__zocket_definitions__"])
+
+
+def actor_definition(cls: type[Actor[Any, Any]], name: str | None = None) -> ActorDefinition:
+    """The definition of a class in the app that names it.
+
+    Args:
+        cls: the actor class.
+        name: its wire name, needed where apps of this process give the class several names.
+
+    Raises:
+        UsageError: the class is in no app of this process, or `name` is needed and missing or wrong.
+    """
+    known = _known_names(cls)
+    if name is not None:
+        if name in known:
+            return known[name]
+        return ActorDefinition(name, cls, rename=None, middleware=())
+    if len(known) == 1:
+        return next(iter(known.values()))
+    if not known:
+        raise UsageError(
+            f"{cls.__name__} is in no App of this process: import the module with the App, or give its name="
+        )
+    raise UsageError(f"{cls.__name__} has several names ({', '.join(sorted(known))}): give name=")
+
+
+def event_definition(event: EventOf[Any, Any], name: str | None = None) -> EventDefinition:
+    """The definition of `ChatRoom.posted`; errors as of `actor_definition`."""
+    return actor_definition(event.owner, name).events_by_attribute[event.attribute]

@@ -1,0 +1,156 @@
+"""One instance of an actor: its state, the turn in progress, and who knows it.
+
+Rules: one turn at a time (the host sees to it); a turn that fails leaves the state as it was and nothing of it leaves;
+a turn returns effects and performs none. No event loop, no clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zocket.core.actor import Call, Emitted
+from zocket.core.session import INSTANCE, Caller
+from zocket.errors import StateValueError, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zocket.core.actor import Actor
+    from zocket.core.definition import ActorDefinition, MethodDefinition
+    from zocket.errors import ZocketError
+    from zocket.state import Document
+
+Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]"]
+"""What a committed turn causes: the result's JSON (None: none), the patch operations (None: no change), the events."""
+
+_NO_EVENTS: Final = ()
+
+
+class Instance:
+    """An actor object with its document; what `self.…` of a handler reads.
+
+    Attributes:
+        sessions: the sessions that the instance knows, by id; the host keeps it.
+        abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
+            handler makes of it.
+    """
+
+    __slots__ = (
+        "abandoned",
+        "actor",
+        "actor_id",
+        "caller",
+        "ctx",
+        "definition",
+        "document",
+        "events",
+        "in_turn",
+        "max_result_bytes",
+        "request_id",
+        "sessions",
+    )
+
+    def __init__(
+        self,
+        definition: ActorDefinition,
+        actor_id: str,
+        *,
+        max_state_bytes: int | None = None,
+        max_result_bytes: int | None = None,
+    ) -> None:
+        self.definition = definition
+        self.actor_id = actor_id
+        self.document: Document[Any] = definition.new_document(max_state_bytes)
+        self.max_result_bytes = max_result_bytes
+        self.sessions: dict[str, Any] = {}
+        self.caller: Caller = INSTANCE
+        self.ctx: Any = None
+        self.request_id = ""
+        self.in_turn = False
+        self.abandoned: ZocketError | None = None
+        self.events: list[Emitted] = []
+        self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
+        self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
+        self.actor.__init__()  # type: ignore[misc]
+
+    async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str) -> Effects:
+        """One turn: validate, middleware, handler, commit.
+
+        Raises:
+            ValidationFailed: the input does not fit; nothing ran.
+            TooLarge: the result or the state is over its limit.
+            BaseException: whatever middleware or handler raised. The state is as it was in every one of these cases.
+        """
+        arguments = method.decode_input(raw)
+        self._begin(caller, request_id)
+        try:
+            if self.definition.middleware:
+                value = await self._through(Call(self, method.name, arguments), method, 0)
+            else:
+                value = await method.function(self.actor, **arguments)
+            result = method.encode_result(value)
+            if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
+                raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
+            return self._commit(result)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._end()
+
+    async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
+        """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
+        self._begin(caller, request_id)
+        try:
+            await getattr(self.actor, hook)()
+            return self._commit(None)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._end()
+
+    def _begin(self, caller: Caller, request_id: str) -> None:
+        self.caller = caller
+        self.request_id = request_id
+        self.in_turn = True
+        self.document.begin()
+
+    def _commit(self, result: bytes | None) -> Effects:
+        if self.abandoned is not None:
+            raise self.abandoned
+        events = self._take_events()
+        return result, self.document.commit(), events
+
+    def _roll_back(self, error: BaseException) -> None:
+        self.document.rollback()
+        if self.abandoned is not None and error is not self.abandoned:
+            raise self.abandoned from error
+
+    def _end(self) -> None:
+        self.in_turn = False
+        self.caller = INSTANCE
+        self.ctx = None
+        self.abandoned = None
+        if self.events:
+            self.events = []
+
+    def _take_events(self) -> list[Emitted] | tuple[()]:
+        if not self.events:
+            return _NO_EVENTS
+        if self.max_result_bytes is not None:
+            for event in self.events:
+                if len(event.payload) > self.max_result_bytes:
+                    raise StateValueError(
+                        f"{event.definition.name}: an event of {len(event.payload)} bytes is over the limit"
+                    )
+        return self.events
+
+    async def _through(self, call: Call[Any], method: MethodDefinition, index: int) -> Any:
+        """The middleware from `index` on, then the handler."""
+        chain = self.definition.middleware
+        if index == len(chain):
+            self.ctx = call.ctx
+            return await method.function(self.actor, **call.arguments)
+        call_next: Callable[[Call[Any]], Awaitable[Any]] = lambda passed: self._through(passed, method, index + 1)  # noqa: E731
+        return await chain[index](call, call_next)

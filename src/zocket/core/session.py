@@ -1,0 +1,45 @@
+"""Who calls: a client's session, or somebody inside the platform.
+
+Rules: a session is what the gateway vouches for, never what a client says of itself; it does not change while the
+socket lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """One socket of a client.
+
+    Attributes:
+        id: stable for one socket, known to the client as `clientId`.
+        user_id: the token's subject, or None for somebody unknown.
+        claims: the token's claims; empty if there is none.
+    """
+
+    id: str
+    user_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who caused the turn in progress.
+
+    Attributes:
+        kind: `client` with a session; `server` for a call from this project's own code; `instance` for the hooks that
+            nobody calls (`on_activate`, `on_deactivate`).
+    """
+
+    kind: Literal["client", "server", "instance"]
+    session: Session | None = None
+
+
+SERVER = Caller("server")
+INSTANCE = Caller("instance")

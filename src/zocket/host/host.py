@@ -1,0 +1,449 @@
+"""Runs the instances of an app in this process, wherever the requests come from.
+
+Rules: `submit` never waits and never raises: it routes to a mailbox, or answers with an error. One turn at a time per
+instance, in order of arrival; instances run beside each other. What a turn causes leaves in the order patch, events,
+result. User code (methods, middleware, hooks, initial state) can fail in any way without anybody else noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket import logs
+from zocket.core import Instance, is_expected, to_caller
+from zocket.errors import CallTimeout, HandlerTimeout, Overloaded, UnknownActor, UnknownMethod
+from zocket.host.counts import TypeCounts
+from zocket.host.link import EachLink
+from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Hook, Resident, ServerLink
+from zocket.host.workers import Worker, WorkerPool, current_worker
+from zocket.metrics import Sample
+from zocket.protocol import frames
+from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zocket.clock import Clock
+    from zocket.core import ActorDefinition, AppDefinition, Caller, Effects
+    from zocket.host.link import Link, Outlet
+    from zocket.host.resident import Piece
+    from zocket.protocol.frames import Request, ServerFrame
+    from zocket.settings import Limits
+
+FAIR_SHARE: Final = 64
+"""Requests of one instance that are served before the others have their turn."""
+GONE_KEPT_S: Final = 120.0
+"""How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
+
+log = logging.getLogger("zocket.host")
+
+
+class Host:
+    """The instances of one app definition.
+
+    Args:
+        definition: what can be called.
+        clock: time of limits and counts.
+        limits: bounds of instances, states, results, handlers.
+        dev_mode: unexpected exceptions reach the caller with their text.
+        outlet: how a frame reaches many sessions; each link by itself if None.
+        window: requests of one actor type that can be here at once (the consumer's max ack pending); None where
+            nothing bounds them, which also switches off the refusal of a slow instance's calls.
+    """
+
+    def __init__(
+        self,
+        definition: AppDefinition,
+        *,
+        clock: Clock,
+        limits: Limits,
+        dev_mode: bool = False,
+        outlet: Outlet | None = None,
+        window: int | None = None,
+    ) -> None:
+        self.definition = definition
+        self._clock = clock
+        self._limits = limits
+        self._dev_mode = dev_mode
+        self._outlet: Outlet = outlet or EachLink()
+        self._crowd = (window or limits.max_ack_pending) // 2 if window is not None else None
+        self._residents: dict[tuple[str, str], Resident] = {}
+        self._known: dict[str, dict[Resident, None]] = {}
+        self._gone: dict[str, float] = {}
+        self._counts = {name: TypeCounts() for name in definition.actors}
+        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
+        self._pending = 0
+        self._quiet: asyncio.Event = asyncio.Event()
+        self._quiet.set()
+        self._closing = False
+        logs.use_call_fields(_call_fields)
+
+    # -- requests in ---------------------------------------------------------------------------------------------
+
+    def submit(self, link: Link, request: Request, request_id: str, done: Callable[[], None] | None = None) -> None:
+        """Takes one request of a session; `done` is called once it is finished and its answer was sent."""
+        resident = self._residents.get((request.actor, request.actor_id))
+        if resident is None:
+            if type(request) is EventUnsub or type(request) is StateUnsub:
+                return _finish(done)
+            try:
+                resident = self._create(request.actor, request.actor_id)
+            except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
+                self._refuse(link, request, request_id, error)
+                return _finish(done)
+        now = self._clock.now()
+        if self._is_crowded(resident, now):
+            message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
+            self._refuse(link, request, request_id, Overloaded(message))
+            return _finish(done)
+        if type(request) is StateSub and resident.instance.in_turn and resident.active:
+            self._watch_beside(resident, link, request_id, now)
+            return _finish(done)
+        self._put(resident, (link, request, request_id, done, now))
+        return None
+
+    def disconnect(self, session_id: str) -> None:
+        """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
+        now = self._clock.now()
+        self._gone[session_id] = now
+        while self._gone and now - next(iter(self._gone.values())) > GONE_KEPT_S:
+            del self._gone[next(iter(self._gone))]
+        for resident in self._known.pop(session_id, ()):
+            link = resident.instance.sessions.get(session_id)
+            if link is not None:
+                self._put(resident, (link, DISCONNECT, "", None, now))
+
+    async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
+        """Calls a method from this process itself; gives the `ServerFrame` of the answer.
+
+        Raises:
+            CallTimeout: no answer within `timeout_s`; the call may still run.
+        """
+        link = ServerLink()
+        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
+        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
+        self.submit(link, request, "server." + secrets.token_hex(4))
+        timer = self._clock.call_later(timeout_s, link.give_up)
+        try:
+            frame = await link.frame
+        finally:
+            timer.cancel()
+        if frame is None:
+            raise CallTimeout(f"{actor}.{method}: no answer within {timeout_s:g} s")
+        answer = frames.decode_server_frame(frame)
+        assert answer is not None
+        return answer
+
+    def _create(self, actor: str, actor_id: str) -> Resident:
+        definition = self.definition.actors.get(actor)
+        if definition is None:
+            raise UnknownActor(actor)
+        if len(self._residents) >= self._limits.max_instances:
+            raise Overloaded(f"{self._limits.max_instances} instances live here already")
+        resident = self._new_resident(definition, actor_id)
+        self._residents[actor, actor_id] = resident
+        resident.counts.instances += 1
+        if "on_activate" in definition.hooks:
+            self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now()))
+        else:
+            resident.active = True
+        return resident
+
+    def _new_resident(self, definition: ActorDefinition, actor_id: str) -> Resident:
+        instance = Instance(
+            definition,
+            actor_id,
+            max_state_bytes=self._limits.max_state_bytes,
+            max_result_bytes=self._limits.max_result_bytes,
+        )
+        return Resident(instance, self._counts[definition.name])
+
+    def _is_crowded(self, resident: Resident, now: float) -> bool:
+        """Whether the instance holds half of its type's window without getting on: it must not starve its type."""
+        mailbox = resident.mailbox
+        return (
+            self._crowd is not None
+            and len(mailbox) > self._crowd
+            and now - mailbox[0][4] > self._limits.overload_wait_s
+        )
+
+    def _put(self, resident: Resident, piece: Piece) -> None:
+        self._pending += 1
+        self._quiet.clear()
+        resident.mailbox.append(piece)
+        if not resident.scheduled:
+            resident.scheduled = True
+            self._pool.put(resident)
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    async def _serve(self, resident: Resident, worker: Worker) -> bool:
+        """A share of one mailbox; False if the worker must retire."""
+        mailbox, clean, sessions = resident.mailbox, True, resident.instance.sessions
+        for _ in range(FAIR_SHARE):
+            piece = mailbox.popleft()
+            link, request, request_id, done, arrived = piece
+            known = link.session is None or link.session.id in sessions
+            if not known and self._introduce(resident, link, request, piece):
+                link, request, request_id, done, arrived = mailbox.popleft()
+            if type(request) is Rpc:
+                await self._answer(resident, worker, link, request, request_id, arrived)
+            elif isinstance(request, Hook):
+                await self._run_hook(resident, worker, request, link)
+            else:
+                self._subscribe(resident, link, request, request_id)
+            if done is not None:
+                done()
+            self._pending -= 1
+            if worker.is_tainted():
+                clean = False
+                break
+            if not mailbox:
+                break
+        if mailbox:
+            self._pool.put(resident)
+        else:
+            resident.scheduled = False
+            if not self._pending:
+                self._quiet.set()
+        return clean
+
+    async def _answer(
+        self, resident: Resident, worker: Worker, link: Link, request: Rpc, request_id: str, arrived: float
+    ) -> None:
+        """One call, from arrival to answer."""
+        instance, counts = resident.instance, resident.counts
+        method = instance.definition.methods.get(request.method)
+        if method is None:
+            return self._refuse(link, request, request_id, UnknownMethod(request.method))
+        started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
+        counts.wait.add(started - arrived)
+        try:
+            effects = await instance.call(method, request.input, link.caller, request_id)
+        except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
+            self._end(worker, counts, started)
+            self._reraise_if_stopping(error)
+            return self._refuse(link, request, request_id, error, resident)
+        self._end(worker, counts, started)
+        counts.results["ok"] += 1
+        self._publish(resident, effects)
+        link.answer(request.id, frames.result(request.id, effects[0]))
+        return None
+
+    def _begin(self, worker: Worker, instance: Instance, limit_s: float, name: str) -> float:
+        worker.instance = instance
+        worker.limit_s = limit_s
+        worker.method = name
+        worker.started = started = self._clock.now()
+        return started
+
+    def _end(self, worker: Worker, counts: TypeCounts | None, started: float) -> None:
+        worker.instance = None
+        if worker.timer is not None:
+            self._pool.resumed(worker)
+        if counts is not None:
+            counts.run.add(self._clock.now() - started)
+
+    def _overrun(self, worker: Worker) -> None:
+        instance = worker.instance
+        assert instance is not None
+        instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
+
+    def _reraise_if_stopping(self, error: BaseException) -> None:
+        """A turn that the stop cancelled is not answered: its message is given back."""
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            raise error
+        if self._closing and isinstance(error, asyncio.CancelledError):
+            raise error
+
+    async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, link: Link) -> None:
+        instance = resident.instance
+        if hook is DISCONNECT:
+            assert link.session is not None
+            if instance.sessions.get(link.session.id) is not link:
+                return
+            self._forget(resident, link.session.id)
+        if hook.name in instance.definition.hooks:
+            await self._run_user_hook(resident, worker, hook.name, link.caller)
+        if hook is ACTIVATE:
+            resident.active = True
+
+    async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, caller: Caller) -> None:
+        """A hook that raises is logged with its actor and id; everything else lives on."""
+        instance = resident.instance
+        started = self._begin(worker, instance, self._limits.handler_timeout_s, hook)
+        try:
+            effects = await instance.run_hook(hook, caller, "")
+        except BaseException as error:  # border: a developer's hook
+            fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
+            self._end(worker, None, started)
+            self._reraise_if_stopping(error)
+            resident.counts.hook_failures += 1
+            log.error("%s raised", hook, exc_info=error, extra=fields)
+            return
+        self._end(worker, None, started)
+        self._publish(resident, effects)
+
+    def _publish(self, resident: Resident, effects: Effects) -> None:
+        """Patch first, then the events; each encoded once."""
+        _, operations, events = effects
+        if operations is not None and resident.watchers.links:
+            self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations))
+        for event in events:
+            audience = resident.events.only(event.to, event.exclude)
+            if audience.links:
+                frame = frames.event(resident.address, event.definition.name_json, event.payload)
+                self._outlet.broadcast(audience, frame)
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def _introduce(self, resident: Resident, link: Link, request: Request | Hook, piece: Piece) -> bool:
+        """A session's first request to the instance: `on_connect` goes in front of it (True), as a turn of its own.
+
+        A session that has ended meanwhile stays a stranger, and so does one that only takes a subscription back.
+        """
+        assert link.session is not None
+        session_id = link.session.id
+        if session_id in self._gone or type(request) in (Hook, StateUnsub, EventUnsub):
+            return False
+        self._remember(resident, session_id, link)
+        if "on_connect" not in resident.instance.definition.hooks:
+            return False
+        self._pending += 1
+        resident.mailbox.extendleft((piece, (link, CONNECT, "", None, piece[4])))
+        return True
+
+    def _remember(self, resident: Resident, session_id: str, link: Link) -> None:
+        resident.instance.sessions[session_id] = link
+        self._known.setdefault(session_id, {})[resident] = None
+
+    def _forget(self, resident: Resident, session_id: str) -> None:
+        del resident.instance.sessions[session_id]
+        resident.watchers.discard(session_id)
+        resident.events.discard(session_id)
+
+    def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> None:
+        if link.session is None:
+            return None
+        session_id = link.session.id
+        if type(request) is StateUnsub:
+            return resident.watchers.discard(session_id)
+        if type(request) is EventUnsub:
+            return resident.events.discard(session_id)
+        if session_id not in resident.instance.sessions:
+            return None
+        if type(request) is EventSub:
+            return resident.events.add(session_id, link)
+        return self._watch(resident, link, request_id)
+
+    def _watch_beside(self, resident: Resident, link: Link, request_id: str, now: float) -> None:
+        """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
+        if link.session is None or link.session.id in self._gone:
+            return
+        if link.session.id not in resident.instance.sessions:
+            self._remember(resident, link.session.id, link)
+            if "on_connect" in resident.instance.definition.hooks:
+                self._put(resident, (link, CONNECT, request_id, None, now))
+        self._watch(resident, link, request_id)
+
+    def _watch(self, resident: Resident, link: Link, request_id: str) -> None:
+        assert link.session is not None
+        try:
+            state = resident.instance.document.snapshot()
+        except Exception as error:  # border: a developer's field serializers
+            log.error("snapshot failed", exc_info=error, extra=_fields(resident.instance))
+            link.send(frames.problem(to_caller(error, request_id, dev_mode=self._dev_mode), *_address(resident)))
+            return
+        resident.watchers.add(link.session.id, link)
+        link.send(frames.snapshot(resident.address, state))
+
+    # -- errors, end ---------------------------------------------------------------------------------------------
+
+    def _refuse(
+        self, link: Link, request: Request, request_id: str, error: BaseException, resident: Resident | None = None
+    ) -> None:
+        """Answers with an error; one that nobody raised on purpose is logged with its traceback."""
+        session = link.session
+        public = to_caller(error, request_id, dev_mode=self._dev_mode)
+        counts = self._counts.get(request.actor)
+        if counts is not None and type(request) is Rpc:
+            counts.failed(public.code)
+        if not is_expected(error):
+            extra = {"actor": request.actor, "actor_id": request.actor_id, "request": request_id}
+            if type(request) is Rpc:
+                extra["method"] = request.method
+            if session is not None:
+                extra["session"] = session.id
+            log.error("call failed: %s", public.code, exc_info=error, extra=extra)
+        if type(request) is Rpc:
+            link.answer(request.id, frames.failure(request.id, public))
+        else:
+            link.send(frames.problem(public, request.actor, request.actor_id))
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until every request here is finished; False if `timeout_s` were not enough."""
+        over = asyncio.Event()
+        timer = self._clock.call_later(timeout_s, over.set)
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, over)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            for wait in waits:
+                wait.cancel()
+        return not self._pending
+
+    async def aclose(self, timeout_s: float = 5.0) -> None:
+        """Runs `on_deactivate` of every instance that has it, at most `timeout_s`, and stops all work.
+
+        A turn that still runs then is rolled back; its request is neither answered nor done.
+        """
+        now = self._clock.now()
+        for resident in self._residents.values():
+            if "on_deactivate" in resident.instance.definition.hooks:
+                self._put(resident, (NOBODY, DEACTIVATE, "", None, now))
+        await self.drain(timeout_s)
+        self._closing = True
+        await self._pool.stop()
+        self._residents.clear()
+        self._known.clear()
+
+    @property
+    def pending(self) -> int:
+        """Requests and hooks that are not finished."""
+        return self._pending
+
+    @property
+    def instances(self) -> int:
+        """Live instances."""
+        return len(self._residents)
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
+        yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
+        for actor, counts in self._counts.items():
+            yield from counts.samples(actor)
+
+
+def _finish(done: Callable[[], None] | None) -> None:
+    if done is not None:
+        done()
+
+
+def _address(resident: Resident) -> tuple[str, str]:
+    return resident.instance.definition.name, resident.instance.actor_id
+
+
+def _fields(instance: Instance) -> dict[str, str]:
+    return {"actor": instance.definition.name, "actor_id": instance.actor_id}
+
+
+def _call_fields() -> dict[str, str] | None:
+    worker = current_worker.get()
+    return None if worker is None else worker.call_fields()

@@ -1,0 +1,83 @@
+"""Where frames go: one session as the host sees it, and several at once.
+
+Rules: sending never waits and never fails; a link whose socket is gone swallows its frames.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zocket.core import SERVER, Caller, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import msgspec
+
+
+class Link(ABC):
+    """One session. `caller` is what a turn that it causes reads as `self.caller`."""
+
+    __slots__ = ("caller", "session")
+
+    def __init__(self, session: Session | None) -> None:
+        self.session = session
+        self.caller: Caller = SERVER if session is None else Caller("client", session)
+
+    @abstractmethod
+    def send(self, frame: bytes) -> None:
+        """Sends one frame to the session, after those sent before."""
+
+    def answer(self, call_id: msgspec.Raw, frame: bytes) -> None:
+        """Sends the frame that answers the call with this id."""
+        self.send(frame)
+
+
+class Audience:
+    """The links that get the same frames.
+
+    Attributes:
+        links: by session id.
+        cache: an outlet's own (what it made of the links); None again whenever the membership changes.
+    """
+
+    __slots__ = ("cache", "links")
+
+    def __init__(self, links: Iterable[Link] = ()) -> None:
+        self.links: dict[str, Link] = {link.session.id: link for link in links if link.session is not None}
+        self.cache: Any = None
+
+    def add(self, session_id: str, link: Link) -> None:
+        """The session gets the frames from now on."""
+        self.links[session_id] = link
+        self.cache = None
+
+    def discard(self, session_id: str) -> None:
+        """The session gets no more frames."""
+        if self.links.pop(session_id, None) is not None:
+            self.cache = None
+
+    def only(self, to: frozenset[str] | None, exclude: frozenset[str] | None) -> Audience:
+        """The part of the audience that `to=` or `exclude=` leaves."""
+        if to is None and exclude is None:
+            return self
+        if to is not None:
+            return Audience(self.links[session_id] for session_id in to if session_id in self.links)
+        return Audience(link for session_id, link in self.links.items() if session_id not in (exclude or ()))
+
+
+class Outlet(Protocol):
+    """How one frame reaches a whole audience."""
+
+    def broadcast(self, audience: Audience, frame: bytes) -> None:
+        """Sends the frame to every link of the audience."""
+
+
+class EachLink:
+    """The outlet that sends to one link after the other."""
+
+    def broadcast(self, audience: Audience, frame: bytes) -> None:
+        """See `Outlet.broadcast`."""
+        for link in audience.links.values():
+            link.send(frame)

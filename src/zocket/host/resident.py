@@ -1,0 +1,92 @@
+"""An instance as the host keeps it: its mailbox, its subscribers, and the pieces that lie in the mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from zocket.core import INSTANCE
+from zocket.host.link import Audience, Link
+from zocket.protocol import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zocket.core import Instance
+    from zocket.host.counts import TypeCounts
+    from zocket.protocol.frames import Request
+
+Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float]
+"""Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived."""
+
+
+class Hook:
+    """A hook as a piece of a mailbox."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+ACTIVATE: Final = Hook("on_activate")
+CONNECT: Final = Hook("on_connect")
+DISCONNECT: Final = Hook("on_disconnect")
+DEACTIVATE: Final = Hook("on_deactivate")
+
+
+class _Nobody(Link):
+    """The link of hooks that no session causes."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.caller = INSTANCE
+
+    def send(self, frame: bytes) -> None:
+        """See `Link.send`; there is nobody to get it."""
+
+
+NOBODY: Final = _Nobody()
+
+
+class Resident:
+    """An instance with its mailbox and subscribers."""
+
+    __slots__ = ("active", "address", "counts", "events", "instance", "mailbox", "scheduled", "watchers")
+
+    def __init__(self, instance: Instance, counts: TypeCounts) -> None:
+        self.instance = instance
+        self.counts = counts
+        self.address = frames.address(instance.definition.name, instance.actor_id)
+        self.mailbox: deque[Piece] = deque()
+        self.watchers = Audience()
+        self.events = Audience()
+        self.scheduled = False
+        self.active = False
+
+
+class ServerLink(Link):
+    """The link of a call that this process makes itself.
+
+    Attributes:
+        frame: resolves to the frame that answers the call, or to None if the caller gave up.
+    """
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.frame: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+    def send(self, frame: bytes) -> None:
+        """See `Link.send`."""
+        if not self.frame.done():
+            self.frame.set_result(frame)
+
+    def give_up(self) -> None:
+        """The time limit of the call is over."""
+        if not self.frame.done():
+            self.frame.set_result(None)

@@ -1,0 +1,206 @@
+"""The standalone server as an ASGI application, for any ASGI server and for mounting into another app.
+
+Rules: only the WebSocket scope is served (HTTP gets 404, except `/health`); a socket's frames are sent by one task of
+its own, bounded in bytes; where nobody runs the lifespan, the server starts with the first socket.
+Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from zocket.errors import Unauthorized
+from zocket.server.local import Identity, LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from contextlib import AbstractAsyncContextManager
+
+    from zocket.server.local import LocalSession
+
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger("zocket.server")
+
+
+class AsgiPeer:
+    """A `Peer` on ASGI's `send`."""
+
+    def __init__(self, send: Send, max_buffer_bytes: int) -> None:
+        self._send = send
+        self._max_buffer_bytes = max_buffer_bytes
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._closing: tuple[int, str] | None = None
+        self._wake = asyncio.Event()
+
+    def send(self, frame: bytes) -> None:
+        """See `Peer.send`."""
+        if self._closing is not None:
+            return
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+        if self._waiting_bytes > self._max_buffer_bytes:
+            self._waiting.clear()
+            self.close(1013, "the client reads too slowly")
+        self._wake.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """See `Peer.close`."""
+        if self._closing is None:
+            self._closing = (code, reason)
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Sends what waits, until the socket is closed."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._waiting = self._waiting, []
+            for frame in batch:
+                await self._send({"type": "websocket.send", "text": frame.decode()})
+                self._waiting_bytes -= len(frame)
+            if self._closing is not None and not self._waiting:
+                code, reason = self._closing
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                return
+
+
+class AsgiServer:
+    """Serves one `LocalServer` at a time.
+
+    Args:
+        open_server: makes the running server, as an asynchronous context.
+        authorize: who a token belongs to; None lets everybody in as unknown.
+    """
+
+    def __init__(
+        self,
+        open_server: Callable[[], AbstractAsyncContextManager[LocalServer]],
+        authorize: Callable[[str | None], Awaitable[Identity | None]] | None,
+    ) -> None:
+        self._open_server = open_server
+        self._authorize = authorize
+        self._stack: AsyncExitStack | None = None
+        self._starting: asyncio.Lock | None = None
+        self.server: LocalServer | None = None
+
+    async def start(self) -> LocalServer:
+        """The running server; started now if it is not."""
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self.server is None:
+                self._stack = AsyncExitStack()
+                self.server = await self._stack.enter_async_context(self._open_server())
+            return self.server
+
+    async def stop(self) -> None:
+        """Stops the running server, if there is one."""
+        stack, self._stack, self.server, self._starting = self._stack, None, None, None
+        if stack is not None:
+            await stack.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve_http(scope, send)
+        else:
+            raise ValueError(f"unknown ASGI scope {scope['type']!r}")
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve_http(self, scope: Scope, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == "/health" and self.server is not None:
+            status, body = 200, {"ok": True, "actorTypes": list(self.server.host.definition.actors)}
+        else:
+            status, body = 404, {"error": "connect here with a WebSocket", "code": "not_found"}
+        content = json.dumps(body).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = await self.start()
+        await receive()  # websocket.connect
+        try:
+            identity = await self._identify(scope)
+        except Unauthorized as error:
+            await self._refuse(scope, send, error)
+            return
+        await send({"type": "websocket.accept"})
+        peer = AsgiPeer(send, server.limits.max_buffer_bytes)
+        session = server.open_session(peer, identity)
+        writer = asyncio.ensure_future(peer.write())
+        try:
+            await self._read(session, peer, receive, server.limits.max_frame_bytes)
+        finally:
+            session.closed()
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _read(self, session: LocalSession, peer: AsgiPeer, receive: Receive, max_frame_bytes: int) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            try:
+                frame = text.encode() if text is not None else message.get("bytes") or b""
+            except UnicodeEncodeError:
+                continue
+            if len(frame) > max_frame_bytes:
+                peer.close(1009, f"a frame of {len(frame)} bytes, the limit is {max_frame_bytes}")
+            else:
+                session.received(frame)
+
+    async def _identify(self, scope: Scope) -> Identity:
+        if self._authorize is None:
+            return Identity()
+        identity = await self._authorize(token_of(scope))
+        if identity is None:
+            raise Unauthorized("the token is missing or not accepted")
+        return identity
+
+    @staticmethod
+    async def _refuse(scope: Scope, send: Send, error: Unauthorized) -> None:
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
+            return
+        content = json.dumps({"error": error.message, "code": error.code}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": content})
+
+
+def token_of(scope: Scope) -> str | None:
+    """The token of `?token=` or `Authorization: Bearer`, or None."""
+    query: bytes = scope.get("query_string", b"")
+    found = parse_qs(query.decode("latin-1")).get("token")
+    if found:
+        return found[0]
+    for name, value in scope.get("headers", ()):
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip(), "latin-1") or None
+    return None

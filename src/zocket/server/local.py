@@ -1,0 +1,167 @@
+"""The whole chain in one process: sockets above, a host below, no broker between.
+
+Rules: the same `EdgeSession` as the gateway's checks every frame, the same `Host` as the runtime's runs the actors;
+only what lies between them is left out. A socket that closes is a session that ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from zocket.clock import SystemClock
+from zocket.core import Session
+from zocket.host import Host, Link
+from zocket.ids import new_session_id
+from zocket.metrics import Sample
+from zocket.protocol import frames
+from zocket.protocol.edge import EdgeSession
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    import msgspec
+
+    from zocket.clock import Clock
+    from zocket.core import AppDefinition
+    from zocket.settings import Limits
+    from zocket.sockets.port import Peer
+
+SWEEP_S: Final = 1.0
+"""How often calls over their time limit are looked for; also the coarseness of that limit."""
+
+log = logging.getLogger("zocket.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a socket belongs to; what an app's `authorize` gives.
+
+    Attributes:
+        user_id: becomes `self.session.user_id`; None for somebody unknown.
+        claims: becomes `self.session.claims`.
+    """
+
+    user_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LocalSession(Link):
+    """One socket: a `SocketSession` for the front, a `Link` for the host."""
+
+    __slots__ = ("_peer", "_server", "edge")
+
+    def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
+        super().__init__(session)
+        self._server = server
+        self._peer = peer
+        self.edge = EdgeSession(session.id, server.limits)
+        peer.send(frames.welcome(session.id))
+
+    def received(self, frame: bytes) -> None:
+        """See `SocketSession.received`."""
+        edge, server = self.edge, self._server
+        request = edge.receive(frame, server.clock.now())
+        if edge.outgoing:
+            self.flush()
+        if request is not None:
+            server.host.submit(self, request, edge.request_id)
+
+    def send(self, frame: bytes) -> None:
+        """See `Link.send`."""
+        self._peer.send(frame)
+
+    def answer(self, call_id: msgspec.Raw, frame: bytes) -> None:
+        """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
+        if self.edge.settle(bytes(call_id)):
+            self._peer.send(frame)
+
+    def flush(self) -> None:
+        """Sends what the edge has to say."""
+        outgoing = self.edge.outgoing
+        for frame in outgoing:
+            self._peer.send(frame)
+        outgoing.clear()
+
+    def close(self, code: int, reason: str) -> None:
+        """Closes the socket."""
+        self._peer.close(code, reason)
+
+    def closed(self) -> None:
+        """See `SocketSession.closed`."""
+        self.edge.close()
+        self._server.ended(self)
+
+
+class LocalServer:
+    """Sessions of one process; made by `open`.
+
+    Attributes:
+        host: runs the actors.
+    """
+
+    def __init__(self, definition: AppDefinition, *, clock: Clock, limits: Limits, dev_mode: bool) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode)
+        self._sessions: dict[str, LocalSession] = {}
+        self._opened = 0
+        self._timeouts = 0
+        self._running = True
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        definition: AppDefinition,
+        *,
+        limits: Limits,
+        clock: Clock | None = None,
+        dev_mode: bool = False,
+        drain_timeout_s: float = 10.0,
+    ) -> AsyncIterator[LocalServer]:
+        """A running server; at the end sockets are closed with 1001, open calls are finished, `on_deactivate` runs."""
+        server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode)
+        server._sweep()
+        try:
+            yield server
+        finally:
+            server._running = False
+            await server.host.drain(drain_timeout_s)
+            for session in list(server._sessions.values()):
+                session.close(1001, "server stops")
+            await server.host.aclose(drain_timeout_s)
+
+    def open_session(self, peer: Peer, identity: Identity) -> LocalSession:
+        """The session of a socket that was let in."""
+        session = Session(new_session_id(), identity.user_id, identity.claims)
+        local = LocalSession(self, peer, session)
+        self._sessions[session.id] = local
+        self._opened += 1
+        return local
+
+    def ended(self, local: LocalSession) -> None:
+        """The session's socket is gone."""
+        assert local.session is not None
+        if self._sessions.pop(local.session.id, None) is not None:
+            self.host.disconnect(local.session.id)
+
+    def _sweep(self) -> None:
+        """Answers calls over their time limit, for as long as the server runs."""
+        if not self._running:
+            return
+        now = self.clock.now()
+        for session in self._sessions.values():
+            if session.edge.pending and session.edge.expire(now):
+                self._timeouts += 1
+                session.flush()
+        self.clock.call_later(SWEEP_S, self._sweep)
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("sessions", "Open sessions.", "gauge", len(self._sessions))
+        yield Sample("sessions_opened", "Sessions opened so far.", "counter", self._opened)
+        yield Sample("call_timeouts", "Calls answered with timeout.", "counter", self._timeouts)
+        yield from self.host.samples()

@@ -1,0 +1,51 @@
+"""The pytest plugin: runs `async def` tests, and gives them their loop.
+
+Rules: a test gets a loop on virtual time (`VirtualLoop`), so nothing in it really sleeps; one marked `realtime` or
+`nats` gets a real loop. Tests that another plugin claims (markers `asyncio`, `anyio`, `trio`) are left to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOREIGN_MARKERS = ("asyncio", "anyio", "trio")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--zocket-nats`: tests written with `TestApp` run on a real NATS server instead of the memory broker."""
+    group = parser.getgroup("zocket")
+    group.addoption(
+        "--zocket-nats", action="store_true", help="run TestApp on a real NATS server (started by the test)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the markers."""
+    config.addinivalue_line("markers", "realtime: an async test on a real event loop instead of virtual time")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine function to its end; anything else is pytest's."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj) or any(map(pyfuncitem.get_closest_marker, FOREIGN_MARKERS)):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
+    with asyncio.Runner(loop_factory=loop_factory(pyfuncitem)) as runner:
+        runner.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+def loop_factory(item: pytest.Function) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The kind of loop that a test runs on."""
+    from zocket.testing.loop import VirtualLoop
+
+    real = item.get_closest_marker("realtime") or item.get_closest_marker("nats")
+    return asyncio.new_event_loop if real or item.config.getoption("--zocket-nats") else VirtualLoop
