@@ -15,6 +15,7 @@ ZocketError
 │   ├── DefinitionError     an actor, method, event or app that cannot be defined so
 │   ├── StateValueError     a value that JSON cannot hold, or that may not be in the state
 │   ├── StaleReferenceError a part of the state was written to outside its turn
+│   ├── HandleError         a client's handle was used as if it were the actor itself
 │   ├── NoSessionError      `self.session` where no client calls (hooks of the instance, server calls)
 │   └── EventError          a payload of the wrong type, or an event that its actor does not declare
 └── PlatformError           neither: the platform could not do it
@@ -23,6 +24,7 @@ ZocketError
     ├── CallTimeout         timeout
     ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
     ├── Disconnected        disconnected         the socket dropped before the answer came
+    ├── AnswerMismatch      answer_mismatch      a server's value does not fit the class that the client has
     ├── Conflict            conflict             a compare-and-set found another revision
     ├── Superseded          superseded           another runtime owns the project now
     ├── BundleError         bad_bundle           a bundle that cannot be fetched, checked or imported
@@ -156,6 +158,10 @@ class StaleReferenceError(UsageError):
     """A part of the state was written to outside the turn of its instance."""
 
 
+class HandleError(UsageError, AttributeError):
+    """A handle was used as if it were the actor itself: only its methods can be called from afar."""
+
+
 class NoSessionError(UsageError):
     """`self.session` was read where no client session calls."""
 
@@ -200,10 +206,22 @@ class Disconnected(PlatformError, ConnectionError):
     default_code = "disconnected"
 
 
+class AnswerMismatch(PlatformError):
+    """A result, state or payload does not fit the class that the client has: two versions of it are in use."""
+
+    default_code = "answer_mismatch"
+
+
 class Conflict(PlatformError):
     """A compare-and-set found another revision than the expected one."""
 
     default_code = "conflict"
+
+
+class PatchError(PlatformError):
+    """A patch that does not fit the document it is applied to, or that is malformed."""
+
+    default_code = "patch_failed"
 
 
 class Superseded(PlatformError):

@@ -1,1 +1,11 @@
-"""Tracked state: ordinary mutation in, RFC 6902 patches out, rollback on failure."""
+"""Tracked state: mutation in, RFC 6902 patches out, rollback.
+
+Knows no event loop, no clock, no network and no environment; time and size limits come in as arguments.
+"""
+
+from zocket.state import pointer
+from zocket.state.document import Document
+from zocket.state.encoding import encode
+from zocket.state.patch import apply
+
+__all__ = ["Document", "apply", "encode", "pointer"]

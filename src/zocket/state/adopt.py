@@ -1,0 +1,171 @@
+"""Settles the tree when a turn is committed: plain values become tracked, moved parts learn where they lie.
+
+A part lies at one place. A part that was taken out in this turn may be put in elsewhere and stays itself; a part that is
+still at its place, or was taken out in an earlier turn, or belongs to another document, is copied where it is put in
+again. Everything done here to links is undone if settling fails, and the containers by the rollback that follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zocket.errors import StateValueError
+from zocket.state import builtin, models
+from zocket.state.journal import MAX_DEPTH, MISSING, TRACKED, climb
+from zocket.state.kinds import (
+    KINDS,
+    LEAVES,
+    PLAIN,
+    Kind,
+    Refusal,
+    Untracker,
+    check_scalar,
+    check_value,
+    kind_of,
+    refused,
+)
+
+if TYPE_CHECKING:
+    from zocket.state.journal import Journal
+
+
+def adopt_root(value: Any, journal: Journal) -> Any:
+    """Make a plain value the tracked root of a journal; raises StateValueError with the pointer to what may not be."""
+    cls = type(value)
+    if cls in TRACKED:
+        value = Untracker()(value)
+        cls = type(value)
+    try:
+        kind = KINDS.get(cls) or kind_of(cls)
+    except Refusal as refusal:
+        raise StateValueError(refusal.reason, data={"pointer": ""}) from None
+    if kind is None or kind.tracked not in TRACKED or kind.name == "set":
+        raise StateValueError(f"A {cls.__qualname__} cannot be a state", data={"pointer": ""})
+    try:
+        root = Settlement(journal).adopt(value, None, None)
+    except Refusal as refusal:
+        check_value(None, None, value)
+        raise refused(refusal, None) from None
+    kind.link(root, journal, None)
+    return root
+
+
+class Settlement:
+    """The settling of one commit. `placed` are the ids of parts that lie where another value lay before the turn."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.placed: set[int] = set()
+        self.displaced: set[int] = set()
+        self.robbed: set[int] = set()
+        self.relinked: list[tuple[Kind, Any, Any, Any]] = []
+        self.active: set[int] = set()
+
+    def run(self) -> list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]:
+        """Settle every changed node that lies in the tree; return each with its kind and its changes."""
+        pending = []
+        for node in self.journal.touched:
+            kind = TRACKED[type(node)]
+            changed = [change for change in kind.changed(node, node._zc) if change[1] is not change[2]]
+            pending.append((node, kind, changed))
+            for _, old, _ in changed:
+                if type(old) not in PLAIN:
+                    self.displace(old, node)
+        settled = []
+        while True:
+            attached = [entry for entry in pending if climb(entry[0]) is self.journal]
+            if not attached:
+                return settled
+            pending = [entry for entry in pending if climb(entry[0]) is not self.journal]
+            for entry in attached:
+                settled.append(self.place_all(*entry))
+
+    def displace(self, old: Any, holder: Any) -> None:
+        """Unlink a part, or the parts of a tuple, that are not where they were."""
+        cls = type(old)
+        if cls in TRACKED:
+            if old._zp is holder:
+                self.link(old, None, old._zk)
+                self.displaced.add(id(old))
+        elif isinstance(old, tuple):
+            for part in old:
+                self.displace(part, holder)
+
+    def place_all(
+        self, node: Any, kind: Kind, changed: list[tuple[Any, Any, Any]]
+    ) -> tuple[Any, Kind, list[tuple[Any, Any, Any]]]:
+        """Make everything that was placed into a node a part of the tree."""
+        for position, (key, old, new) in enumerate(changed):
+            cls = type(new)
+            if cls in PLAIN or cls is str or new is MISSING:
+                continue
+            try:
+                adopted = self.adopt(new, node, key)
+            except Refusal as refusal:
+                check_value(node, key, new)
+                raise refused(refusal, node, key) from None
+            if adopted is not new:
+                kind.put(node, key, adopted)
+                changed[position] = (key, old, adopted)
+        return node, kind, changed
+
+    def adopt(self, value: Any, parent: Any, key: Any) -> Any:
+        """Return what to keep at a place for a value: a leaf itself, otherwise a node."""
+        cls = type(value)
+        if cls in PLAIN:
+            return value
+        if cls in TRACKED:
+            return self.take(value, parent, key)
+        kind = KINDS.get(cls) or (None if cls in LEAVES else kind_of(cls))
+        if kind is None:
+            check_scalar(value)
+            return value
+        if id(value) in self.active:
+            raise Refusal("a value cannot contain itself")
+        if len(self.active) > MAX_DEPTH:
+            raise Refusal(f"nested deeper than {MAX_DEPTH} levels")
+        kind.check(value)
+        self.active.add(id(value))
+        if isinstance(value, tuple):
+            kept = kind.rebuild(value, [self.adopt(part, parent, key) for part in value])  # type: ignore[attr-defined]
+        elif kind.tracked not in TRACKED:
+            kept = value
+        else:
+            kept = kind.adopt(value, self.journal, self.adopt)
+            kind.link(kept, parent, key)
+            self.placed.add(id(kept))
+        self.active.discard(id(value))
+        return kept
+
+    def take(self, node: Any, parent: Any, key: Any) -> Any:
+        """Move a node that was taken out in this turn; copy any other."""
+        if node._zj is self.journal:
+            above = climb(node)
+            if above is not self.journal and id(above) in self.displaced and id(node) not in self.robbed:
+                holder = node._zp
+                while holder is not None and holder is not self.journal:
+                    self.robbed.add(id(holder))
+                    holder = holder._zp
+                self.link(node, parent, key)
+                self.placed.add(id(node))
+                return node
+        if id(node) in self.active:
+            raise Refusal("a value cannot contain itself")
+        self.active.add(id(node))
+        copy = self.adopt(Untracker()(node), parent, key)
+        self.active.discard(id(node))
+        return copy
+
+    def link(self, node: Any, parent: Any, key: Any) -> None:
+        """Relink a node so that a failing commit can be undone."""
+        kind = TRACKED[type(node)]
+        self.relinked.append((kind, node, node._zp, node._zk))
+        kind.link(node, parent, key)
+
+    def undo(self) -> None:
+        """Put every link back."""
+        for kind, node, parent, key in reversed(self.relinked):
+            kind.link(node, parent, key)
+
+
+__all__ = ["Settlement", "adopt_root", "builtin", "models"]

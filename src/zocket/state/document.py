@@ -1,0 +1,183 @@
+"""A document: the state of one instance, changed by ordinary Python and told to others as patches.
+
+A turn is opened, the state is changed, the turn is committed (its changes come back as RFC 6902 operations) or rolled back
+(the state is what it was). All work is proportional to what a turn changed, never to the size of the state, except for
+snapshots, which are cached.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from zocket.errors import TooLarge, UsageError
+from zocket.state.adopt import Settlement, adopt_root
+from zocket.state.emission import Emission
+from zocket.state.encoding import guarded
+from zocket.state.journal import TRACKED, Journal
+from zocket.state.positions import Position, root_position
+
+if TYPE_CHECKING:
+    from zocket.state.kinds import Kind
+
+S = TypeVar("S")
+
+
+class Document(Generic[S]):
+    """Tracked state.
+
+    Args:
+        initial: a Pydantic model, msgspec Struct, dataclass, dict or list. It is copied into tracked parts; the object
+            itself is left alone.
+        max_bytes: a commit that makes the state larger than this raises TooLarge; None for no limit.
+
+    Raises:
+        StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
+    """
+
+    __slots__ = ("_bytes", "_journal", "_max_bytes", "_position", "_root", "_snapshot")
+
+    def __init__(self, initial: S, *, max_bytes: int | None = None) -> None:
+        self._journal = Journal()
+        self._max_bytes = max_bytes
+        self._snapshot: bytes | None = None
+        self._bytes = 0
+        self._adopt(initial)
+
+    def _adopt(self, initial: Any) -> None:
+        journal = Journal()
+        self._root = adopt_root(initial, journal)
+        self._journal = journal
+        kind = TRACKED[type(self._root)]
+        self._position: Position = root_position(getattr(kind, "cls", dict))
+        self._snapshot = None
+        if self._max_bytes is not None:
+            self._bytes = len(self._encode(self._root))
+
+    @property
+    def state(self) -> S:
+        """The tracked root; reads like the plain value that it was made of."""
+        root: S = self._root
+        return root
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether a turn is open."""
+        return self._journal.open
+
+    def begin(self) -> None:
+        """Open a turn; raises UsageError if one is open."""
+        journal = self._journal
+        if journal.open:
+            raise UsageError("A turn of this state is already open")
+        journal.open = True
+
+    def commit(self) -> bytes | None:
+        """End the turn and return its changes as a JSON array of RFC 6902 operations, None if nothing changed.
+
+        Raises:
+            StateValueError: a value that was placed into the state holds what JSON cannot. The turn stays open: roll it back.
+            TooLarge: the state would be larger than `max_bytes`. The turn stays open: roll it back.
+        """
+        journal = self._journal
+        if not journal.open:
+            raise UsageError("No turn of this state is open")
+        if not journal.touched:
+            journal.close()
+            return None
+        settlement = Settlement(journal)
+        try:
+            settled = settlement.run()
+            emission = Emission(self._root, self._position, settlement)
+            emission.run(settled)
+            patches = emission.encoded()
+            if patches is not None:
+                self._grow(patches)
+        except BaseException:
+            settlement.undo()
+            raise
+        for node in journal.touched:
+            TRACKED[type(node)].clear(node)
+        journal.close()
+        return patches
+
+    def _grow(self, patches: bytes) -> None:
+        """Note that patches were made; raises TooLarge if the state may not grow by them."""
+        if self._max_bytes is not None:
+            size = self._bytes + len(patches)
+            if size > self._max_bytes:
+                size = len(self._encode(self._root))
+                if size > self._max_bytes:
+                    raise TooLarge(f"The state would have {size} bytes, {self._max_bytes} are allowed")
+            self._bytes = size
+        self._snapshot = None
+
+    def rollback(self) -> None:
+        """End the turn and make the state exactly what it was when the turn began."""
+        journal = self._journal
+        if not journal.open:
+            raise UsageError("No turn of this state is open")
+        for node in journal.touched:
+            kind = TRACKED[type(node)]
+            kind.restore(node, node._zc)
+            kind.clear(node)
+        for restore, value in reversed(journal.undo):
+            restore(value)
+        journal.close()
+
+    def snapshot(self) -> bytes:
+        """Return the JSON of the committed state, also while a turn is open; cached until a commit changes something."""
+        if self._snapshot is None:
+            root = self._root
+            if self._journal.touched:
+                root = _Committed(self._journal).root(root)
+            self._snapshot = self._encode(root)
+        return self._snapshot
+
+    def _encode(self, root: Any) -> bytes:
+        return guarded(self._position.encode, root)
+
+    def replace(self, initial: S) -> None:
+        """Adopt another root, outside a turn; parts of the old one become stale."""
+        if self._journal.open:
+            raise UsageError("The state cannot be replaced while a turn is open")
+        self._adopt(initial)
+
+
+class _Committed:
+    """The state as it was before the open turn: changed parts and what lies above them are copied, the rest is shared."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.affected: dict[int, Any] = {}
+        self.children: dict[int, list[Any]] = {}
+        for node in journal.touched:
+            while node is not journal and id(node) not in self.affected:
+                self.affected[id(node)] = node
+                self.children.setdefault(id(node._zp), []).append(node)
+                node = node._zp
+
+    def root(self, root: Any) -> Any:
+        return self.copy(root)
+
+    def copy(self, node: Any) -> Any:
+        kind: Kind = TRACKED[type(node)]
+        copy = kind.committed(node, node._zc)
+        inner = {id(child): self.copy(child) for child in self.children.get(id(node), ())}
+        if inner:
+            _exchange(kind, copy, inner)
+        return copy
+
+
+def _exchange(kind: Any, copy: Any, inner: dict[int, Any]) -> None:
+    """Put the copies of parts in the place of the parts, in a copy of what holds them."""
+    for key, part in list(kind.items(copy)):
+        if id(part) in inner:
+            kind.put(copy, key, inner[id(part)])
+        elif isinstance(part, tuple):
+            kind.put(copy, key, _exchange_in_tuple(part, inner))
+
+
+def _exchange_in_tuple(value: tuple[Any, ...], inner: dict[int, Any]) -> Any:
+    parts = [
+        inner.get(id(part), _exchange_in_tuple(part, inner) if isinstance(part, tuple) else part) for part in value
+    ]
+    return tuple.__new__(type(value), parts)

@@ -1,0 +1,115 @@
+"""JSON bytes of any supported value, by serialization aliases.
+
+msgspec encodes; a Pydantic model in between is encoded by its own serializer and spliced in. What both would write as
+`null` or as no JSON at all (NaN, infinities) is refused, and found without walking values that cannot hold it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
+
+from zocket.errors import StateValueError
+from zocket.state.kinds import Refusal, descend, refused
+
+_encode_text = msgspec.json.Encoder().encode
+
+
+def _hook(value: Any) -> Any:
+    """Encode what msgspec does not know."""
+    serializer = getattr(type(value), "__pydantic_serializer__", None)
+    if serializer is not None:
+        return msgspec.Raw(serializer.to_json(value, by_alias=True, fallback=_fallback))
+    return msgspec.Raw(to_json(value, by_alias=True, fallback=_fallback))
+
+
+def _fallback(value: Any) -> Any:
+    """Encode what Pydantic does not know."""
+    return msgspec.to_builtins(value, enc_hook=_python_hook)
+
+
+def _python_hook(value: Any) -> Any:
+    return json.loads(_hook(value))
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=_hook)
+
+_ERRORS = (
+    msgspec.EncodeError,
+    PydanticSerializationError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+)
+
+
+def encode(value: Any) -> bytes:
+    """Return the JSON of a value: plain data, Pydantic models, msgspec Structs, dataclasses, in any mixture.
+
+    Raises:
+        StateValueError: the value holds something that JSON cannot, with the pointer to it where it is known.
+    """
+    cls = type(value)
+    if cls is int or cls is str or cls is bool or value is None:
+        try:
+            return _encode_text(value)
+        except _ERRORS as error:
+            raise StateValueError(f"cannot be JSON: {error}") from None
+    return guarded(_encode_any, value)
+
+
+def _encode_any(value: Any) -> bytes:
+    serializer = getattr(type(value), "__pydantic_serializer__", None) if isinstance(value, BaseModel) else None
+    if serializer is not None:
+        data: bytes = serializer.to_json(value, by_alias=True, fallback=_fallback)
+        return data
+    return ENCODER.encode(value)
+
+
+def guarded(encoder: Any, value: Any) -> bytes:
+    """Run an encoder; raises StateValueError for what it refuses and for numbers that it would write as no JSON."""
+    try:
+        data: bytes = encoder(value)
+    except _ERRORS as error:
+        check_numbers(value)
+        raise StateValueError(f"cannot be JSON: {error}") from None
+    if b"null" in data or b"NaN" in data or b"Infinity" in data:
+        check_numbers(value)
+    return data
+
+
+def check_numbers(value: Any) -> None:
+    """Raise StateValueError if a value holds a NaN or an infinity anywhere."""
+    try:
+        _search(value, 0)
+    except Refusal as refusal:
+        raise refused(refusal, None) from None
+
+
+def _search(value: Any, depth: int) -> None:
+    if isinstance(value, (float, Decimal)):
+        if not math.isfinite(value):
+            raise Refusal(f"{value!r} cannot be JSON")
+        return
+    if depth > 200:
+        return
+    try:
+        parts = descend(value)
+    except Refusal:
+        return
+    for key, part in parts:
+        if isinstance(part, (str, int, type(None))):
+            continue
+        try:
+            _search(part, depth + 1)
+        except Refusal as refusal:
+            refusal.path.append(key)
+            raise

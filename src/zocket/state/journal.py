@@ -1,0 +1,109 @@
+"""The journal of one document: which parts a turn has changed, and what they held before.
+
+Rules: a part is listed once per turn, at its first change, and then remembers the *first old value* of each key by
+itself; parents and keys are only brought up to date when a turn is committed, so during a turn they still describe
+the committed tree; this file knows no kind of value.
+
+Every tracked part ("node") carries four attributes: `_zj` its journal, `_zp` the node it lies in (the journal itself
+for the root, None once it was removed), `_zk` its key there (a hint in a list), `_zc` its changes in this turn or None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zocket.errors import StaleReferenceError
+from zocket.state.pointer import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zocket.state.kinds import Kind
+
+MAX_DEPTH: Final = 100
+"""Deepest nesting of state; both C encoders and every JSON reader known to us go deeper."""
+
+
+class Missing:
+    """Type of the mark for "this key did not exist"."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final[Any] = Missing()
+
+TRACKED: Final[dict[type, Kind]] = {}
+"""The kind of every class of tracked parts."""
+
+
+class Journal:
+    """What happened in the open turn of one document."""
+
+    __slots__ = ("orders", "plain", "open", "touched", "undo")
+
+    def __init__(self) -> None:
+        self.open = False
+        self.touched: list[Any] = []
+        self.orders: dict[int, list[Any]] = {}
+        """Keys of a mapping, by its id, before the first deletion of the turn."""
+        self.undo: list[tuple[Callable[..., Any], Any]] = []
+        """What a rollback must call besides putting old values back, in reverse order."""
+        self.plain = False
+        """Whether values must be copied into the user's own classes before Pydantic encodes them (see `positions`)."""
+
+    def close(self) -> None:
+        """End the turn, whatever its outcome was."""
+        self.touched = []
+        if self.orders:
+            self.orders = {}
+        if self.undo:
+            self.undo = []
+        self.open = False
+
+
+def touch(node: Any) -> None:
+    """List a node as changed; raises StaleReferenceError outside a turn and for what is no part of the state any more."""
+    journal = node._zj
+    if journal is None or not journal.open:
+        raise _stale(node, "was written to outside a turn of its state")
+    if climb(node) is not journal:
+        raise _stale(node, "is no longer a part of the state and cannot be written to")
+    journal.touched.append(node)
+
+
+def climb(node: Any) -> Any:
+    """Return the journal if the node lies in the committed tree, else the topmost node that it lies in."""
+    journal, above = node._zj, node._zp
+    steps = 0
+    while above is not journal:
+        if above is None or steps > MAX_DEPTH:
+            return node
+        node, above, steps = above, above._zp, steps + 1
+    return journal
+
+
+def pointer_of(node: Any) -> str:
+    """Say where a node lies, or lay, by Python names; for messages only."""
+    keys: list[Any] = []
+    above = node._zp
+    while above is not None and above is not node._zj and len(keys) <= MAX_DEPTH:
+        keys.append(_name(node, above))
+        node, above = above, above._zp
+    return join(reversed(keys))
+
+
+def _name(node: Any, above: Any) -> Any:
+    if isinstance(above, list):
+        for index, item in enumerate(above):
+            if item is node:
+                return index
+    key = node._zk
+    return key if isinstance(key, (str, int)) else str(key)
+
+
+def _stale(node: Any, what: str) -> StaleReferenceError:
+    pointer = pointer_of(node)
+    name = TRACKED[type(node)].name
+    where = f"at {pointer!r} " if pointer else ""
+    return StaleReferenceError(f"A {name} {where}{what}", data={"pointer": pointer, "type": name})
