@@ -29,7 +29,7 @@ client.onError((error) => toast(inWords(error)));
 class Room {
   #ends = [];
   #shown = []; // the messages on the screen: patched states share unchanged ones, so === finds what is new
-  #joining = false;
+  #joining = null; // the join in progress
   #typing = new Map();
   #lastKeystrokeMs = 0;
 
@@ -40,23 +40,21 @@ class Room {
       this.actor.state.subscribe((state) => this.#show(state)),
       this.actor.on("typing", (typing) => this.#showTyping(typing)),
     );
-    this.join();
+    joinOrSay(this);
   }
 
   /** Also after a reconnect or a restart of the server, which know this page as a guest only. */
-  async join() {
-    if (this.#joining) return;
-    this.#joining = true;
+  join() {
+    this.#joining ??= this.#join().finally(() => (this.#joining = null));
+    return this.#joining;
+  }
+
+  async #join() {
     let name;
-    try {
-      while (name !== myName) {
-        name = myName; // may be another one by the time the answer is here
-        await this.actor.join({ name });
-      }
-    } catch (error) {
-      if (error.code !== "disconnected") toast(inWords(error));
+    while (name !== myName) {
+      name = myName; // may be another one by the time the answer is here
+      await this.actor.join({ name });
     }
-    this.#joining = false;
   }
 
   leave() {
@@ -67,6 +65,7 @@ class Room {
 
   async post(text) {
     this.#lastKeystrokeMs = 0;
+    if (client.status !== "connected") await this.join(); // or the new connection would post as a guest
     await this.actor.post({ text });
     lobby.announce({ room: this.id }).catch(() => {}); // only a dot beside the room's name
   }
@@ -81,7 +80,7 @@ class Room {
   #show(state) {
     rememberSession();
     const me = state.online[client.sessionId];
-    if (me?.name !== myName) this.join();
+    if (me?.name !== myName) joinOrSay(this);
     showPeople(state.online);
     this.#showMessages(state.messages);
     $("empty").hidden = state.messages.length > 0;
@@ -119,6 +118,13 @@ class Room {
     clearTimeout(this.#typing.get(session)?.timer);
     if (this.#typing.delete(session)) showTypingNames([...this.#typing.values()].map((typing) => typing.name));
   }
+}
+
+/** A join in the background: after a lost connection the next snapshot leads to another one. */
+function joinOrSay(room) {
+  room.join().catch((error) => {
+    if (error.code !== "disconnected") toast(inWords(error));
+  });
 }
 
 /** What this page wrote stays its own after a reconnect, when the server gives it another session. */
@@ -259,6 +265,8 @@ async function send() {
   if (text === "") return;
   $("text").value = "";
   fitComposer();
+  const waiting = make("li", { className: "waiting", textContent: text });
+  $("waiting").append(waiting); // shows itself only if the answer takes long
   try {
     await room.post(text);
   } catch (error) {
@@ -266,6 +274,7 @@ async function send() {
     if ($("text").value === "") $("text").value = text; // nothing that was written is lost
     fitComposer();
   }
+  waiting.remove();
 }
 
 function openDrawer(name) {
@@ -335,7 +344,7 @@ $("my-name").addEventListener("blur", () => {
   const name = $("my-name").value.trim();
   const changed = name !== "" && name !== myName;
   rename(changed ? name : myName);
-  if (changed) room.join();
+  if (changed) joinOrSay(room);
 });
 
 rename(myName);
