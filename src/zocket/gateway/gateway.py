@@ -294,7 +294,8 @@ class Gateway:
 
     def _resubscribe_failed(self) -> None:
         failed, self._resubscribing_later = self._resubscribing_later, {}
-        self._resubscribe(failed)
+        if self.broker.connected and not self._was_away:  # else everyone's turn comes when it is back
+            self._resubscribe(failed)
 
     def _resubscribe(self, sessions: Iterable[GatewaySession]) -> None:
         is_running = bool(self._resubscribing)

@@ -1,0 +1,163 @@
+"""The process around `Gateway`: settings, broker, authorization, the public port, the port for operators, signals.
+
+Rules: whatever keeps it from starting is a `SettingsError` or a `BootError` of one line; the first signal drains, and
+a stop ends in bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from zocket.broker.nats import NatsBroker
+from zocket.clock import SystemClock
+from zocket.errors import BootError, Unavailable
+from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
+from zocket.gateway.gateway import RESTARTING_CODE, Gateway
+from zocket.metrics import CONTENT_TYPE, render
+from zocket.settings import check_internal_token
+from zocket.sockets.front import HttpFront, SocketFront
+from zocket.sockets.limits import SocketLimits
+from zocket.sockets.port import Refused
+from zocket.sockets.tls import server_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zocket.broker.port import Broker
+    from zocket.clock import Clock
+    from zocket.gateway.session import Identity
+    from zocket.settings import GatewaySettings
+    from zocket.sockets.port import Head, Peer, SocketSession
+
+_log: Final = logging.getLogger("zocket.gateway")
+
+FLUSH_TIMEOUT_S: Final = 2.0
+"""How long a stop waits until the broker has taken the last notices."""
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A gateway process that runs.
+
+    Attributes:
+        port: of the WebSockets.
+        metrics_port: of `/metrics` and `/ready`.
+    """
+
+    gateway: Gateway
+    port: int
+    metrics_port: int
+
+
+@asynccontextmanager
+async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> AsyncIterator[Serving]:
+    """The gateway, answering during the block; drained at its end.
+
+    Raises:
+        SettingsError: the published token toward another machine, or a certificate that cannot be used.
+        BootError: NATS is away or refuses, or a port is taken.
+    """
+    clock = clock or SystemClock()
+    check_internal_token(
+        settings.internal_token, [settings.control_plane_url, settings.nats_url], dev_mode=settings.dev_mode
+    )
+    tls = server_context(settings.tls_certificate, settings.tls_key) if _wants_tls(settings) else None
+    limits = SocketLimits(
+        max_frame_bytes=settings.limits.max_frame_bytes, max_buffer_bytes=settings.limits.max_buffer_bytes
+    )
+    async with AsyncExitStack() as stack:
+        broker = await _open_broker(settings, stack)
+        gateway = await _open_gateway(broker, settings, clock, stack)
+        client = await stack.enter_async_context(control_plane(settings.control_plane_url, settings.internal_token))
+        authorize = ControlPlaneAuthorizer(client, clock)
+
+        async def admit(head: Head) -> Identity:
+            if not gateway.accepting:
+                raise Refused(503, Unavailable.default_code, "the gateway is stopping")
+            return await authorize(head)
+
+        def open_socket(peer: Peer, admitted: Identity) -> SocketSession:
+            return gateway.open_session(peer, admitted)
+
+        async def health() -> tuple[int, str, bytes]:
+            return 200, _JSON, b'{"ok":true}'
+
+        async def ready() -> tuple[int, str, bytes]:
+            return (200, _JSON, b'{"ready":true}') if gateway.ready else (503, _JSON, b'{"ready":false}')
+
+        async def metrics() -> tuple[int, str, bytes]:
+            return 200, CONTENT_TYPE, render(chain(gateway.samples(), front.statistics().samples()))
+
+        front = await stack.enter_async_context(
+            SocketFront.open(
+                settings.host,
+                settings.port,
+                admit=admit,
+                open=open_socket,
+                routes={"/health": health},
+                limits=limits,
+                tls=tls,
+            )
+        )
+        operators = await stack.enter_async_context(
+            HttpFront.open(settings.metrics_host, settings.metrics_port, routes={"/metrics": metrics, "/ready": ready})
+        )
+        _log.info("gateway %s answers on port %d, metrics on %d", gateway.gateway_id, front.port, operators.port)
+        try:
+            yield Serving(gateway, front.port, operators.port)
+        finally:
+            front.stop_listening()
+            await gateway.drain(settings.drain_timeout_s)
+            await front.close_sockets(RESTARTING_CODE, "the gateway is stopping")
+
+
+async def run(settings: GatewaySettings) -> int:
+    """Serves until SIGTERM or SIGINT, then drains; the exit code.
+
+    Raises:
+        SettingsError: see `serve`.
+        BootError: see `serve`.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        async with serve(settings):
+            await stop.wait()
+            _log.info("gateway is stopping")
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+    _log.info("gateway stopped")
+    return 0
+
+
+def _wants_tls(settings: GatewaySettings) -> bool:
+    return bool(settings.tls_certificate or settings.tls_key)
+
+
+async def _open_broker(settings: GatewaySettings, stack: AsyncExitStack) -> Broker:
+    broker = await NatsBroker.open(settings.nats_url, name="gateway", boot_timeout_s=settings.nats_boot_timeout_s)
+    stack.push_async_callback(broker.aclose)
+    stack.push_async_callback(broker.drain, FLUSH_TIMEOUT_S)
+    return broker
+
+
+async def _open_gateway(broker: Broker, settings: GatewaySettings, clock: Clock, stack: AsyncExitStack) -> Gateway:
+    try:
+        return await stack.enter_async_context(
+            Gateway.open(broker, clock=clock, limits=settings.limits, stream_storage=settings.stream_storage)
+        )
+    except Unavailable as error:
+        raise BootError(
+            f"the streams INBOUND and OUTBOUND cannot be made: {error.message}. "
+            "Is JetStream enabled on the NATS server?"
+        ) from error
