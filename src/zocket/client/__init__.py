@@ -1,1 +1,22 @@
 """The Python client: typed handles, subscriptions, reconnect."""
+
+from zocket.client.client import Client, Connecting, connect
+from zocket.client.handles import ActorHandle, DynamicHandle, Invoker
+from zocket.client.link import Status
+from zocket.client.streams import EventStream, StateStream
+from zocket.client.transport import Connection, Receiver, Transport
+
+__all__ = [
+    "ActorHandle",
+    "Client",
+    "Connecting",
+    "Connection",
+    "DynamicHandle",
+    "EventStream",
+    "Invoker",
+    "Receiver",
+    "StateStream",
+    "Status",
+    "Transport",
+    "connect",
+]

@@ -1,0 +1,359 @@
+"""The client's end of one connection after another: calls, subscriptions and replicas, without any I/O.
+
+Rules: a call is sent once and answered or lost once; subscriptions and replicas outlive the connection and are asked
+for again on the next one (`opened`); a replica takes patches only after a snapshot of the same connection; frames,
+fields and ids that are not known are ignored. What is to be sent is in `outgoing`; who drives the session empties it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar
+
+import msgspec
+
+from zocket.errors import ActorError, CallTimeout, PatchError, ZocketError
+from zocket.protocol import frames
+from zocket.state.patch import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+CallId = NewType("CallId", bytes)
+"""The JSON of a call's id, as it stands in its frames."""
+
+
+class Instance(NamedTuple):
+    """Address of an actor instance."""
+
+    actor: str
+    actor_id: str
+
+    def __str__(self) -> str:
+        return f"{self.actor}/{self.actor_id}"
+
+
+class Feed:
+    """The subscription to all events of one instance, shared by its consumers."""
+
+    __slots__ = ("consumers", "instance")
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.consumers = 0
+
+
+class Replica:
+    """The state of one instance, shared by its consumers; kept as the JSON that came until somebody wants more of it.
+
+    Attributes:
+        version: grows with every change; 0 before the first snapshot.
+        live: a snapshot came over the present connection, so the state is the newest that the server sent.
+    """
+
+    __slots__ = ("_decoded", "_json", "consumers", "instance", "live", "version")
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.consumers = 0
+        self.version = 0
+        self.live = False
+        self._json: bytes | None = None
+        self._decoded: dict[Callable[[bytes], Any], Any] = {}
+
+    def plain(self) -> Any:
+        """The state as plain JSON values. Not to be changed: the next version shares its untouched parts.
+
+        Raises:
+            msgspec.DecodeError: the snapshot was no JSON.
+        """
+        return self.decoded(decode_plain)
+
+    def decoded(self, decode: Callable[[bytes], T]) -> T:
+        """The state as `decode` makes it of its JSON; made once a version, and shared by those who ask alike."""
+        if decode not in self._decoded:
+            self._decoded[decode] = decode(self.json())
+        value: T = self._decoded[decode]
+        return value
+
+    def json(self) -> bytes:
+        """The state as JSON text; made at most once a version."""
+        if self._json is None:
+            self._json = msgspec.json.encode(self._decoded[decode_plain])
+        return self._json
+
+    def replace(self, state: bytes) -> None:
+        """A snapshot."""
+        self._json, self._decoded = state, {}
+        self.live = True
+        self.version += 1
+
+    def patch(self, operations: bytes | msgspec.Raw) -> None:
+        """Applies the operations of one committed handler run; costs the operations and the containers they touch.
+
+        Raises:
+            PatchError: they do not fit; the state is as before.
+        """
+        try:
+            state, decoded = self.plain(), decode_plain(operations)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise PatchError(str(error)) from error
+        if not isinstance(decoded, list):
+            raise PatchError("expected an array of operations")
+        self._json, self._decoded = None, {decode_plain: apply(state, decoded)}
+        self.version += 1
+
+
+decode_plain: Final = msgspec.json.Decoder().decode
+"""JSON to plain values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The connection has an id."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A call was answered; `value` is JSON, None if the method returns nothing."""
+
+    call_id: CallId
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A call was answered with an error."""
+
+    call_id: CallId
+    error: ZocketError
+
+
+@dataclass(frozen=True, slots=True)
+class EventArrived:
+    """An event of a feed; `payload` is JSON."""
+
+    feed: Feed
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A replica was given its whole state."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """A replica changed."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The server refused something that is no call.
+
+    If it names an instance, the subscriptions to it are given up: `ended` holds them, and nothing more comes for them.
+    """
+
+    error: ZocketError
+    ended: tuple[Feed | Replica, ...] = ()
+
+
+ClientEvent = Welcome | Result | Failed | EventArrived | Snapshot | Patched | Problem
+
+
+class ClientSession:
+    """What a client knows: its id, its open calls, its subscriptions.
+
+    Attributes:
+        client_id: the id of the present connection, or None while it has none.
+        connected: between `opened` and `lost`.
+        outgoing: frames that wait to be sent, in order; taken by whoever drives the session.
+    """
+
+    def __init__(self) -> None:
+        self.client_id: str | None = None
+        self.connected = False
+        self.outgoing: list[bytes] = []
+        self._calls: set[CallId] = set()
+        self._last_call = 0
+        self._feeds: dict[Instance, Feed] = {}
+        self._replicas: dict[Instance, Replica] = {}
+
+    def opened(self) -> None:
+        """A connection is up: asks for every subscription (again)."""
+        self.connected = True
+        for instance in self._feeds:
+            self._send_subscription("event:sub", instance)
+        for instance in self._replicas:
+            self._send_subscription("state:sub", instance)
+
+    def lost(self) -> tuple[CallId, ...]:
+        """The connection is gone; gives the calls that will never be answered."""
+        self.connected = False
+        self.client_id = None
+        self.outgoing.clear()
+        for replica in self._replicas.values():
+            replica.live = False
+        calls = tuple(self._calls)
+        self._calls.clear()
+        return calls
+
+    def call(self, instance: Instance, method: str, value: bytes | None) -> CallId:
+        """Sends a call; `value` is the JSON of its input, None for none.
+
+        Raises:
+            RuntimeError: there is no connection; who drives the session keeps the call until there is one.
+        """
+        if not self.connected:
+            raise RuntimeError("a call needs a connection")
+        self._last_call += 1
+        call_id = CallId(b'"%d"' % self._last_call)
+        self._calls.add(call_id)
+        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value))
+        return call_id
+
+    def forget(self, call_id: CallId) -> None:
+        """Nobody waits for the answer any more; one that comes is ignored."""
+        self._calls.discard(call_id)
+
+    @property
+    def pending_calls(self) -> int:
+        """Calls that were sent and not yet answered."""
+        return len(self._calls)
+
+    def listen(self, instance: Instance) -> Feed:
+        """The feed of all events of the instance, with one more consumer; to be given back to `release`."""
+        feed = self._feeds.get(instance)
+        if feed is None:
+            feed = self._feeds[instance] = Feed(instance)
+            self._send_subscription("event:sub", instance)
+        feed.consumers += 1
+        return feed
+
+    def watch(self, instance: Instance) -> Replica:
+        """The replica of the instance, with one more consumer; to be given back to `release`."""
+        replica = self._replicas.get(instance)
+        if replica is None:
+            replica = self._replicas[instance] = Replica(instance)
+            self._send_subscription("state:sub", instance)
+        replica.consumers += 1
+        return replica
+
+    def release(self, subscription: Feed | Replica) -> None:
+        """One consumer less; without any the server is told that nothing more is wanted."""
+        subscription.consumers -= 1
+        if subscription.consumers == 0:
+            self._drop(subscription)
+
+    def receive(self, frame: bytes) -> list[ClientEvent]:
+        """What a frame of the server means; nothing for one that is to be ignored."""
+        decoded = frames.decode_server_frame(frame)
+        if decoded is None:
+            return []
+        event = self._meaning(decoded)
+        return [] if event is None else [event]
+
+    def _meaning(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        match frame.type:
+            case "rpc:result":
+                return self._result(frame)
+            case "event":
+                return self._event(frame)
+            case "state:patch":
+                return self._patch(frame)
+            case "state:snapshot":
+                return self._snapshot(frame)
+            case "welcome":
+                return self._welcome(frame)
+            case "error":
+                return self._problem(frame)
+            case _:
+                return None
+
+    def _welcome(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        if frame.client_id is None:
+            return None
+        self.client_id = frame.client_id
+        return Welcome(frame.client_id)
+
+    def _result(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        call_id = CallId(b"" if frame.id is None else bytes(frame.id))
+        if call_id not in self._calls:
+            return None
+        self._calls.discard(call_id)
+        if frame.error is not None:
+            return Failed(call_id, _error(frame, frame.error))
+        return Result(call_id, None if frame.result is None else bytes(frame.result))
+
+    def _event(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        feed = self._feeds.get(_instance(frame))
+        if feed is None or frame.event is None:
+            return None
+        return EventArrived(feed, frame.event, b"null" if frame.payload is None else bytes(frame.payload))
+
+    def _snapshot(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        replica = self._replicas.get(_instance(frame))
+        if replica is None or frame.state is None:
+            return None
+        replica.replace(bytes(frame.state))
+        return Snapshot(replica)
+
+    def _patch(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        replica = self._replicas.get(_instance(frame))
+        if replica is None or frame.patches is None or not replica.live:
+            return None
+        try:
+            replica.patch(frame.patches)
+        except PatchError:
+            # Something was missed. Asking again is answered with a snapshot, and patches wait for that.
+            replica.live = False
+            self._send_subscription("state:sub", replica.instance)
+            return None
+        return Patched(replica)
+
+    def _problem(self, frame: frames.ServerFrame) -> ClientEvent:
+        instance = _instance(frame)
+        held = (self._feeds.get(instance), self._replicas.get(instance))
+        ended = tuple(subscription for subscription in held if subscription is not None)
+        for subscription in ended:
+            self._drop(subscription)
+        return Problem(_error(frame, frame.message or "the server reports a problem"), ended)
+
+    def _drop(self, subscription: Feed | Replica) -> None:
+        """Forgets it, unless it is forgotten already and another one took its place."""
+        instance = subscription.instance
+        if isinstance(subscription, Feed):
+            if self._feeds.get(instance) is subscription:
+                del self._feeds[instance]
+                self._send_subscription("event:unsub", instance)
+        elif self._replicas.get(instance) is subscription:
+            del self._replicas[instance]
+            self._send_subscription("state:unsub", instance)
+
+    def _send_subscription(self, kind: str, instance: Instance) -> None:
+        if self.connected:
+            self.outgoing.append(frames.request(kind, instance.actor, instance.actor_id))
+
+
+def _instance(frame: frames.ServerFrame) -> Instance:
+    return Instance(frame.actor or "", frame.actor_id or "")
+
+
+def _error(frame: frames.ServerFrame, message: str) -> ZocketError:
+    """The error that a frame carries: `ActorError` with the server's code, or `CallTimeout` for its time limit."""
+    try:
+        data = None if frame.data is None else decode_plain(frame.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        data = None
+    if frame.code == CallTimeout.default_code:
+        return CallTimeout(message, data=data, request_id=frame.request_id)
+    return ActorError(message, code=frame.code, data=data, request_id=frame.request_id)
