@@ -60,26 +60,26 @@ class Room {
   leave() {
     for (const end of this.#ends) end();
     for (const { timer } of this.#typing.values()) clearTimeout(timer);
-    if (client.status === "connected") this.actor.leave().catch(() => {}); // a lost connection leaves by itself
+    if (client.status === "open") this.actor.leave().catch(() => {}); // a lost connection leaves by itself
   }
 
   async post(text) {
     this.#lastKeystrokeMs = 0;
-    if (client.status !== "connected") await this.join(); // or the new connection would post as a guest
+    if (client.status !== "open") await this.join(); // or the new connection would post as a guest
     await this.actor.post({ text });
     lobby.announce({ room: this.id }).catch(() => {}); // only a dot beside the room's name
   }
 
   keystroke() {
     const now = Date.now();
-    if (now - this.#lastKeystrokeMs < KEYSTROKE_EVERY_MS || client.status !== "connected") return;
+    if (now - this.#lastKeystrokeMs < KEYSTROKE_EVERY_MS || client.status !== "open") return;
     this.#lastKeystrokeMs = now;
     this.actor.keystroke().catch(() => {}); // worth nothing a second later
   }
 
   #show(state) {
     rememberSession();
-    const me = state.online[client.sessionId];
+    const me = state.online[client.id];
     if (me?.name !== myName) joinOrSay(this);
     showPeople(state.online);
     this.#showMessages(state.messages);
@@ -129,8 +129,8 @@ function joinOrSay(room) {
 
 /** What this page wrote stays its own after a reconnect, when the server gives it another session. */
 function rememberSession() {
-  if (client.sessionId === undefined || mySessions.has(client.sessionId)) return;
-  mySessions.add(client.sessionId);
+  if (client.id === undefined || mySessions.has(client.id)) return;
+  mySessions.add(client.id);
   sessionStorage.setItem("sessions", JSON.stringify([...mySessions].slice(-50)));
 }
 
@@ -178,13 +178,13 @@ function dayOf(ms) {
 function showPeople(online) {
   const people = Object.entries(online).sort(
     ([a, { name: nameA }], [b, { name: nameB }]) =>
-      Number(b === client.sessionId) - Number(a === client.sessionId) || nameA.localeCompare(nameB),
+      Number(b === client.id) - Number(a === client.id) || nameA.localeCompare(nameB),
   );
   $("people-count").textContent = people.length;
   $("people-list").replaceChildren(
     ...people.map(([session, { name }]) => {
       const row = make("li", {}, avatar(name), make("span", { className: "name", textContent: name }));
-      if (session === client.sessionId) row.append(make("span", { className: "you", textContent: "you" }));
+      if (session === client.id) row.append(make("span", { className: "you", textContent: "you" }));
       return row;
     }),
   );
@@ -217,7 +217,7 @@ function showRooms(state) {
     }),
   );
   $("elsewhere").hidden = unread.size === 0;
-  if (names !== state.rooms && client.status === "connected") lobby.open({ room: room.id }).catch(() => {});
+  if (names !== state.rooms && client.status === "open") lobby.open({ room: room.id }).catch(() => {});
 }
 
 function refreshRooms() {

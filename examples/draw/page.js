@@ -147,7 +147,7 @@ function penDown(event) {
 function penMove(event) {
   const [x, y] = onBoard(event);
   const now = Date.now();
-  if (now - lastCursorMs >= CURSOR_EVERY_MS && client.status === "connected") {
+  if (now - lastCursorMs >= CURSOR_EVERY_MS && client.status === "open") {
     lastCursorMs = now;
     board.point({ x, y }).catch(() => {}); // the next one is better anyway
   }
@@ -167,8 +167,8 @@ function penUp() {
 
 function showPeople() {
   const names = Object.entries(people)
-    .sort(([a], [b]) => Number(b === client.sessionId) - Number(a === client.sessionId))
-    .map(([session, { name }]) => (session === client.sessionId ? `${name} (you)` : name));
+    .sort(([a], [b]) => Number(b === client.id) - Number(a === client.id))
+    .map(([session, { name }]) => (session === client.id ? `${name} (you)` : name));
   const faces = names.slice(0, 4).map((name) => avatar(name.replace(" (you)", "")));
   if (names.length > 4) faces.push(make("span", { className: "more", textContent: `+${names.length - 4}` }));
   $("faces").replaceChildren(...faces);

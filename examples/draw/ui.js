@@ -2,7 +2,7 @@
 
 const STATUS_TEXT = {
   connecting: "Connecting…",
-  connected: "Live",
+  open: "Live",
   reconnecting: "Reconnecting…",
   closed: "Offline",
 };

@@ -289,7 +289,7 @@ describe("state", () => {
 });
 
 describe("connection", () => {
-  test("status goes from connecting to connected to reconnecting and back, then closed", () => {
+  test("status goes from connecting to open to reconnecting and back, then closed", () => {
     const { client, socket } = start();
     const seen = [];
     client.onStatus((status) => seen.push(status));
@@ -299,13 +299,13 @@ describe("connection", () => {
     mock.timers.tick(250);
     FakeSocket.last.open();
     client.close();
-    assert.deepEqual(seen, ["connected", "reconnecting", "connected", "closed"]);
+    assert.deepEqual(seen, ["open", "reconnecting", "open", "closed"]);
   });
 
   test("the session's id is the newest welcome's", () => {
     const { client, socket } = startOpen();
     socket.say({ type: "welcome", clientId: "s1" });
-    assert.equal(client.sessionId, "s1");
+    assert.equal(client.id, "s1");
   });
 
   test("when the socket drops, sent calls are rejected and never sent again", async () => {
@@ -410,7 +410,7 @@ describe("connection", () => {
     socket.drop();
     socket.say({ type: "welcome", clientId: "old" });
     assert.equal(client.status, "reconnecting");
-    assert.equal(client.sessionId, undefined);
+    assert.equal(client.id, undefined);
     assert.equal(FakeSocket.made.length, 2);
   });
 

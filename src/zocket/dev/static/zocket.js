@@ -28,7 +28,7 @@ const RPC_TIMEOUT_MS = 10_000;
 /** A socket that is still not open after this long is given up; the next attempt follows. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** @typedef {"connecting" | "connected" | "reconnecting" | "closed"} Status */
+/** @typedef {"connecting" | "open" | "reconnecting" | "closed"} Status */
 /** @typedef {() => void} Off  ends a subscription; a second call does nothing */
 /** @typedef {{op: string, path: string, from?: string, value?: any}} Operation  one RFC 6902 operation */
 /**
@@ -442,7 +442,7 @@ class Client {
   /** @type {Status} */
   #status = "connecting";
   /** @type {string | undefined} */
-  #sessionId;
+  #id;
   /** @type {WebSocket | null} */
   #socket = null;
   /** Failed attempts since the last connection that held. */
@@ -471,9 +471,9 @@ class Client {
     return this.#status;
   }
 
-  /** The id by which actors know this connection (`self.session.id`); another one after a reconnect. */
-  get sessionId() {
-    return this.#sessionId;
+  /** The id by which actors know this connection (`self.session.id`); `undefined` until the server has told it. */
+  get id() {
+    return this.#id;
   }
 
   /** @param {(status: Status) => void} listener  called on every change  @returns {Off} */
@@ -568,7 +568,7 @@ class Client {
   #opened() {
     clearTimeout(this.#timer);
     this.#openedAtMs = Date.now();
-    this.#setStatus("connected");
+    this.#setStatus("open");
     for (const subscription of this.#subscriptions.values()) subscription.renew();
     this.#calls.sendWaiting(this.#sendText);
   }
@@ -577,9 +577,10 @@ class Client {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = null;
+    this.#id = undefined;
     socket?.close();
     // Only a connection that held starts the delays anew: a server that accepts and drops is not hammered.
-    if (this.#status === "connected" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
+    if (this.#status === "open" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
     this.#calls.socketLost();
     if (this.options.reconnect === false) return this.close();
     this.#setStatus("reconnecting");
@@ -597,7 +598,7 @@ class Client {
     }
     switch (frame?.type) {
       case "welcome":
-        this.#sessionId = frame.clientId;
+        this.#id = frame.clientId;
         break;
       case "rpc:result":
         this.#calls.receive(frame);
@@ -618,7 +619,7 @@ class Client {
 
   /** @param {string} text */
   #sendText = (text) => {
-    if (this.#status !== "connected" || this.#socket === null) return false;
+    if (this.#status !== "open" || this.#socket === null) return false;
     this.#socket.send(text);
     return true;
   };
