@@ -80,7 +80,7 @@ class Room {
   #show(state) {
     rememberSession();
     const me = state.online[client.id];
-    if (me?.name !== myName) joinOrSay(this);
+    if (client.id !== undefined && me?.name !== myName) joinOrSay(this);
     showPeople(state.online);
     this.#showMessages(state.messages);
     $("empty").hidden = state.messages.length > 0;
