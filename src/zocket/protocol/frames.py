@@ -166,15 +166,15 @@ class FrameHead(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """What a gateway needs to know of a frame that passes through it; the rest is skipped."""
 
     type: str
-    id: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    id: OptionalRaw = None
+    error: OptionalRaw = None
     code: str | None = None
     request_id: str | None = None
 
     @property
     def outcome(self) -> str:
         """Result code of an `rpc:result`, for counting."""
-        return "ok" if self.error is None else (self.code or "error")
+        return "ok" if self.error is None or bytes(self.error) == b"null" else self.code or "error"
 
 
 _heads: Final = msgspec.json.Decoder(FrameHead)
