@@ -72,7 +72,7 @@ class WebSocketTransport:
         self._secure = self._url.startswith("wss://")
         if ssl is not None and not self._secure:
             raise UsageError(f"{self._name}: ssl= is for wss:// addresses")
-        self._token = _header_safe(token) if isinstance(token, str) else token
+        self._token = token if token is None or callable(token) else _header_safe(token)
         self._ssl = ssl
         if token is not None and not self._secure and not is_loopback(self._name):
             _log.warning("the token travels unencrypted: use wss://", extra={"server": self._name})
