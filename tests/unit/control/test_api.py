@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from tests.unit.control.conftest import MovableClock, OpenControl
 
+pytestmark = pytest.mark.realtime  # SQLite and sockets have threads and times of their own
+
 LOCAL = {"workspaceId": "local-workspace", "projectId": "local-project"}
 BUNDLE = b"app = 1\n"
 

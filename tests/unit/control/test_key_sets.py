@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.unit.control.conftest import MovableClock
 
+pytestmark = pytest.mark.realtime  # SQLite and sockets have threads and times of their own
+
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.unit.control.conftest import MovableClock, OpenControl
 
+pytestmark = pytest.mark.realtime  # SQLite and sockets have threads and times of their own
+
 SECRET = "a shared secret that is long enough for HS256"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -1,0 +1,225 @@
+"""What comes into the runtime: envelopes decoded, checked and given to the host; each message settled exactly once.
+
+Rules: a message is acknowledged when its request is finished (R15), and while it waits the broker is told that it is
+still in progress. What is delivered again while it is still here, or after its acknowledgement was lost with a
+connection, is not run again. An envelope that cannot be used is logged, counted, never delivered again, and answered
+where it says whom.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from zocket import logs
+from zocket.core import Session
+from zocket.errors import InvalidFrame
+from zocket.metrics import Sample
+from zocket.protocol import envelopes, frames, subjects
+from zocket.protocol.frames import Rpc
+from zocket.runtime.outbox import SessionLink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zocket.broker.port import Broker, Delivered, Message
+    from zocket.host import Host
+    from zocket.ids import Scope
+    from zocket.protocol.envelopes import Inbound
+    from zocket.runtime.outbox import Outbox
+
+FINISHED_KEPT: Final = 4_096
+"""Finished messages that are remembered: more than can be unacknowledged at once with 16 actor types of 256 each."""
+GONE_KEPT: Final = 10_000
+"""Ended sessions that are remembered, so that their last messages do not bring them back."""
+LOGGED_SUBJECT_CHARS: Final = 200
+
+_TOKEN: Final = re.compile(r"[!-)+\--/-=?-~]{1,128}\Z")
+"""A session or gateway id that is safe as one token of a subject."""
+
+
+class _Sender(msgspec.Struct, rename="camel"):
+    """What can be read of an envelope whose frame cannot be used."""
+
+    scope: envelopes.WireScope
+    session_id: str
+    message: msgspec.Raw
+    gateway: str | None = None
+
+
+_senders: Final = msgspec.json.Decoder(_Sender)
+
+
+class Intake:
+    """Between the runtime's subscriptions and its host."""
+
+    def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox) -> None:
+        self._broker = broker
+        self._scope = scope
+        self._wire_scope = envelopes.wire_scope(scope)
+        self._host = host
+        self._outbox = outbox
+        self._links: dict[str, SessionLink] = {}
+        self._gone: dict[str, None] = {}
+        self._held: dict[int, Delivered] = {}
+        self._finished: dict[int, int] = {}
+        self._received = self._received_bytes = self._rejected = self._repeated = 0
+        self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
+
+    @property
+    def held(self) -> int:
+        """Messages that are neither acknowledged nor given back."""
+        return len(self._held)
+
+    def received(self, batch: list[Delivered]) -> None:
+        """Takes messages of a consumer."""
+        for delivered in batch:
+            self._received += 1
+            self._received_bytes += len(delivered.payload)
+            if self._is_repeated(delivered):
+                continue
+            try:
+                envelope = envelopes.decode_inbound(delivered.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._reject(delivered, "the envelope cannot be decoded")
+                continue
+            if (reason := self._disagreement(delivered, envelope)) is not None:
+                self._reject(delivered, reason)
+                continue
+            self._held[delivered.sequence] = delivered
+            link = self._link(envelope)
+            request_id = envelope.request_id or "r_" + secrets.token_hex(8)
+            self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered))
+
+    def _is_repeated(self, delivered: Delivered) -> bool:
+        """Whether the same message is here already, or was finished.
+
+        The payload counts with the number: a stream that was lost and made again numbers from 1.
+        """
+        sequence = delivered.sequence
+        held = self._held.get(sequence)
+        if held is not None and held.payload == delivered.payload:
+            held.handle = delivered.handle
+            self._repeated += 1
+            return True
+        if self._finished.get(sequence) == hash(delivered.payload):
+            self._outbox.acknowledge(delivered)
+            self._repeated += 1
+            return True
+        return False
+
+    def _disagreement(self, delivered: Delivered, envelope: Inbound) -> str | None:
+        message = envelope.message
+        if envelope.scope != self._wire_scope:
+            return "the envelope is of another project"
+        if not subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id):
+            return "subject and envelope name different actors"
+        if not _TOKEN.match(envelope.session_id) or not _TOKEN.match(envelope.gateway or "-"):
+            return "the session or gateway id cannot be part of a subject"
+        return None
+
+    def _finish(self, delivered: Delivered) -> None:
+        if self._held.get(delivered.sequence) is delivered:
+            del self._held[delivered.sequence]
+            finished = self._finished
+            finished[delivered.sequence] = hash(delivered.payload)
+            if len(finished) > FINISHED_KEPT:
+                del finished[next(iter(finished))]
+            self._outbox.acknowledge(delivered)
+
+    def _link(self, envelope: Inbound) -> SessionLink:
+        link = self._links.get(envelope.session_id)
+        if link is not None:
+            link.gateway = envelope.gateway
+            return link
+        session = Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
+        link = SessionLink(self._outbox, session, envelope.gateway)
+        if session.id in self._gone:
+            return link
+        self._links[session.id] = link
+        if envelope.gateway is None:
+            link.send(frames.welcome(session.id))
+        return link
+
+    def disconnected(self, messages: list[Message]) -> None:
+        """Takes what `session.disconnected` says (R6)."""
+        for message in messages:
+            try:
+                ended = envelopes.decode_disconnected(message.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._rejected += 1
+                self._log.warning("a session.disconnected cannot be decoded")
+                continue
+            if ended.scope != self._wire_scope:
+                self._rejected += 1
+                self._log.warning("a session.disconnected is of another project")
+                continue
+            self._links.pop(ended.session_id, None)
+            self._gone[ended.session_id] = None
+            while len(self._gone) > GONE_KEPT:
+                del self._gone[next(iter(self._gone))]
+            self._host.disconnect(ended.session_id)
+
+    def _reject(self, delivered: Delivered, reason: str) -> None:
+        self._rejected += 1
+        self._log.warning(
+            "a message is refused: %s",
+            reason,
+            extra={"subject": delivered.subject[:LOGGED_SUBJECT_CHARS], "sequence": delivered.sequence},
+        )
+        self._broker.term([delivered])
+        try:
+            sender = _senders.decode(delivered.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        usable = _TOKEN.match(sender.session_id) and _TOKEN.match(sender.gateway or "-")
+        if usable and sender.scope == self._wire_scope and (frame := _refusal(bytes(sender.message), reason)):
+            SessionLink(self._outbox, Session(sender.session_id), sender.gateway).send(frame)
+
+    def report_progress(self) -> None:
+        """Tells the broker that everything held is still in progress."""
+        if self._held:
+            self._broker.in_progress(list(self._held.values()))
+
+    def give_back(self) -> int:
+        """Gives everything held to whoever comes next; how many that were."""
+        held = list(self._held.values())
+        self._held.clear()
+        if held:
+            self._broker.nak(held)
+        return len(held)
+
+    def forget(self) -> None:
+        """Nothing held is settled any more: another runtime has it."""
+        self._held.clear()
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("inbound_messages", "Messages received, repeated ones too.", "counter", self._received)
+        yield Sample("inbound_bytes", "Bytes of messages received.", "counter", self._received_bytes)
+        yield Sample("inbound_refused", "Messages that could not be used.", "counter", self._rejected)
+        yield Sample("inbound_repeated", "Messages that were here already.", "counter", self._repeated)
+        yield Sample("acknowledgements_outstanding", "Messages not yet acknowledged.", "gauge", len(self._held))
+        yield Sample("sessions", "Sessions that sent something and have not ended.", "gauge", len(self._links))
+
+
+def _claims(raw: msgspec.Raw) -> dict[str, Any]:
+    try:
+        claims = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _refusal(frame: bytes, reason: str) -> bytes | None:
+    """The answer to a frame that was not run; None if nobody waits for one."""
+    try:
+        request = frames.decode_request(frame)
+    except InvalidFrame as error:
+        call_id, error.data = str(error.data).encode(), None
+        return frames.failure(call_id, error)
+    return frames.failure(request.id, InvalidFrame(reason)) if isinstance(request, Rpc) else None

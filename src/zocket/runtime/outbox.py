@@ -1,0 +1,164 @@
+"""What leaves the runtime: frames on their way to gateways, and the acknowledgements behind them.
+
+Rules: everything of one loop turn leaves together, frames before acknowledgements, each session's frames in order. A
+gateway that announced itself gets batches; every session of another one gets each frame as a message of its own (R14).
+Once muted, nothing leaves any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zocket.broker.port import Message
+from zocket.host import Link
+from zocket.protocol import envelopes, subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zocket.broker.port import Broker, Delivered
+    from zocket.core import Session
+    from zocket.host import Audience
+    from zocket.ids import Scope
+
+MAX_BATCH_BYTES: Final = 512 * 1024
+"""A batch is sent before it grows beyond this: half of what a NATS server takes by default."""
+MAX_LISTED_SESSIONS: Final = 4_096
+"""Sessions in one delivery: their list stays near 128 kB, so that a frame of usual size fits beside it."""
+
+
+class SessionLink(Link):
+    """One session, with its way out. `gateway` is None for one whose gateway takes no batches."""
+
+    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway")
+
+    def __init__(self, outbox: Outbox, session: Session, gateway: str | None) -> None:
+        super().__init__(session)
+        self._outbox = outbox
+        self._subject = subjects.outbound(outbox.scope, session.id)
+        self._head = envelopes.outbound_head(outbox.scope, session.id)
+        self._sessions = envelopes.session_list([session.id])
+        self.gateway = gateway
+
+    def send(self, frame: bytes) -> None:
+        """See `Link.send`."""
+        if self.gateway is None:
+            self._outbox.add_message(self._subject, envelopes.outbound(self._head, frame))
+        else:
+            self._outbox.add_delivery(self.gateway, self._sessions, frame)
+
+
+class _Route(NamedTuple):
+    """What an audience is to an outbox."""
+
+    lists: list[tuple[str, bytes]]
+    single: list[Link]
+
+
+class _Batch:
+    __slots__ = ("deliveries", "size", "subject")
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.deliveries: list[bytes] = []
+        self.size = 0
+
+
+class Outbox:
+    """Collects during a loop turn and sends at its end. It is the host's `Outlet`."""
+
+    def __init__(self, broker: Broker, scope: Scope) -> None:
+        self.scope = scope
+        self.messages = 0
+        self.bytes = 0
+        self._broker = broker
+        self._scope_json = envelopes.encode(envelopes.wire_scope(scope))
+        self._ready: list[Message] = []
+        self._batches: dict[str, _Batch] = {}
+        self._acknowledgements: list[Delivered] = []
+        self._planned = False
+        self._muted = False
+
+    def add_message(self, subject: str, payload: bytes) -> None:
+        """A message of its own."""
+        self._ready.append(Message(subject, payload))
+        self._plan()
+
+    def add_delivery(self, gateway: str, sessions: bytes, frame: bytes) -> None:
+        """A frame for the listed sessions (JSON) of one gateway."""
+        batch = self._batches.get(gateway)
+        if batch is None:
+            batch = self._batches[gateway] = _Batch(subjects.gateway(self.scope, gateway))
+        delivery = envelopes.delivery(sessions, frame)
+        if batch.size and batch.size + len(delivery) > MAX_BATCH_BYTES:
+            self._close(batch)
+        batch.deliveries.append(delivery)
+        batch.size += len(delivery)
+        self._plan()
+
+    def broadcast(self, audience: Audience, frame: bytes) -> None:
+        """See `Outlet.broadcast`; how the audience spreads over gateways is kept with it."""
+        route: _Route | None = audience.cache
+        if route is None:
+            route = audience.cache = _route(audience)
+        for gateway, sessions in route.lists:
+            self.add_delivery(gateway, sessions, frame)
+        for link in route.single:
+            link.send(frame)
+
+    def acknowledge(self, delivered: Delivered) -> None:
+        """The message is done; said after all frames that were added before."""
+        self._acknowledgements.append(delivered)
+        self._plan()
+
+    def mute(self) -> None:
+        """Drops what waits and whatever is still added."""
+        self._muted = True
+
+    def flush(self) -> None:
+        """Gives everything to the broker now."""
+        self._planned = False
+        for batch in self._batches.values():
+            self._close(batch)
+        self._batches.clear()
+        messages, self._ready = self._ready, []
+        acknowledgements, self._acknowledgements = self._acknowledgements, []
+        if self._muted:
+            return
+        if messages:
+            self.messages += len(messages)
+            self.bytes += sum(len(message.payload) for message in messages)
+            self._broker.send(messages)
+        if acknowledgements:
+            self._broker.ack(acknowledgements)
+
+    def _close(self, batch: _Batch) -> None:
+        if batch.deliveries:
+            self._ready.append(Message(batch.subject, envelopes.batch(self._scope_json, batch.deliveries)))
+            batch.deliveries, batch.size = [], 0
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+
+def _route(audience: Audience) -> _Route:
+    by_gateway: dict[str, list[str]] = {}
+    single: list[Link] = []
+    for session_id, link in audience.links.items():
+        gateway = link.gateway if isinstance(link, SessionLink) else None
+        if gateway is None:
+            single.append(link)
+        else:
+            by_gateway.setdefault(gateway, []).append(session_id)
+    lists = [
+        (gateway, envelopes.session_list(part)) for gateway, sessions in by_gateway.items() for part in _parts(sessions)
+    ]
+    return _Route(lists, single)
+
+
+def _parts(sessions: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(sessions), MAX_LISTED_SESSIONS):
+        yield sessions[start : start + MAX_LISTED_SESSIONS]

@@ -1,0 +1,348 @@
+"""`Runtime`: the host of an app on a broker, owning its project until it stops or is superseded.
+
+Rules: exactly one runtime takes a project's messages. It claims the owner record first and the consumers after it, and
+reads the record again before it takes a consumer again and after it has. A runtime that was superseded settles nothing
+and sends nothing more. A stop finishes what is here, gives the rest back, and leaves nothing behind unless a successor
+is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from zocket import logs
+from zocket.broker.port import ConsumerSpec
+from zocket.broker.port import Message as BrokerMessage
+from zocket.broker.streams import transport_streams
+from zocket.errors import Superseded, Unavailable
+from zocket.host import Host
+from zocket.ids import new_epoch
+from zocket.metrics import Sample
+from zocket.protocol import envelopes, subjects
+from zocket.runtime.intake import Intake
+from zocket.runtime.outbox import Outbox
+from zocket.runtime.ownership import OwnerRecord, Ownership
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from zocket.broker.port import Broker, ConnectionState, Message, Subscription
+    from zocket.clock import Clock
+    from zocket.core import AppDefinition
+    from zocket.errors import ZocketError
+    from zocket.ids import Scope
+    from zocket.settings import Limits
+
+ANNOUNCE_EVERY_S: Final = 5.0
+"""How often a runtime says that it is there, besides at boot and when asked."""
+RETRY_FIRST_S: Final = 0.1
+RETRY_MOST_S: Final = 2.0
+"""Between attempts to get the consumers back while the broker refuses."""
+FLUSH_TIMEOUT_S: Final = 2.0
+"""How long a stop waits for the broker to take the last answers and acknowledgements."""
+
+
+class Runtime:
+    """An app's instances, served from a broker; opened by `open`."""
+
+    def __init__(
+        self,
+        definition: AppDefinition,
+        scope: Scope,
+        broker: Broker,
+        *,
+        clock: Clock,
+        limits: Limits,
+        process_name: str,
+        deployment_id: str,
+        dev_mode: bool,
+        ack_wait_s: float,
+        drain_timeout_s: float,
+        storage: str,
+    ) -> None:
+        self.scope = scope
+        self.actor_types = list(definition.actors)
+        self.epoch = new_epoch()
+        self._deployment_id = deployment_id
+        self._broker = broker
+        self._clock = clock
+        self._drain_timeout_s = drain_timeout_s
+        self._ack_wait_s = ack_wait_s
+        self._streams = transport_streams(storage)
+        self._consumers = {
+            name: ConsumerSpec(
+                stream=subjects.INBOUND_STREAM,
+                name=subjects.consumer(scope, name),
+                subjects=subjects.inbound_filter(scope, name),
+                max_ack_pending=limits.max_ack_pending,
+                ack_wait_s=ack_wait_s,
+            )
+            for name in self.actor_types
+        }
+        record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
+        self._ownership = Ownership(broker, scope, record)
+        self._outbox = Outbox(broker, scope)
+        self._host = Host(
+            definition,
+            clock=clock,
+            limits=limits,
+            dev_mode=dev_mode,
+            outlet=self._outbox,
+            window=limits.max_ack_pending,
+        )
+        self._intake = Intake(broker, scope, self._host, self._outbox)
+        announcement = envelopes.Announcement(
+            envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
+        )
+        self._announcement = BrokerMessage(subjects.announcement(scope), envelopes.encode(announcement))
+        self._pushes: dict[str, Subscription] = {}
+        self._missing = set(self._consumers)
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._disturbed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._failure: ZocketError | None = None
+        self._serving = False
+        self._take_overs = 0
+        self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        definition: AppDefinition,
+        scope: Scope,
+        broker: Broker,
+        *,
+        clock: Clock,
+        limits: Limits,
+        process_name: str,
+        deployment_id: str = "",
+        dev_mode: bool = False,
+        ack_wait_s: float = 30.0,
+        drain_timeout_s: float = 10.0,
+        storage: str = "memory",
+    ) -> AsyncIterator[Runtime]:
+        """Owns the project and serves it during the block; at its end stops cleanly (R19).
+
+        Args:
+            definition: the app.
+            scope: whose messages are taken.
+            broker: stays open; whoever opened it closes it.
+            clock: time of everything that waits.
+            limits: bounds of instances and of the window per actor type.
+            process_name: names this process in the owner record and in announcements.
+            deployment_id: goes into the log.
+            dev_mode: unexpected exceptions reach the caller with their text.
+            ack_wait_s: the broker delivers again what it heard nothing of for so long.
+            drain_timeout_s: how long a stop finishes what is here.
+            storage: of streams that do not exist yet, `memory` or `file`.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+            Superseded: yet another runtime took the project while this one started.
+        """
+        runtime = cls(
+            definition,
+            scope,
+            broker,
+            clock=clock,
+            limits=limits,
+            process_name=process_name,
+            deployment_id=deployment_id,
+            dev_mode=dev_mode,
+            ack_wait_s=ack_wait_s,
+            drain_timeout_s=drain_timeout_s,
+            storage=storage,
+        )
+        try:
+            await runtime._start()
+            yield runtime
+        finally:
+            await runtime._stop()
+
+    @property
+    def serving(self) -> bool:
+        """Whether this runtime owns the project, is connected and has its consumers."""
+        return self._serving and self._broker.connected and not self._missing
+
+    async def wait_stopped(self) -> None:
+        """Waits until the runtime cannot go on by itself; a stop from outside does not end it.
+
+        Raises:
+            Superseded: another runtime owns the project now.
+            Unavailable: the broker's connection was closed for good.
+        """
+        await self._stopped.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    # -- start and recovery --------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        self._broker.on_connection(self._connection_changed)
+        await self._ensure_streams()
+        predecessor = await self._ownership.claim()
+        scope = self.scope
+        self._subscriptions += [
+            await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
+            await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
+            await self._broker.subscribe(subjects.announcement(scope), self._heard),
+        ]
+        await self._take_consumers()
+        if predecessor is not None:
+            await self._remove_leftovers(predecessor)
+        self._serving = True
+        self._announce()
+        self._spawn(self._supervise())
+        self._spawn(self._repeat(ANNOUNCE_EVERY_S, self._announce))
+        self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
+        self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
+
+    async def _ensure_streams(self) -> None:
+        for stream in self._streams:
+            await self._broker.ensure_stream(stream)
+
+    async def _take_consumers(self) -> None:
+        """Takes every consumer that is not ours, the owner record read before and after."""
+        await self._ownership.confirm()
+        for name, spec in self._consumers.items():
+            if name in self._missing:
+                self._take_overs += 1
+                self._missing.discard(name)
+                try:
+                    self._pushes[name] = await self._broker.take_over(
+                        spec, self._intake.received, partial(self._consumer_lost, name)
+                    )
+                except Unavailable:
+                    self._missing.add(name)
+                    raise
+        await self._ownership.confirm()
+
+    async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
+        """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
+        for name in set(predecessor.actor_types) - set(self.actor_types):
+            await self._broker.delete_consumer(subjects.INBOUND_STREAM, subjects.consumer(self.scope, name))
+
+    def _consumer_lost(self, name: str) -> None:
+        self._missing.add(name)
+        self._disturbed.set()
+
+    def _connection_changed(self, state: ConnectionState) -> None:
+        if state == "reconnected":
+            self._missing.update(self._consumers)
+            self._disturbed.set()
+        elif state == "closed" and self._serving:
+            self._end(Unavailable("the connection to the broker was closed"))
+
+    def _heard(self, messages: list[Message]) -> None:
+        """Another runtime announces itself: look at once who owns the project."""
+        for message in messages:
+            with contextlib.suppress(ValueError):
+                if envelopes.decode_announcement(message.payload).epoch != self.epoch:
+                    self._disturbed.set()
+
+    async def _supervise(self) -> None:
+        while True:
+            await self._disturbed.wait()
+            self._disturbed.clear()
+            delay_s = RETRY_FIRST_S
+            while True:
+                try:
+                    await self._recover()
+                    break
+                except Unavailable as error:
+                    self._log.warning("the consumers cannot be taken now: %s", error.message)
+                except Superseded as error:
+                    await self._stand_down(error)
+                    return
+                await self._clock.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MOST_S)
+
+    async def _recover(self) -> None:
+        if not self._missing:
+            await self._ownership.confirm()
+            return
+        await self._ensure_streams()
+        await self._take_consumers()
+        self._announce()
+        self._log.info("the consumers are ours again")
+
+    async def _stand_down(self, reason: Superseded) -> None:
+        """Leaves everything to the new owner: it gets what is unacknowledged, and nothing of ours may mix with it."""
+        self._log.warning("superseded: %s", reason.message, extra={"epoch": self.epoch})
+        self._serving = False
+        self._outbox.mute()
+        self._intake.forget()
+        self._end(reason)
+        await self._close_subscriptions()
+
+    def _end(self, failure: ZocketError) -> None:
+        self._failure = self._failure or failure
+        self._stopped.set()
+
+    # -- while it serves -----------------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        if self._serving:
+            self._broker.send([self._announcement])
+
+    async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
+        while True:
+            await self._clock.sleep(every_s)
+            action()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("serving", "1 while this runtime owns its project.", "gauge", int(self.serving))
+        yield Sample("take_overs", "Consumers taken, at boot and again.", "counter", self._take_overs)
+        yield Sample("outbound_messages", "Messages sent to gateways.", "counter", self._outbox.messages)
+        yield Sample("outbound_bytes", "Bytes sent to gateways.", "counter", self._outbox.bytes)
+        yield from self._intake.samples()
+        yield from self._host.samples()
+
+    # -- stop ----------------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        served, self._serving = self._serving, False
+        await self._close_subscriptions()
+        if served:
+            await self._host.drain(self._drain_timeout_s)
+        await self._host.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._outbox.flush()
+        returned = self._intake.give_back()
+        if returned:
+            self._log.warning("given back to the next runtime", extra={"messages": returned})
+        if self._failure is None:
+            await self._leave()
+        self._log.info("runtime stopped", extra={"epoch": self.epoch})
+
+    async def _leave(self) -> None:
+        """Lets an existing runtime follow: without a successor neither the record nor the consumers stay."""
+        try:
+            await self._broker.drain(FLUSH_TIMEOUT_S)
+            if not await self._ownership.is_ours():
+                self._log.info("a successor has taken over")
+                return
+            for spec in self._consumers.values():
+                await self._broker.delete_consumer(spec.stream, spec.name)
+            await self._ownership.release()
+        except Unavailable as error:
+            self._log.warning("the consumers stay behind: %s", error.message)
+
+    async def _close_subscriptions(self) -> None:
+        open_ones = [*self._pushes.values(), *self._subscriptions]
+        self._pushes.clear()
+        self._subscriptions.clear()
+        for subscription in open_ones:
+            await subscription.aclose()
