@@ -1,0 +1,186 @@
+"""The client against each server of ours: the same bodies on `zocket serve`'s front and on ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from pydantic import BaseModel, Field
+
+from zocket import Actor, ActorError, App, Event, Identity, connect, method
+from zocket.errors import Disconnected, Unauthorized
+from zocket.server.process import serve
+from zocket.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from zocket.client import Client
+
+    Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+pytestmark = pytest.mark.realtime
+
+
+class Message(BaseModel):
+    author: str
+    text: str = Field(min_length=1, max_length=2000)
+
+
+class RoomState(BaseModel):
+    messages: list[Message] = []
+    online: dict[str, str] = {}
+
+
+class ChatRoom(Actor[RoomState]):
+    posted = Event(Message)
+
+    async def on_connect(self) -> None:
+        self.state.online[self.session.id] = self.session.user_id or "guest"
+
+    async def on_disconnect(self) -> None:
+        self.state.online.pop(self.session.id, None)
+
+    @method
+    async def post(self, text: str) -> Message:
+        message = Message(author=self.session.user_id or "guest", text=text)
+        self.state.messages.append(message)
+        self.posted.emit(message, exclude=self.session.id)
+        return message
+
+    @method
+    async def refuse(self) -> None:
+        raise ActorError("not today", code="closed", data={"opens": 9})
+
+    @method
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def authorize(token: str | None) -> Identity | None:
+    return None if token == "expired" else Identity(user_id=token)
+
+
+APP = App(actors={"chat": ChatRoom}, authorize=authorize)
+
+
+@asynccontextmanager
+async def served_by_serve() -> AsyncIterator[str]:
+    settings = ServeSettings(host="127.0.0.1", port=0, metrics_port=0)
+    async with serve(APP.definition, settings, authorize=authorize) as port:
+        yield f"ws://127.0.0.1:{port}"
+
+
+class _Uvicorn(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """None: they are pytest's."""
+
+
+@asynccontextmanager
+async def served_by_uvicorn() -> AsyncIterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(APP, log_level="warning", lifespan="on", ws="websockets-sansio")
+        server = _Uvicorn(config)
+        serving = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110 — uvicorn offers no event
+            await asyncio.sleep(0.01)
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+Served = Any
+
+
+@pytest.fixture(params=[served_by_serve, served_by_uvicorn], ids=["serve", "asgi"])
+def served(request: pytest.FixtureRequest) -> Served:
+    return request.param
+
+
+async def test_a_typed_handle_calls_watches_and_listens(served: Served) -> None:
+    async with served() as url, connect(url, token="alice") as alice, connect(url, token="bob") as bob:
+        room = alice.actor(ChatRoom, "general")
+        states = bob.state(bob.actor(ChatRoom, "general"))
+        messages = bob.events(bob.actor(ChatRoom, "general"), ChatRoom.posted)
+        assert (await anext(states)).messages == []
+        sent = await room.post(text="hello")
+        assert sent == Message(author="alice", text="hello")
+        assert await anext(messages) == sent
+        async with asyncio.timeout(10):
+            async for state in states:
+                if state.messages:
+                    break
+        assert state.messages == [sent]
+        assert sorted(state.online.values()) == ["alice", "bob"]
+
+
+async def test_a_dynamic_handle_does_the_same_with_plain_json(served: Served) -> None:
+    async with served() as url, connect(url) as client:
+        room = client.dynamic("chat", "plain")
+        states = client.state(room)
+        assert (await anext(states))["messages"] == []
+        assert await room.post(text="hello") == {"author": "guest", "text": "hello"}
+        assert (await anext(states))["messages"] == [{"author": "guest", "text": "hello"}]
+        assert await room.wait(seconds=0) is None
+
+
+async def test_a_caller_sees_its_own_change_before_its_result(served: Served) -> None:
+    async with served() as url, connect(url) as client:
+        room = client.actor(ChatRoom, "own")
+        states = client.state(room)
+        await anext(states)
+        await room.post("first")
+        assert len((await anext(states)).messages) == 1
+
+
+async def test_errors_of_the_server_reach_the_caller(served: Served) -> None:
+    async with served() as url, connect(url) as client:
+        room = client.actor(ChatRoom, "errors")
+        with pytest.raises(ActorError, match="not today") as refused:
+            await room.refuse()
+        assert (refused.value.code, refused.value.data) == ("closed", {"opens": 9})
+        with pytest.raises(ActorError, match=r"Validation failed for post: \[") as invalid:
+            await client.dynamic("chat", "errors").post(text=7)
+        assert invalid.value.code == "validation_failed"
+        with pytest.raises(ActorError, match="Unknown method: shout") as unknown:
+            await client.dynamic("chat", "errors").shout()
+        assert unknown.value.code == "unknown_method"
+        with pytest.raises(ActorError, match="Unknown actor: nobody"):
+            await client.dynamic("nobody", "errors").shout()
+
+
+async def test_a_refused_subscription_raises_where_it_is_read(served: Served) -> None:
+    async with served() as url, connect(url) as client:
+        with pytest.raises(ActorError, match="Unknown actor: nobody"):
+            await asyncio.wait_for(anext(client.state(client.dynamic("nobody", "1"))), 10)
+
+
+async def test_a_refused_token_is_unauthorized(served: Served) -> None:
+    async with served() as url:
+        with pytest.raises(Unauthorized):
+            await connect(url, token="expired")
+
+
+async def test_the_id_of_the_client_is_its_session(served: Served, until: Until) -> None:
+    async with served() as url, connect(url, token="carol") as client:
+        states = client.state(client.actor(ChatRoom, "ids"))
+        await until(lambda: client.id)
+        assert (await anext(states)).online == {client.id: "carol"}
+
+
+async def test_a_stop_of_the_server_rejects_what_is_open(served: Served, until: Until) -> None:
+    async with served() as url:
+        client: Client = await connect(url)
+        quick = await client.actor(ChatRoom, "stop").post("still there")
+        assert quick.text == "still there"
+    await until(lambda: client.status == "reconnecting")
+    waiting = asyncio.create_task(client.actor(ChatRoom, "stop").post("waits"))
+    await asyncio.sleep(0)
+    await client.aclose()
+    with pytest.raises(Disconnected, match="closed"):
+        await waiting
