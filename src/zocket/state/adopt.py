@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zocket.errors import StateValueError
-from zocket.state import builtin, models
+from zocket.state import builtin, models, records
 from zocket.state.journal import MAX_DEPTH, MISSING, TRACKED, climb
 from zocket.state.kinds import (
     KINDS,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def adopt_root(value: Any, journal: Journal) -> Any:
     """Make a plain value the tracked root of a journal; raises StateValueError with the pointer to what may not be."""
     cls = type(value)
-    if cls in TRACKED:
+    if cls in TRACKED and value._zj is not None:
         value = Untracker()(value)
         cls = type(value)
     try:
@@ -51,11 +51,10 @@ def adopt_root(value: Any, journal: Journal) -> Any:
 
 
 class Settlement:
-    """The settling of one commit. `placed` are the ids of parts that lie where another value lay before the turn."""
+    """The settling of one commit. It moves what was taken out, copies what is still in, wraps the rest."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.placed: set[int] = set()
         self.displaced: set[int] = set()
         self.robbed: set[int] = set()
         self.relinked: list[tuple[Kind, Any, Any, Any]] = []
@@ -114,9 +113,10 @@ class Settlement:
         cls = type(value)
         if cls in PLAIN:
             return value
-        if cls in TRACKED:
+        kind = TRACKED.get(cls)
+        if kind is not None and value._zj is not None:
             return self.take(value, parent, key)
-        kind = KINDS.get(cls) or (None if cls in LEAVES else kind_of(cls))
+        kind = kind or KINDS.get(cls) or (None if cls in LEAVES else kind_of(cls))
         if kind is None:
             check_scalar(value)
             return value
@@ -131,9 +131,10 @@ class Settlement:
         elif kind.tracked not in TRACKED:
             kept = value
         else:
+            self.journal.plain = self.journal.plain or kind.ambiguous
+            self.journal.computed = self.journal.computed or kind.computed
             kept = kind.adopt(value, self.journal, self.adopt)
             kind.link(kept, parent, key)
-            self.placed.add(id(kept))
         self.active.discard(id(value))
         return kept
 
@@ -147,7 +148,6 @@ class Settlement:
                     self.robbed.add(id(holder))
                     holder = holder._zp
                 self.link(node, parent, key)
-                self.placed.add(id(node))
                 return node
         if id(node) in self.active:
             raise Refusal("a value cannot contain itself")
@@ -168,4 +168,4 @@ class Settlement:
             kind.link(node, parent, key)
 
 
-__all__ = ["Settlement", "adopt_root", "builtin", "models"]
+__all__ = ["Settlement", "adopt_root", "builtin", "models", "records"]

@@ -26,6 +26,8 @@ class _Container:
     name: str
     tracked: type
     frozen = False
+    ambiguous = False
+    computed = False
 
     def check(self, value: Any) -> None:
         """Every list and every set will do."""
@@ -236,6 +238,7 @@ class FrozenSetKind:
     name = "frozenset"
     tracked = frozenset
     frozen = True
+    ambiguous = False
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return [(part, part) for part in value]
@@ -258,6 +261,7 @@ class TupleKind:
 
     tracked = tuple
     frozen = True
+    ambiguous = False
 
     def __init__(self, cls: type = tuple) -> None:
         self.cls = cls

@@ -7,17 +7,16 @@ snapshots, which are cached.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from zocket.errors import TooLarge, UsageError
 from zocket.state.adopt import Settlement, adopt_root
-from zocket.state.emission import Emission
+from zocket.state.committed import Committed, ComputedFields
+from zocket.state.emission import Emission, encoded, whole_difference
 from zocket.state.encoding import guarded
 from zocket.state.journal import TRACKED, Journal
+from zocket.state.kinds import Untracker
 from zocket.state.positions import Position, root_position
-
-if TYPE_CHECKING:
-    from zocket.state.kinds import Kind
 
 S = TypeVar("S")
 
@@ -34,7 +33,7 @@ class Document(Generic[S]):
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
     """
 
-    __slots__ = ("_bytes", "_journal", "_max_bytes", "_position", "_root", "_snapshot")
+    __slots__ = ("_bytes", "_journal", "_max_bytes", "_opaque", "_position", "_root", "_snapshot")
 
     def __init__(self, initial: S, *, max_bytes: int | None = None) -> None:
         self._journal = Journal()
@@ -49,6 +48,7 @@ class Document(Generic[S]):
         self._journal = journal
         kind = TRACKED[type(self._root)]
         self._position: Position = root_position(getattr(kind, "cls", dict))
+        self._opaque = type(self._position) is Position or getattr(kind, "opaque", False)
         self._snapshot = None
         if self._max_bytes is not None:
             self._bytes = len(self._encode(self._root))
@@ -84,17 +84,29 @@ class Document(Generic[S]):
         if not journal.touched:
             journal.close()
             return None
+        if self._opaque:
+            self.snapshot()
+        computed = ComputedFields(journal) if journal.computed else None
         settlement = Settlement(journal)
         try:
             settled = settlement.run()
-            emission = Emission(self._root, self._position, settlement)
-            emission.run(settled)
-            patches = emission.encoded()
+            if self._opaque:
+                whole = self._encode(self._root)
+                ops = whole_difference(self.snapshot(), whole)
+            else:
+                emission = Emission(self._root, self._position, settlement)
+                emission.run(settled)
+                if computed is not None:
+                    computed.emit(emission)
+                ops = emission.ops
+            patches = encoded(ops)
             if patches is not None:
                 self._grow(patches)
         except BaseException:
             settlement.undo()
             raise
+        if computed is not None:
+            computed.keep()
         for node in journal.touched:
             TRACKED[type(node)].clear(node)
         journal.close()
@@ -129,55 +141,15 @@ class Document(Generic[S]):
         if self._snapshot is None:
             root = self._root
             if self._journal.touched:
-                root = _Committed(self._journal).root(root)
+                root = Committed(self._journal).copy(root)
             self._snapshot = self._encode(root)
         return self._snapshot
 
     def _encode(self, root: Any) -> bytes:
-        return guarded(self._position.encode, root)
+        return guarded(self._position.encode, Untracker()(root) if self._journal.plain else root)
 
     def replace(self, initial: S) -> None:
         """Adopt another root, outside a turn; parts of the old one become stale."""
         if self._journal.open:
             raise UsageError("The state cannot be replaced while a turn is open")
         self._adopt(initial)
-
-
-class _Committed:
-    """The state as it was before the open turn: changed parts and what lies above them are copied, the rest is shared."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.affected: dict[int, Any] = {}
-        self.children: dict[int, list[Any]] = {}
-        for node in journal.touched:
-            while node is not journal and id(node) not in self.affected:
-                self.affected[id(node)] = node
-                self.children.setdefault(id(node._zp), []).append(node)
-                node = node._zp
-
-    def root(self, root: Any) -> Any:
-        return self.copy(root)
-
-    def copy(self, node: Any) -> Any:
-        kind: Kind = TRACKED[type(node)]
-        copy = kind.committed(node, node._zc)
-        inner = {id(child): self.copy(child) for child in self.children.get(id(node), ())}
-        if inner:
-            _exchange(kind, copy, inner)
-        return copy
-
-
-def _exchange(kind: Any, copy: Any, inner: dict[int, Any]) -> None:
-    """Put the copies of parts in the place of the parts, in a copy of what holds them."""
-    for key, part in list(kind.items(copy)):
-        if id(part) in inner:
-            kind.put(copy, key, inner[id(part)])
-        elif isinstance(part, tuple):
-            kind.put(copy, key, _exchange_in_tuple(part, inner))
-
-
-def _exchange_in_tuple(value: tuple[Any, ...], inner: dict[int, Any]) -> Any:
-    parts = [
-        inner.get(id(part), _exchange_in_tuple(part, inner) if isinstance(part, tuple) else part) for part in value
-    ]
-    return tuple.__new__(type(value), parts)

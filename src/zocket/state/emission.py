@@ -14,8 +14,9 @@ import msgspec
 
 from zocket.state.builtin import DictKind, ListKind, SetKind
 from zocket.state.encoding import guarded
-from zocket.state.journal import MISSING, TRACKED
-from zocket.state.kinds import KINDS, PLAIN, Kind, json_key, kind_of
+from zocket.state.journal import MISSING, TRACKED, climb
+from zocket.state.kinds import KINDS, PLAIN, Kind, Untracker, kind_of
+from zocket.state.pointer import escape
 from zocket.state.positions import HIDDEN, OPAQUE, Position
 
 if TYPE_CHECKING:
@@ -26,17 +27,19 @@ _text = msgspec.json.Encoder().encode
 OVERHEAD: Final = len('{"op":"replace","path":"","value":},')
 """Bytes of an operation besides its path and its value."""
 
-_SILENT: Final[Any] = object()
+SILENT: Final[Any] = object()
+"""Instead of a place: the part is emitted with something around it, or never."""
 
 
 class Emission:
     """The operations of one commit. `ops` are (operation, path, encoded value or None)."""
 
     def __init__(self, root: Any, position: Position, settlement: Settlement) -> None:
-        self.root = root
-        self.placed = settlement.placed
+        self.emitted: set[tuple[int, Any]] = set()
+        """Places, by the id of the node around and the key, whose value was emitted."""
+        self.plain = settlement.journal.plain
         self.ops: list[tuple[str, str, bytes | None]] = []
-        self.places: dict[int, Any] = {id(root): ("", position)}
+        self.places: dict[int, Any] = {id(root): ("", position.at(root))}
         self.wholes: set[str] = set()
 
     def run(self, settled: list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]) -> None:
@@ -44,13 +47,20 @@ class Emission:
         if len(settled) > 1:
             settled.sort(key=lambda entry: _depth(entry[0]))
         for node, kind, changed in settled:
-            place = self.place(node)
-            if place is _SILENT:
-                continue
+            differing = [
+                (key, old, new)
+                for key, old, new in changed
+                if old is not new and (old is MISSING or new is MISSING or not same(old, new))
+            ]
             if isinstance(kind, SetKind):
-                self.whole(node, place)
-            elif changed:
-                self.emit(node, kind, changed, *place)
+                if set(node) != set(node._zc) and (place := self.place(node)) is not SILENT:
+                    self.whole(node, *place)
+            elif differing and (place := self.place(node)) is not SILENT:
+                self.emit(node, kind, differing, *place)
+
+    def is_attached(self, node: Any) -> bool:
+        """Tell whether a node lies in the committed tree."""
+        return climb(node) is node._zj
 
     def place(self, node: Any) -> Any:
         """Return path and position of a node, or that it is silent."""
@@ -60,29 +70,43 @@ class Emission:
         return place
 
     def find(self, node: Any) -> Any:
-        if id(node) in self.placed:
-            return _SILENT
         above = node._zp
         place = self.place(above)
-        if place is _SILENT:
-            return _SILENT
+        if place is SILENT:
+            return SILENT
         path, position = place
-        key = TRACKED[type(above)].locate(above, node)
-        step = OPAQUE if key is MISSING else position.step(above, key)
+        kind = TRACKED[type(above)]
+        key = kind.locate(above, node)
+        inside = key is MISSING
+        if inside:
+            key, value = _holder(kind, above, node)
+        if (id(above), key) in self.emitted:
+            return SILENT
+        step = position.step(above, key)
         if step is OPAQUE:
-            self.whole(above, place)
-            return _SILENT
+            self.whole(above, path, position)
+            return SILENT
         if step is HIDDEN:
-            return _SILENT
-        return path + step[0], step[1]
+            return SILENT
+        if inside:
+            self.replace(path + step[0], step[1], value)
+            return SILENT
+        return path + step[0], step[1].at(node)
 
-    def whole(self, node: Any, place: Any) -> None:
+    def whole(self, node: Any, path: str, position: Position) -> None:
         """Emit a node as a whole."""
-        path, position = place
-        self.places[id(node)] = _SILENT
+        self.places[id(node)] = SILENT
+        self.replace(path, position, node)
+
+    def replace(self, path: str, position: Position, value: Any) -> None:
+        """Emit the whole value at a path, once."""
         if path not in self.wholes:
             self.wholes.add(path)
-            self.ops.append(("replace", path, guarded(position.encode, node)))
+            self.ops.append(("replace", path, self.bytes_of(position, value)))
+
+    def bytes_of(self, position: Position, value: Any) -> bytes:
+        """Encode a value; raises StateValueError if JSON cannot hold it."""
+        return guarded(position.bytes_of, Untracker()(value) if self.plain else value)
 
     def emit(self, node: Any, kind: Kind, changed: list[tuple[Any, Any, Any]], path: str, position: Position) -> None:
         """Emit the changed parts of a node, or the node where that is shorter."""
@@ -90,13 +114,11 @@ class Emission:
         ops: list[tuple[str, str, Position, Any]] = []
         removed = 0
         for key, old, new in changed:
-            if old is new:
-                continue
             step = position.step(node, key)
             if step is OPAQUE:
-                self.whole(node, (path, position))
+                self.whole(node, path, position)
                 return
-            if step is HIDDEN or (old is not MISSING and new is not MISSING and same(old, new)):
+            if step is HIDDEN:
                 continue
             part, below = step
             if new is MISSING:
@@ -107,10 +129,11 @@ class Emission:
         if is_list and removed:
             ops[-removed:] = ops[: -removed - 1 : -1]
         if len(ops) > 1 and path and self.shorter_whole(node, kind, ops, changed, path):
-            self.whole(node, (path, position))
+            self.whole(node, path, position)
             return
+        self.emitted.update([(id(node), key) for key, _, _ in changed])
         for op, place, below, new in ops:
-            self.ops.append((op, place, None if op == "remove" else guarded(below.bytes_of, new)))
+            self.ops.append((op, place, None if op == "remove" else self.bytes_of(below, new)))
 
     def shorter_whole(self, node: Any, kind: Kind, ops: Any, changed: Any, path: str) -> bool:
         """Tell whether a node is shorter than the operations on its parts."""
@@ -123,7 +146,7 @@ class Emission:
         total = len(node) if isinstance(kind, (ListKind, DictKind)) else 0
         if total and (total - len(touched)) * 2 > room:
             return False
-        keys = {key for key, old, new in changed if not (old is not MISSING and new is not MISSING and same(old, new))}
+        keys = {key for key, _, _ in changed}
         for key, part in kind.items(node):
             if key not in keys:
                 room -= 1 if isinstance(kind, ListKind) else len(str(key)) + 4
@@ -132,17 +155,51 @@ class Emission:
                     return False
         return room > 0
 
-    def encoded(self) -> bytes | None:
-        """Return the operations as a JSON array, None if there are none."""
-        if not self.ops:
-            return None
-        parts = []
-        for op, path, value in self.ops:
-            if value is None:
-                parts.append(b'{"op":"remove","path":%b}' % _text(path))
-            else:
-                parts.append(b'{"op":"%b","path":%b,"value":%b}' % (op.encode(), _text(path), value))
-        return b"[%b]" % b",".join(parts)
+
+def _holder(kind: Kind, above: Any, child: Any) -> tuple[Any, Any]:
+    """Find the tuple that holds a child, and its key."""
+    if isinstance(kind, ListKind):
+        return next((key, part) for key, part in kind.items(above) if _holds(part, child))
+    key = child._zk
+    return key, kind.get(above, key)
+
+
+def _holds(value: Any, child: Any) -> bool:
+    return isinstance(value, tuple) and any(part is child or _holds(part, child) for part in value)
+
+
+def encoded(ops: list[tuple[str, str, bytes | None]]) -> bytes | None:
+    """Return operations as a JSON array, None if there are none."""
+    if not ops:
+        return None
+    parts = []
+    for op, path, value in ops:
+        if value is None:
+            parts.append(b'{"op":"remove","path":%b}' % _text(path))
+        else:
+            parts.append(b'{"op":"%b","path":%b,"value":%b}' % (op.encode(), _text(path), value))
+    return b"[%b]" % b",".join(parts)
+
+
+def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | None]]:
+    """Return the operations between two encoded documents of which only the whole can be encoded."""
+    before, after = (msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw]) for data in (old, new))
+    ops: list[tuple[str, str, bytes | None]] = []
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before.keys() - after.keys():
+            ops.append(("remove", "/" + escape(key), None))
+        for key, value in after.items():
+            if key not in before or bytes(before[key]) != bytes(value):
+                ops.append(("replace" if key in before else "add", "/" + escape(key), bytes(value)))
+    elif isinstance(before, list) and isinstance(after, list):
+        for index, value in enumerate(after):
+            if index >= len(before) or bytes(before[index]) != bytes(value):
+                ops.append(("replace" if index < len(before) else "add", f"/{index}", bytes(value)))
+        for index in range(len(before) - 1, len(after) - 1, -1):
+            ops.append(("remove", f"/{index}", None))
+    else:
+        ops.append(("replace", "", new))
+    return ops
 
 
 def _depth(node: Any) -> int:
@@ -153,7 +210,10 @@ def _depth(node: Any) -> int:
 
 
 def same(old: Any, new: Any) -> bool:
-    """Tell whether two values are the same JSON, so that no operation is needed; a part changed in this turn is not."""
+    """Tell whether a value is the same JSON as the committed one, so that no operation is needed.
+
+    A node is the same as itself: what changed inside it has its own operations.
+    """
     if old is new:
         return True
     left, right = type(old), type(new)
@@ -167,9 +227,9 @@ def same(old: Any, new: Any) -> bool:
         if found is None:
             return bool(old == new)
         return _same_parts(found, old, new)
-    if TRACKED.get(right) is not kind or old._zc is not None or new._zc is not None:
+    if TRACKED.get(right) is not kind:
         return False
-    return _same_parts(kind, old, new)
+    return _same_parts(kind, old if old._zc is None else kind.committed(old, old._zc), new)
 
 
 def _same_parts(kind: Kind, old: Any, new: Any) -> bool:
@@ -198,6 +258,3 @@ def size_up_to(value: Any, limit: int) -> int:
         if size > limit:
             break
     return size
-
-
-__all__ = ["Emission", "json_key", "same", "size_up_to"]

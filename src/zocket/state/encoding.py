@@ -25,11 +25,11 @@ def _hook(value: Any) -> Any:
     """Encode what msgspec does not know."""
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
-        return msgspec.Raw(serializer.to_json(value, by_alias=True, fallback=_fallback))
-    return msgspec.Raw(to_json(value, by_alias=True, fallback=_fallback))
+        return msgspec.Raw(serializer.to_json(value, by_alias=True, fallback=fallback))
+    return msgspec.Raw(to_json(value, by_alias=True, fallback=fallback))
 
 
-def _fallback(value: Any) -> Any:
+def fallback(value: Any) -> Any:
     """Encode what Pydantic does not know."""
     return msgspec.to_builtins(value, enc_hook=_python_hook)
 
@@ -69,7 +69,7 @@ def encode(value: Any) -> bytes:
 def _encode_any(value: Any) -> bytes:
     serializer = getattr(type(value), "__pydantic_serializer__", None) if isinstance(value, BaseModel) else None
     if serializer is not None:
-        data: bytes = serializer.to_json(value, by_alias=True, fallback=_fallback)
+        data: bytes = serializer.to_json(value, by_alias=True, fallback=fallback)
         return data
     return ENCODER.encode(value)
 

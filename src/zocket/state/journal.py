@@ -40,7 +40,7 @@ TRACKED: Final[dict[type, Kind]] = {}
 class Journal:
     """What happened in the open turn of one document."""
 
-    __slots__ = ("orders", "plain", "open", "touched", "undo")
+    __slots__ = ("computed", "open", "orders", "plain", "touched", "undo")
 
     def __init__(self) -> None:
         self.open = False
@@ -49,6 +49,8 @@ class Journal:
         """Keys of a mapping, by its id, before the first deletion of the turn."""
         self.undo: list[tuple[Callable[..., Any], Any]] = []
         """What a rollback must call besides putting old values back, in reverse order."""
+        self.computed = False
+        """Whether any part has computed fields."""
         self.plain = False
         """Whether values must be copied into the user's own classes before Pydantic encodes them (see `positions`)."""
 

@@ -71,6 +71,10 @@ class Kind(Protocol):
 
     frozen: bool
     """Whether the value itself cannot be changed (its parts may)."""
+    computed: bool
+    """Whether values of this kind have computed fields."""
+    ambiguous: bool
+    """Whether Pydantic would take a tracked value for another member of a union (see `schema.is_ambiguous`)."""
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         """Every part that JSON or Python code can reach, with its key."""
@@ -160,11 +164,16 @@ def check_scalar(value: Any) -> None:
 def walk(value: Any, active: set[int]) -> None:
     """Raise Refusal unless everything in a value may be in the state."""
     cls = type(value)
-    if cls in LEAVES or cls in TRACKED:
+    if cls in LEAVES:
         if isinstance(value, enum.Enum):
             check_scalar(value)
         return
-    kind = KINDS.get(cls) or kind_of(cls)
+    kind = KINDS.get(cls)
+    if kind is None:
+        kind = TRACKED.get(cls)
+        if kind is not None and value._zj is not None:
+            return
+        kind = kind or kind_of(cls)
     if kind is None:
         check_scalar(value)
         return
@@ -211,16 +220,16 @@ def json_key(key: Any) -> str:
     """Return the text that a dictionary key has in JSON; raises Refusal for a key that JSON cannot have."""
     if isinstance(key, enum.Enum):
         key = key.value
-    if isinstance(key, str):
-        text = str.__str__(key)
+    if type(key) is str:
+        text = key
         if not text.isascii():
             check_text(text)
         if text in FORBIDDEN_KEYS:
             raise Refusal(f"the key {text!r} is not allowed, it would reach into a JavaScript prototype")
         return text
-    if isinstance(key, int) and not isinstance(key, bool):
+    if type(key) is int:
         return int.__repr__(key)
-    if isinstance(key, (uuid.UUID, datetime.date)) and not isinstance(key, datetime.datetime):
+    if type(key) is uuid.UUID or type(key) is datetime.date:
         return str(key)
     raise Refusal(f"a {type(key).__qualname__} cannot be a key in JSON")
 

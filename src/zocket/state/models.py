@@ -1,148 +1,36 @@
-"""Tracked classes for Pydantic models, dataclasses and msgspec Structs, made once for each class of the user.
+"""Pydantic models as parts of a document.
 
-A tracked class is a subclass that adds four slots and intercepts writes; reading attributes stays native, the C encoders
-take it for the user's class, and `__class__`, `repr`, `==`, copies and pickles behave as that class does. It is made
-without running the user's metaclass hooks: no schema is built, no subclass is registered anywhere.
+A write is what the class says it is: plain where it has no say, validated with `validate_assignment`, refused where frozen,
+through the user's own `__setattr__` or property. Private attributes are no JSON: they may be written at any time and are
+only rolled back.
 """
 
 from __future__ import annotations
 
-import copyreg
-import dataclasses
 from abc import ABCMeta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, Url
 
-from zocket.state.journal import MISSING, touch
-from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Refusal, Untracker, check_value, walk
+from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
+from zocket.state.journal import MISSING
+from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, check_value
+from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from zocket.state.journal import Journal
 
-_set = object.__setattr__
-_MARKS = ("_zc", "_zj", "_zk", "_zp")
+_new = object.__new__
 
 
-class Shield:
-    """Stands between a tracked class and the user's: keeps the user's subclass hooks from running, copies as plain."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_options: Any) -> None:
-        """Do not run the hooks of the user's class."""
-
-    def __copy__(self) -> Any:
-        return _kind(self).plain(self, _as_is)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
-        return Untracker(memo)(self)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return Untracker()(self).__reduce_ex__(protocol)
-
-
-def _kind(node: Any) -> Any:
-    return type(node)._zkind
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _namespace(cls: type, kind: Any) -> dict[str, Any]:
-    """What every tracked class defines."""
-    return {
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__doc__": cls.__doc__,
-        "__class__": property(lambda _self: cls),
-        "_zkind": kind,
-    }
-
-
-class _Instance:
-    """What the kinds of user classes share. `fields` are the names whose values JSON or Python code can reach."""
-
-    cls: type
-    name: str
-    tracked: Any
-    frozen = False
-    fields: tuple[str, ...]
-
-    def check(self, value: Any) -> None:
-        """Classes are judged when their kind is made."""
-
-    def link(self, node: Any, parent: Any, key: Any) -> None:
-        _set(node, "_zp", parent)
-        _set(node, "_zk", key)
-
-    def clear(self, node: Any) -> None:
-        _set(node, "_zc", None)
-
-    def bind(self, node: Any, journal: Any) -> None:
-        """Give a fresh node its marks."""
-        _set(node, "_zj", journal)
-        _set(node, "_zp", None)
-        _set(node, "_zk", None)
-        _set(node, "_zc", None)
-
-    def begin(self, node: Any) -> dict[str, Any]:
-        """Return the changes of the turn, listing the node at its first change."""
-        changes: dict[str, Any] | None = node._zc
-        if changes is None:
-            touch(node)
-            changes = {}
-            _set(node, "_zc", changes)
-        return changes
-
-    def locate(self, node: Any, child: Any) -> Any:
-        key = child._zk
-        return key if self.get(node, key) is child else MISSING
-
-    def get(self, node: Any, key: str) -> Any:
-        return getattr(node, key, MISSING)
-
-    def put(self, node: Any, key: str, value: Any) -> None:
-        raise NotImplementedError
-
-    def drop(self, node: Any, key: str) -> None:
-        raise NotImplementedError
-
-    def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
-        raise NotImplementedError
-
-    def changed(self, node: Any, changes: dict[str, Any]) -> list[tuple[Any, Any, Any]]:
-        get = self.get
-        return [(key, old, get(node, key)) for key, old in changes.items()]
-
-    def restore(self, node: Any, changes: dict[str, Any]) -> None:
-        for key, old in changes.items():
-            if old is MISSING:
-                self.drop(node, key)
-            else:
-                self.put(node, key, old)
-
-    def copy(self, node: Any) -> Any:
-        """Make a shallow copy of the tracked class that belongs to no journal."""
-        raise NotImplementedError
-
-    def committed(self, node: Any, changes: dict[str, Any] | None) -> Any:
-        copy = self.copy(node)
-        if changes:
-            self.restore(copy, changes)
-        return copy
-
-
-class PydanticKind(_Instance):
+class PydanticKind(InstanceKind):
     """Pydantic models."""
 
     def __init__(self, cls: Any) -> None:
-        if not getattr(cls, "__pydantic_complete__", True):
+        if not cls.__pydantic_complete__:
             cls.model_rebuild()
         self.cls = cls
         self.name = cls.__name__
@@ -158,19 +46,30 @@ class PydanticKind(_Instance):
             for name, field in cls.__pydantic_fields__.items()
             if plain_writes and not field.frozen and not isinstance(getattr(cls, name, None), property)
         )
-        space = _namespace(cls, self)
-        space["__slots__"] = _MARKS
-        space["__setattr__"] = _direct_setattr(self)
-        space["__delattr__"] = _slow_delattr
+        self.computed = bool(cls.__pydantic_decorators__.computed_fields)
+        self.ambiguous = is_ambiguous(cls.__pydantic_core_schema__)
+        space = namespace(cls, self)
+        space["__slots__"] = (*MARKS, "_zv")
+        space["__new__"] = plain_constructor(cls)
+        space["__setattr__"] = _setattr_of(self)
+        space["__delattr__"] = _delattr
         self.tracked = ABCMeta.__new__(type(cls), cls.__name__, (Shield, cls), space)
+
+    def bind(self, node: Any, journal: Journal | None) -> Any:
+        set_raw(node, "_zj", journal)
+        set_raw(node, "_zp", None)
+        set_raw(node, "_zk", None)
+        set_raw(node, "_zc", None)
+        set_raw(node, "_zv", None)
+        return node
 
     def bare(self, cls: Any, fields: dict[str, Any], extra: Any, private: Any, fields_set: Any) -> Any:
         """Make an instance without validation."""
-        made = cls.__new__(cls)
-        _set(made, "__dict__", fields)
-        _set(made, "__pydantic_fields_set__", fields_set)
-        _set(made, "__pydantic_extra__", extra)
-        _set(made, "__pydantic_private__", private)
+        made = _new(cls)
+        set_raw(made, "__dict__", fields)
+        set_raw(made, "__pydantic_fields_set__", fields_set)
+        set_raw(made, "__pydantic_extra__", extra)
+        set_raw(made, "__pydantic_private__", private)
         return made
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
@@ -184,20 +83,21 @@ class PydanticKind(_Instance):
 
     def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
         private, extra = value.__pydantic_private__, value.__pydantic_extra__
-        source = value.__dict__
+        source, fields = value.__dict__, {}
         node = self.bare(
             self.tracked,
-            {},
+            fields,
             extra if extra is None else {},
             private if private is None else dict(private),
             set(value.__pydantic_fields_set__),
         )
         self.bind(node, journal)
-        fields = node.__dict__
         for name in self.fields:
             part = source.get(name, MISSING)
             if part is not MISSING:
-                fields[name] = part if type(part) in PLAIN else adopt(part, node, name)
+                cls = type(part)
+                plain = cls in PLAIN or (cls is str and part.isascii())
+                fields[name] = part if plain else adopt(part, node, name)
         if extra:
             node.__pydantic_extra__.update({name: adopt(part, node, name) for name, part in extra.items()})
         return node
@@ -222,8 +122,7 @@ class PydanticKind(_Instance):
             node.__pydantic_private__,
             node.__pydantic_fields_set__,
         )
-        self.bind(copy, None)
-        return copy
+        return self.bind(copy, None)
 
     def store(self, node: Any, key: str) -> Any:
         """Return the dictionary that holds a field or an extra value."""
@@ -243,16 +142,16 @@ class PydanticKind(_Instance):
         super().restore(node, changes)
         order = node._zj.orders.get(id(node)) if node._zj is not None else None
         if order is not None:
-            fields = dict(node.__dict__)
-            _set(node, "__dict__", {key: fields[key] for key in order if key in fields})
+            fields = node.__dict__
+            set_raw(node, "__dict__", {key: fields[key] for key in order if key in fields})
 
 
-def _direct_setattr(kind: PydanticKind) -> Any:
+def _setattr_of(kind: PydanticKind) -> Any:
     direct = kind.direct
 
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807 - becomes the method of a class
         if name not in direct:
-            _write_slowly(self, name, lambda: super(kind.tracked, self).__setattr__(name, value))
+            _write(self, name, lambda: super(kind.tracked, self).__setattr__(name, value))
             return
         changes = self._zc
         if changes is None:
@@ -271,54 +170,30 @@ def _direct_setattr(kind: PydanticKind) -> Any:
     return __setattr__
 
 
-def _slow_delattr(self: Any, name: str) -> None:
-    kind = _kind(self)
-    self_orders = self._zj.orders
-    if self._zj.open:
-        self_orders.setdefault(id(self), list(self.__dict__))
-    _write_slowly(self, name, lambda: super(kind.tracked, self).__delattr__(name))
+def _delattr(self: Any, name: str) -> None:
+    kind = kind_of_node(self)
+    journal = self._zj
+    if journal.open:
+        journal.orders.setdefault(id(self), list(self.__dict__))
+    _write(self, name, lambda: super(kind.tracked, self).__delattr__(name))
 
 
-def _write_slowly(node: Any, name: str, write: Callable[[], Any]) -> None:
-    """Let the user's class write (validation, properties, its own hooks), then find out what that changed."""
-    kind: PydanticKind = _kind(node)
+def _write(node: Any, name: str, write: Callable[[], Any]) -> None:
+    """Let the class write in its own way, all or nothing; the set of explicitly set fields follows."""
     if name.startswith("_"):
-        _write_private(node, name, write)
-        return
-    changes = kind.begin(node)
-    fields, extra, names = dict(node.__dict__), node.__pydantic_extra__, set(node.__pydantic_fields_set__)
-    extra = extra if extra is None else dict(extra)
-    try:
+        private = node.__pydantic_private__
+        if node._zj.open and private is not None:
+            node._zj.undo.append((lambda old: set_raw(node, "__pydantic_private__", old), dict(private)))
         write()
-        _note(kind, node, changes, fields, node.__dict__)
-        if extra is not None:
-            _note(kind, node, changes, extra, node.__pydantic_extra__)
+        return
+    names = set(node.__pydantic_fields_set__)
+    try:
+        kind_of_node(node).write_slowly(node, write)
     except BaseException:
-        _set(node, "__dict__", fields)
-        _set(node, "__pydantic_extra__", extra)
-        _set(node, "__pydantic_fields_set__", names)
+        set_raw(node, "__pydantic_fields_set__", names)
         raise
     if node.__pydantic_fields_set__ != names:
-        node._zj.undo.append((lambda old: _set(node, "__pydantic_fields_set__", old), names))
-
-
-def _write_private(node: Any, name: str, write: Callable[[], Any]) -> None:
-    """Private attributes are no part of the JSON; they may be written at any time, and a rollback restores them."""
-    private = node.__pydantic_private__
-    if node._zj.open and private is not None:
-        node._zj.undo.append((lambda old: _set(node, "__pydantic_private__", old), dict(private)))
-    write()
-
-
-def _note(kind: PydanticKind, node: Any, changes: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Record what differs between two states of a model's values."""
-    for key in {**before, **after}:
-        old, new = before.get(key, MISSING), after.get(key, MISSING)
-        if old is new or (after is node.__dict__ and key not in kind.field_set):
-            continue
-        if new is not MISSING:
-            check_value(node, key, new)
-        changes.setdefault(key, old)
+        node._zj.undo.append((lambda old: set_raw(node, "__pydantic_fields_set__", old), names))
 
 
 def _discover(cls: type) -> Kind | None:
@@ -331,4 +206,3 @@ def _discover(cls: type) -> Kind | None:
 
 
 DISCOVERERS.insert(0, _discover)
-__all__ = ["ClassVar", "Refusal", "copyreg", "dataclasses", "msgspec", "walk"]

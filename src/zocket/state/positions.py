@@ -12,15 +12,16 @@ import enum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pydantic import BaseModel
 from pydantic_core import SchemaSerializer
 
 from zocket.state.builtin import DictKind, ListKind
-from zocket.state.encoding import ENCODER, _fallback
+from zocket.state.encoding import ENCODER, fallback
 from zocket.state.journal import MISSING, TRACKED
 from zocket.state.kinds import json_key
 from zocket.state.models import PydanticKind
 from zocket.state.pointer import escape
+from zocket.state.records import DataclassKind, StructKind
+from zocket.state.schema import THROUGH, definitions, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,14 @@ class Position:
 
     __slots__ = ("computed", "encode", "scalars")
 
+    computed: Callable[[Any], bytes] | None
+    """Encodes only the computed fields of a model; None if there are none."""
+
     def __init__(self, encode: Callable[[Any], bytes], *, scalars: bool = False) -> None:
         self.encode = encode
         self.scalars = scalars
         """Whether plain scalars here are written as any encoder writes them."""
-        self.computed: tuple[str, ...] = ()
+        self.computed = None
 
     def bytes_of(self, value: Any) -> bytes:
         """Encode a value at this place."""
@@ -59,15 +63,23 @@ class Position:
             return _encode_scalar(value)
         return self.encode(value)
 
+    def at(self, node: Any) -> Position:
+        """Return the position that decides for a node that lies here."""
+        return self
+
     def step(self, node: Any, key: Any) -> Any:
         """Return the escaped path part and the position of a part of the node that lies here, or why there is none."""
         return OPAQUE
 
 
 class Dynamic(Position):
-    """A place whose values are encoded by what they are; `models` gives the position of a Pydantic model there."""
+    """A place whose values msgspec encodes by what they are; a Pydantic model there by its own schema."""
 
     __slots__ = ()
+
+    def at(self, node: Any) -> Position:
+        kind = TRACKED[type(node)]
+        return class_position(kind.cls) if isinstance(kind, PydanticKind) else self
 
     def step(self, node: Any, key: Any) -> Any:
         kind = TRACKED[type(node)]
@@ -75,9 +87,25 @@ class Dynamic(Position):
             return f"/{key}", self
         if isinstance(kind, DictKind):
             return "/" + escape(key if type(key) is str else json_key(key)), self
-        if isinstance(kind, PydanticKind):
-            return model_position(kind.cls).step(node, key)
-        return kind.step(self, key)  # type: ignore[attr-defined]
+        if isinstance(kind, DataclassKind):
+            return "/" + escape(key), self
+        if isinstance(kind, StructKind) and not kind.opaque:
+            return "/" + escape(kind.names[key]), self
+        return OPAQUE
+
+
+class Inferred(Dynamic):
+    """A place whose values Pydantic encodes by what they are."""
+
+    __slots__ = ()
+
+    def at(self, node: Any) -> Position:
+        kind = TRACKED[type(node)]
+        has_schema = isinstance(kind, (PydanticKind, DataclassKind)) and hasattr(kind.cls, "__pydantic_serializer__")
+        return class_position(kind.cls) if has_schema else self
+
+    def step(self, node: Any, key: Any) -> Any:
+        return OPAQUE if isinstance(TRACKED[type(node)], StructKind) else super().step(node, key)
 
 
 class Items(Position):
@@ -96,23 +124,19 @@ class Items(Position):
 
 
 class Values(Position):
-    """A dictionary by its schema; keys of an unusual type are named by their serializer."""
+    """A dictionary by its schema; `plain_keys` are those that every serializer writes alike."""
 
-    __slots__ = ("key", "value")
+    __slots__ = ("plain_keys", "value")
 
-    def __init__(self, encode: Callable[[Any], bytes], key: Position, value: Position) -> None:
+    def __init__(self, encode: Callable[[Any], bytes], value: Position, *, plain_keys: bool) -> None:
         super().__init__(encode)
-        self.key = key
         self.value = value
+        self.plain_keys = plain_keys
 
     def step(self, node: Any, key: Any) -> Any:
-        if not isinstance(TRACKED[type(node)], DictKind):
+        if not self.plain_keys or not isinstance(TRACKED[type(node)], DictKind):
             return OPAQUE
-        if type(key) is str:
-            return "/" + escape(key), self.value
-        if not self.key.scalars and not isinstance(key, (enum.Enum, int)):
-            return OPAQUE
-        return "/" + escape(json_key(key)), self.value
+        return "/" + escape(key if type(key) is str else json_key(key)), self.value
 
 
 class Fields(Position):
@@ -126,19 +150,20 @@ class Fields(Position):
         self.names = names
         self.build = build
         self.extra = extra
+        """Schema of fields that the class does not declare, None if it has none."""
         self.known: dict[str, Any] = {}
 
     def step(self, node: Any, key: Any) -> Any:
+        exact = node.__class__ is self.cls
         found = self.known.get(key)
-        if found is not None and node.__class__ is self.cls:
+        if found is not None and exact:
             return found
-        kind = TRACKED[type(node)]
-        if not isinstance(kind, PydanticKind) or not issubclass(kind.cls, self.cls):
+        if not issubclass(node.__class__, self.cls):
             return OPAQUE
         if key not in self.names:
-            if self.extra is None or kind.cls is not self.cls:
-                return OPAQUE if self.extra is not None else HIDDEN
-            return "/" + escape(key), self.build(self.extra)
+            if self.extra is None:
+                return HIDDEN
+            return ("/" + escape(key), self.build(self.extra)) if exact else OPAQUE
         if found is None:
             entry = self.names[key]
             found = HIDDEN if entry is None else ("/" + escape(entry[0]), self.build(entry[1]))
@@ -149,177 +174,183 @@ class Fields(Position):
 class Choice(Position):
     """A union: the path goes on where only one member can have written the value."""
 
-    __slots__ = ("members",)
+    __slots__ = ("members", "opaque")
 
     def __init__(self, encode: Callable[[Any], bytes], members: list[Position]) -> None:
-        super().__init__(encode)
+        super().__init__(encode, scalars=all(member.scalars for member in members if type(member) is Position))
         self.members = members
-        self.scalars = all(member.scalars for member in members)
+        self.opaque = Position(encode)
 
-    def step(self, node: Any, key: Any) -> Any:
+    def at(self, node: Any) -> Position:
         kind = TRACKED[type(node)]
-        if isinstance(kind, PydanticKind):
-            fitting = [m for m in self.members if isinstance(m, Fields) and kind.cls is m.cls]
-        elif isinstance(kind, ListKind):
-            fitting = [m for m in self.members if isinstance(m, Items)]
-        elif isinstance(kind, DictKind):
-            fitting = [m for m in self.members if isinstance(m, Values)]
-        else:
-            fitting = []
-        if len(fitting) != 1 or any(type(m) in (Dynamic, Choice) for m in self.members):
-            return OPAQUE
-        return fitting[0].step(node, key)
+        fitting: list[Any] = []
+        for member in self.members:
+            if isinstance(member, Fields):
+                if node.__class__ is member.cls:
+                    fitting.append(member)
+            elif isinstance(member, Items):
+                if isinstance(kind, ListKind):
+                    fitting.append(member)
+            elif isinstance(member, Values):
+                if isinstance(kind, DictKind):
+                    fitting.append(member)
+            elif not member.scalars or type(member) is not Position:
+                return self.opaque
+        return fitting[0] if len(fitting) == 1 else self.opaque
 
 
 class Later(Position):
     """A place in a recursive schema, built when a path first leads there."""
 
-    __slots__ = ("make",)
+    __slots__ = ("find",)
 
-    def __init__(self, make: Callable[[], Position]) -> None:
-        self.make = make
-        self.computed = ()
-        self.scalars = False
-        self.encode = lambda value: make().encode(value)
+    def __init__(self, encode: Callable[[Any], bytes], find: Callable[[], Position]) -> None:
+        super().__init__(encode)
+        self.find = find
 
-    def step(self, node: Any, key: Any) -> Any:
-        return self.make().step(node, key)
+    def at(self, node: Any) -> Position:
+        return self.find().at(node)
 
 
 DYNAMIC: Final = Dynamic(ENCODER.encode, scalars=True)
-"""Every place below a document that msgspec encodes."""
+"""Every place in a document that msgspec encodes."""
 
 _positions: dict[type, Position] = {}
 
 
 def root_position(cls: type) -> Position:
     """Return the position of a document's root, by the user's class."""
-    return model_position(cls) if issubclass(cls, BaseModel) else DYNAMIC
+    return class_position(cls) if hasattr(cls, "__pydantic_serializer__") else DYNAMIC
 
 
-def model_position(cls: Any) -> Position:
-    """Return the position of a model that is encoded by its own class."""
+def class_position(cls: Any) -> Position:
+    """Return the position of a model, or a Pydantic dataclass, that is encoded by its own class."""
     position = _positions.get(cls)
     if position is None:
-        schema = cls.__pydantic_core_schema__
-        serializer = cls.__pydantic_serializer__
-        _positions[cls] = position = _Builder(schema).model(_inner(schema), _encoder(serializer))
+        schema, found = definitions(cls.__pydantic_core_schema__)
+        builder = _Builder(found, {}, None)
+        _positions[cls] = position = builder.instance(unwrap(schema, builder.references), cls.__pydantic_serializer__)
     return position
 
 
-def _encoder(serializer: Any) -> Callable[[Any], bytes]:
+def _encoder(serializer: Any, include: Any = None) -> Callable[[Any], bytes]:
     to_json = serializer.to_json
 
     def encode(value: Any) -> bytes:
-        data: bytes = to_json(value, by_alias=True, warnings=False, fallback=_fallback)
+        data: bytes = to_json(value, by_alias=True, warnings=False, fallback=fallback, include=include)
         return data
 
     return encode
 
 
-def _inner(schema: Any) -> Any:
-    while schema["type"] == "definitions":
-        schema = schema["schema"]
-    return schema
+_SCALAR_TYPES: Final = frozenset({"int", "str", "bool", "none", "literal", "enum"})
+"""Schemas that write plain scalars as any encoder does."""
 
 
-_THROUGH: Final = {"default", "nullable", "function-before", "function-after", "function-wrap", "model-field"}
-_SCALAR_TYPES: Final = {"int", "str", "bool", "none", "any", "literal", "enum"}
+class _Lazy:
+    """A serializer that is made when it is first needed."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.made: Any = None
+
+    def to_json(self, value: Any, **options: Any) -> bytes:
+        if self.made is None:
+            self.made = self.make()
+        data: bytes = self.made.to_json(value, **options)
+        return data
 
 
 class _Builder:
-    """Makes positions from the core schema of one class, sharing its definitions and its configuration."""
+    """Makes positions from the core schema of one class, with its definitions; `config` is that of the model around."""
 
-    def __init__(self, schema: Any, config: Any = None) -> None:
-        self.definitions: list[Any] = []
-        while schema["type"] == "definitions":
-            self.definitions.extend(schema["definitions"])
-            schema = schema["schema"]
-        self.references = {item["ref"]: item for item in self.definitions if "ref" in item}
+    def __init__(self, found: list[Any], models: dict[str, Position], config: Any) -> None:
+        self.definitions = found
+        self.references = {item["ref"]: item for item in found if "ref" in item}
+        self.models = models
         self.config = config
-        self.building: dict[str, Position | None] = {}
+        self.pending: dict[str, Position | None] = {}
 
-    def serializer(self, schema: Any) -> Callable[[Any], bytes]:
-        """Make the serializer of a part of the schema, on first use."""
-        made: list[Any] = []
-
-        def encode(value: Any) -> bytes:
-            if not made:
-                whole = schema
-                if self.definitions:
-                    whole = {"type": "definitions", "schema": schema, "definitions": self.definitions}
-                made.append(_encoder(SchemaSerializer(whole, self.config)))
-            data: bytes = made[0](value)
-            return data
-
-        return encode
+    def serializer(self, schema: Any) -> _Lazy:
+        """Return the serializer of a part of the schema."""
+        whole = {"type": "definitions", "schema": schema, "definitions": self.definitions} if self.definitions else schema
+        return _Lazy(lambda: SchemaSerializer(whole, self.config))
 
     def build(self, schema: Any) -> Position:
         """Make the position of a part of the schema."""
-        encode = self.serializer(schema)
+        serializer = self.serializer(schema)
+        while "serialization" not in schema:
+            if schema["type"] == "definition-ref":
+                return self.reference(schema["schema_ref"])
+            if schema["type"] not in THROUGH or "schema" not in schema:
+                break
+            schema = schema["schema"]
+        encode = _encoder(serializer)
         kind = schema["type"]
         if "serialization" in schema:
             return Position(encode)
-        if kind == "definition-ref":
-            return self.reference(schema["schema_ref"])
-        if kind in _THROUGH and "schema" in schema:
-            return self.build(schema["schema"])
         if kind == "any":
-            return Dynamic(encode, scalars=True)
-        if kind == "model":
-            return self.model(schema, encode)
+            return Inferred(encode, scalars=True)
+        if kind in ("model", "dataclass"):
+            return self.instance(schema, serializer)
         if kind == "list":
-            return Items(encode, self.build(schema["items_schema"]) if "items_schema" in schema else self.any())
+            return Items(encode, self.part(schema, "items_schema"))
         if kind == "dict":
-            return Values(
-                encode,
-                self.build(schema["keys_schema"]) if "keys_schema" in schema else self.any(),
-                self.build(schema["values_schema"]) if "values_schema" in schema else self.any(),
-            )
-        if kind == "union":
-            choices = [choice[0] if isinstance(choice, tuple) else choice for choice in schema["choices"]]
-            return Choice(encode, [self.build(choice) for choice in choices])
-        if kind == "tagged-union":
-            return Choice(encode, [self.build(choice) for choice in schema["choices"].values()])
+            keys = unwrap(schema["keys_schema"], self.references)["type"] if "keys_schema" in schema else "any"
+            return Values(encode, self.part(schema, "values_schema"), plain_keys=keys in _SCALAR_TYPES or keys == "any")
+        if kind in ("union", "tagged-union"):
+            choices = schema["choices"]
+            members = choices.values() if isinstance(choices, dict) else choices
+            return Choice(encode, [self.build(item[0] if isinstance(item, tuple) else item) for item in members])
         return Position(encode, scalars=kind in _SCALAR_TYPES)
 
-    def any(self) -> Position:
-        """Make the position of a part without a schema."""
-        return self.build({"type": "any"})
+    def part(self, schema: Any, name: str) -> Position:
+        """Make the position of a part that may have no schema."""
+        return self.build(schema.get(name) or {"type": "any"})
 
     def reference(self, ref: str) -> Position:
-        """Follow a reference; a recursive one is followed when a path leads there."""
-        known = self.building.get(ref, MISSING)
-        if known is None:
-            return Later(lambda: self.building[ref])  # type: ignore[arg-type,return-value]
-        if known is not MISSING:
-            return known  # type: ignore[no-any-return]
-        self.building[ref] = None
-        position = self.building[ref] = self.build(self.references[ref])
+        """Follow a reference; one that leads back to itself is followed when a path leads there."""
+        known = self.models.get(ref) or self.pending.get(ref)
+        if known is not None:
+            return known
+        if ref in self.pending:
+            encode = _encoder(self.serializer({"type": "definition-ref", "schema_ref": ref}))
+            return Later(encode, lambda: self.reference(ref))
+        self.pending[ref] = None
+        position = self.pending[ref] = self.build(self.references[ref])
         return position
 
-    def model(self, schema: Any, encode: Callable[[Any], bytes]) -> Position:
-        """Make the position of a model."""
-        while schema["type"] == "definition-ref" or (schema["type"] in _THROUGH and "serialization" not in schema):
-            schema = self.references[schema["schema_ref"]] if "schema_ref" in schema else schema["schema"]
-        if schema["type"] != "model" or "serialization" in schema or schema.get("root_model"):
-            return Position(encode)
-        cls, inner, config = schema["cls"], schema["schema"], schema.get("config", {})
-        while inner["type"] in _THROUGH and "serialization" not in inner:
-            inner = inner["schema"]
-        if inner["type"] != "model-fields" or "serialization" in inner:
-            return Position(encode)
-        names: dict[str, Any] = {}
-        for name, field in inner["fields"].items():
-            if "serialization_exclude_if" in field:
-                return Position(encode)
-            hidden = field.get("serialization_exclude", False)
-            names[name] = None if hidden else (field.get("serialization_alias", name), field["schema"])
-        builder = _Builder({"type": "definitions", "schema": schema, "definitions": self.definitions}, config)
-        builder.building = {}
+    def instance(self, schema: Any, serializer: Any) -> Position:
+        """Make the position of a model or a dataclass."""
+        opaque = Position(_encoder(serializer))
+        if schema["type"] not in ("model", "dataclass") or "serialization" in schema or schema.get("root_model"):
+            return opaque
+        if schema.get("ref") in self.models:
+            return self.models[schema["ref"]]
+        config = schema.get("config") or {}
+        inner = unwrap(schema["schema"], self.references)
+        if inner["type"] not in ("model-fields", "dataclass-args") or "serialization" in inner:
+            return opaque
+        fields = inner["fields"]
+        if not isinstance(fields, dict):
+            fields = {field["name"]: field for field in fields}
+        parts = [*fields.values(), *inner.get("computed_fields", ())]
+        if config.get("polymorphic_serialization") or any("serialization_exclude_if" in part for part in parts):
+            return opaque
+        names = {
+            name: None
+            if field.get("serialization_exclude")
+            else (field.get("serialization_alias", name), field["schema"])
+            for name, field in fields.items()
+        }
         extra = None
-        if config.get("extra_fields_behavior") == "allow" or inner.get("extra_behavior") == "allow":
-            extra = inner.get("extras_schema", {"type": "any"})
-        position = Fields(encode, cls, names, builder.build, extra)
-        position.computed = tuple(item["property_name"] for item in inner.get("computed_fields", ()))
+        if "allow" in (config.get("extra_fields_behavior"), inner.get("extra_behavior")):
+            extra = inner.get("extras_schema") or {"type": "any"}
+        builder = _Builder(self.definitions, self.models, config)
+        position = Fields(_encoder(serializer), schema["cls"], names, builder.build, extra)
+        computed = {item["property_name"] for item in inner.get("computed_fields", ())}
+        if computed:
+            position.computed = _encoder(serializer, computed)
+        if "ref" in schema:
+            self.models[schema["ref"]] = position
         return position
