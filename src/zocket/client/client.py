@@ -18,7 +18,7 @@ from zocket.client.streams import EventStream, StateStream
 from zocket.clock import SystemClock
 from zocket.core.actor import Actor, EventOf
 from zocket.core.definition import actor_definition
-from zocket.errors import Disconnected, EventError, UsageError, ZocketError
+from zocket.errors import Disconnected, EventError, PatchError, UsageError, ZocketError
 from zocket.protocol.client_session import (
     ClientSession,
     EventArrived,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Actor[Any, Any])
 S = TypeVar("S")
 P = TypeVar("P")
+T = TypeVar("T")
 
 RPC_TIMEOUT_S: Final = 10.0
 """Time limit of a call: waiting for the connection and for the answer together."""
@@ -204,7 +205,7 @@ class Client:
         decode = definition_of(handle).decode_state if isinstance(handle, ActorHandle) and typed else decode_plain
         what = f"the state of {instance_of(handle)}"
         replica = self._session.watch(instance_of(handle))
-        stream = StateStream(replica, self._release, lambda replica: fitting(what, replica.decoded, decode))
+        stream = StateStream(replica, self._release, lambda replica: fitting(what, self._present, (replica, decode)))
         self._state_streams.setdefault(replica, WeakSet()).add(stream)
         self._flush()
         return stream
@@ -284,6 +285,20 @@ class Client:
         self._calls.lost(self._session.lost(), lost)
         self._calls.end(error)
         self._end_streams((*self._state_streams, *self._event_streams), error)
+
+    def _present(self, of: tuple[Replica, Callable[[bytes], T]]) -> T:
+        """The present state of a replica.
+
+        Raises:
+            PatchError: it has none, because a patch did not fit; it has been asked for.
+        """
+        replica, decode = of
+        try:
+            return replica.decoded(decode)
+        except PatchError:
+            self._session.refresh(replica)
+            self._flush()
+            raise
 
     def _problem(self, error: ZocketError, ended: tuple[Feed | Replica, ...]) -> None:
         extra = {"code": error.code, "request": error.request_id, "session": self.id}

@@ -12,7 +12,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from zocket.errors import Overloaded, UsageError, ZocketError
+from zocket.errors import Overloaded, PatchError, UsageError, ZocketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +58,16 @@ class _Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while not self._ready():
-            if self._subscription is None:
-                if self._end is not None:
-                    raise self._end
+        while True:
+            if self._ready():
+                with contextlib.suppress(PatchError):  # the state has been asked for again
+                    return self._take()
+            elif self._subscription is not None:
+                await self._wait()
+            elif self._end is not None:
+                raise self._end
+            else:
                 raise StopAsyncIteration
-            await self._wait()
-        return self._take()
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ fields and ids that are not known are ignored. What is to be sent is in `outgoin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar, cast
 
 import msgspec
 
@@ -46,14 +46,28 @@ class Feed:
 
 
 class Replica:
-    """The state of one instance, shared by its consumers; kept as the JSON that came until somebody wants more of it.
+    """The state of one instance, shared by its consumers.
+
+    What comes is kept as it came, and worked on when somebody takes the state: so a reader who takes every tenth state
+    pays for a tenth of the copies that a patch makes of the containers which it touches.
 
     Attributes:
         version: grows with every change; 0 before the first snapshot.
         live: a snapshot came over the present connection, so the state is the newest that the server sent.
     """
 
-    __slots__ = ("_decoded", "_json", "consumers", "instance", "live", "version")
+    __slots__ = (
+        "_broken",
+        "_decoded",
+        "_json",
+        "_patches",
+        "_patches_bytes",
+        "_plain",
+        "consumers",
+        "instance",
+        "live",
+        "version",
+    )
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -61,53 +75,91 @@ class Replica:
         self.version = 0
         self.live = False
         self._json: bytes | None = None
+        self._plain: Any = _NOT_DECODED
         self._decoded: dict[Callable[[bytes], Any], Any] = {}
+        self._patches: list[bytes] = []
+        self._patches_bytes = 0
+        self._broken = False
 
     def plain(self) -> Any:
         """The state as plain JSON values. Not to be changed: the next version shares its untouched parts.
 
         Raises:
+            PatchError: a patch did not fit; there is no state until the next snapshot.
             msgspec.DecodeError: the snapshot was no JSON.
         """
-        return self.decoded(decode_plain)
-
-    def decoded(self, decode: Callable[[bytes], T]) -> T:
-        """The state as `decode` makes it of its JSON; made once a version, and shared by those who ask alike."""
-        if decode not in self._decoded:
-            self._decoded[decode] = decode(self.json())
-        value: T = self._decoded[decode]
-        return value
+        if self._patches or self._broken:
+            self._apply()
+        if self._plain is _NOT_DECODED:
+            self._plain = decode_plain(self._json or b"null")
+        return self._plain
 
     def json(self) -> bytes:
-        """The state as JSON text; made at most once a version."""
-        if self._json is None:
-            self._json = msgspec.json.encode(self._decoded[decode_plain])
+        """The state as JSON text; errors as of `plain`."""
+        if self._json is None or self._patches or self._broken:
+            self._json = msgspec.json.encode(self.plain())
         return self._json
+
+    def decoded(self, decode: Callable[[bytes], T]) -> T:
+        """The state as `decode` makes it of its JSON; made once a version, and shared by those who ask alike.
+
+        Raises:
+            PatchError: as of `plain`.
+            Exception: whatever `decode` raises.
+        """
+        if decode is decode_plain:
+            return cast("T", self.plain())
+        if decode not in self._decoded:
+            self._decoded[decode] = decode(self.json())
+        return cast("T", self._decoded[decode])
 
     def replace(self, state: bytes) -> None:
         """A snapshot."""
-        self._json, self._decoded = state, {}
+        self._json, self._plain = state, _NOT_DECODED
+        self._decoded.clear()
+        self._patches.clear()
+        self._patches_bytes = 0
+        self._broken = False
         self.live = True
         self.version += 1
 
-    def patch(self, operations: bytes | msgspec.Raw) -> None:
-        """Applies the operations of one committed handler run; costs the operations and the containers they touch.
+    def patch(self, operations: bytes) -> None:
+        """The operations of one committed handler run.
 
         Raises:
-            PatchError: they do not fit; the state is as before.
+            PatchError: so many patches waited that they were applied now, and one did not fit.
         """
+        self._decoded.clear()
+        self._patches.append(operations)
+        self._patches_bytes += len(operations)
+        self.version += 1
+        if len(self._patches) >= MAX_WAITING_PATCHES or self._patches_bytes > MAX_WAITING_PATCH_BYTES:
+            self.plain()
+
+    def _apply(self) -> None:
+        patches, self._patches, self._patches_bytes = self._patches, [], 0
+        if self._broken:
+            raise PatchError("a patch before this one did not fit")
+        self._broken = True
         try:
-            state, decoded = self.plain(), decode_plain(operations)
+            before = decode_plain(self._json or b"null") if self._plain is _NOT_DECODED else self._plain
+            self._plain = apply(before, [operation for raw in patches for operation in _decode_patch(raw)])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PatchError(str(error)) from error
-        if not isinstance(decoded, list):
-            raise PatchError("expected an array of operations")
-        self._json, self._decoded = None, {decode_plain: apply(state, decoded)}
-        self.version += 1
+        self._broken = False
+        self._json = None
 
 
-decode_plain: Final = msgspec.json.Decoder().decode
+_NOT_DECODED: Final = object()
+
+MAX_WAITING_PATCHES: Final = 256
+"""Patches that a replica keeps unapplied, so that what waits for a reader stays small."""
+MAX_WAITING_PATCH_BYTES: Final = 1024 * 1024
+"""The same bound in bytes."""
+
+decode_plain: Final[Callable[[bytes | msgspec.Raw], Any]] = msgspec.json.Decoder().decode
 """JSON to plain values."""
+_decode_patch: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +306,12 @@ class ClientSession:
         if subscription.consumers == 0:
             self._drop(subscription)
 
+    def refresh(self, replica: Replica) -> None:
+        """Something was missed (`PatchError`): asks for a snapshot, and until it comes patches are ignored."""
+        if replica.live:
+            replica.live = False
+            self._send_subscription("state:sub", replica.instance)
+
     def receive(self, frame: bytes) -> list[ClientEvent]:
         """What a frame of the server means; nothing for one that is to be ignored."""
         decoded = frames.decode_server_frame(frame)
@@ -312,11 +370,9 @@ class ClientSession:
         if replica is None or frame.patches is None or not replica.live:
             return None
         try:
-            replica.patch(frame.patches)
+            replica.patch(bytes(frame.patches))
         except PatchError:
-            # Something was missed. Asking again is answered with a snapshot, and patches wait for that.
-            replica.live = False
-            self._send_subscription("state:sub", replica.instance)
+            self.refresh(replica)
             return None
         return Patched(replica)
 

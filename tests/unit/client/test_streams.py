@@ -337,14 +337,20 @@ async def test_a_problem_of_no_instance_is_logged(world: World, caplog: pytest.L
 
 async def test_a_patch_that_does_not_fit_asks_for_the_state_anew(world: World) -> None:
     async with await world.client().open() as client:
-        states = client.state(client.dynamic("chat", "general"))
+        room = client.dynamic("chat", "general")
+        states, others = client.state(room), client.state(room)
         world.server.snapshot(b"[1]")
         assert await anext(states) == [1]
         world.server.taken()
+        waiting, other = asyncio.create_task(anext(states)), asyncio.create_task(anext(others))
+        assert await other == [1]
+        other = asyncio.create_task(anext(others))
+        await world.settle()
         world.server.patch(append(7, 7))
+        await world.settle()
         assert kinds(world.server) == ["state:sub"]
         world.server.snapshot(b"[1,2]")
-        assert await anext(states) == [1, 2]
+        assert await waiting == await other == [1, 2]
 
 
 async def test_only_handles_of_the_client_have_streams(world: World) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from zocket.errors import ActorError, CallTimeout
+from zocket.errors import ActorError, CallTimeout, PatchError
 from zocket.protocol import frames
 from zocket.protocol.client_session import (
+    MAX_WAITING_PATCH_BYTES,
+    MAX_WAITING_PATCHES,
     ClientSession,
     EventArrived,
     Failed,
@@ -237,6 +239,7 @@ def test_patches_before_a_snapshot_of_this_connection_are_ignored() -> None:
     "operations",
     [
         b'[{"op":"replace","path":"/missing/x","value":1}]',
+        b'[{"op":"replace","path":"/a","value":2},{"op":"remove","path":"/missing"}]',
         b'[{"op":"sort","path":"/a"}]',
         b'[{"path":"/a"}]',
         b"[7]",
@@ -245,26 +248,48 @@ def test_patches_before_a_snapshot_of_this_connection_are_ignored() -> None:
         b"1e999",
     ],
 )
-def test_a_patch_that_does_not_fit_asks_for_a_fresh_snapshot(operations: bytes) -> None:
+def test_after_a_patch_that_does_not_fit_there_is_no_state_until_the_next_snapshot(operations: bytes) -> None:
     session = opened()
     replica = session.watch(ROOM)
     snapshot(session, '{"a":1}')
     sent(session)
-    assert session.receive(frames.patch(ROOM_JSON, operations)) == []
+    session.receive(frames.patch(ROOM_JSON, operations))
+    for take in (replica.plain, replica.json, replica.plain):
+        with pytest.raises(PatchError):
+            take()
+    session.refresh(replica)
+    session.refresh(replica)
     assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general"}]
-    assert replica.plain() == {"a": 1}
     assert session.receive(patch({"op": "replace", "path": "/a", "value": 2})) == []
     snapshot(session, '{"a":3}')
     assert replica.plain() == {"a": 3}
 
 
-def test_a_patch_applies_as_a_whole_or_not_at_all() -> None:
+def test_patches_that_nobody_takes_are_applied_at_a_bound() -> None:
     session = opened()
     replica = session.watch(ROOM)
-    snapshot(session, '{"a":1}')
-    session.receive(patch({"op": "replace", "path": "/a", "value": 2}, {"op": "remove", "path": "/b"}))
-    assert replica.plain() == {"a": 1}
-    assert replica.version == 1
+    snapshot(session, "[]")
+    for n in range(MAX_WAITING_PATCHES - 1):
+        session.receive(patch({"op": "add", "path": f"/{n}", "value": n}))
+    assert len(replica._patches) == MAX_WAITING_PATCHES - 1
+    session.receive(patch({"op": "add", "path": f"/{MAX_WAITING_PATCHES - 1}", "value": -1}))
+    assert replica._patches == []
+    large = "x" * (MAX_WAITING_PATCH_BYTES + 1)
+    session.receive(patch({"op": "replace", "path": "/0", "value": large}))
+    assert replica._patches == []
+    assert replica.plain()[0] == large
+    assert replica.version == MAX_WAITING_PATCHES + 2
+
+
+def test_a_patch_that_does_not_fit_is_found_at_the_bound() -> None:
+    session = opened()
+    session.watch(ROOM)
+    snapshot(session, "[]")
+    sent(session)
+    for _ in range(MAX_WAITING_PATCHES - 1):
+        assert session.receive(patch({"op": "remove", "path": "/0"}))
+    assert session.receive(patch({"op": "remove", "path": "/0"})) == []
+    assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general"}]
 
 
 def test_an_event_goes_to_the_feed_of_its_instance() -> None:
