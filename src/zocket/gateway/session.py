@@ -70,7 +70,6 @@ class GatewaySession:
         "_envelope_head",
         "_gateway",
         "_is_closed",
-        "_request_prefix",
         "_statistics",
         "awaits_resubscription",
         "edge",
@@ -84,9 +83,13 @@ class GatewaySession:
         self._gateway = gateway
         self._statistics = gateway.statistics
         self._envelope_head = envelopes.inbound_head(
-            project.scope, edge.session_id, identity.user_id, identity.claims, gateway.gateway_id
+            project.scope,
+            edge.session_id,
+            identity.user_id,
+            identity.claims,
+            gateway.gateway_id,
+            edge.request_prefix,
         )
-        self._request_prefix = edge.request_prefix.encode()
         self._is_closed = False
         self.project = project
         self.edge = edge
@@ -109,7 +112,7 @@ class GatewaySession:
             self.refuse_unknown(request)
             return
         number = edge.number
-        self._publish(request, frame, number, partial(self._published, request, number))
+        self._publish(edge.instance, frame, number, partial(self._published, request, number))
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""
@@ -157,14 +160,15 @@ class GatewaySession:
         """Sends all subscriptions again, so that each gets a fresh snapshot; how many there were."""
         subscriptions = list(self.edge.subscriptions)
         for request in subscriptions:
-            self._publish(request, frames.subscription(request), self.edge.next_number(), self._resubscribed)
+            instance = subjects.instance(request.actor, request.actor_id)
+            self._publish(instance, frames.subscription(request), self.edge.next_number(), self._resubscribed)
         self._statistics.resubscriptions += len(subscriptions)
         return len(subscriptions)
 
-    def _publish(self, request: Request, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
+    def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
         self._gateway.broker.publish(
-            self.project.inbound + subjects.instance(request.actor, request.actor_id),
-            envelopes.inbound(self._envelope_head, b"%b%d" % (self._request_prefix, number), frame),
+            self.project.inbound + instance,
+            envelopes.inbound(self._envelope_head, number, frame),
             f"{self.edge.session_id}:{number}",
             done,
         )

@@ -69,6 +69,7 @@ class EdgeSession:
         session_id: plain ASCII, as `ids.new_session_id` makes it.
         request_prefix: the request ids of the session are this and the number of the request.
         number: of the last frame; counts up by one, also for frames that are refused or ignored.
+        instance: of the last request that was let through, as `subjects.instance` names it.
         pending: calls without an answer by the JSON text of their id, oldest first.
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
@@ -80,6 +81,7 @@ class EdgeSession:
         "_max_depth",
         "_max_pending",
         "_max_subscriptions",
+        "instance",
         "number",
         "outgoing",
         "pending",
@@ -91,6 +93,7 @@ class EdgeSession:
     def __init__(self, session_id: str, limits: EdgeLimits) -> None:
         self.session_id = session_id
         self.number = 0
+        self.instance = ""
         self.pending: dict[bytes, Pending] = {}
         self.subscriptions: dict[EventSub | StateSub, None] = {}
         self.outgoing: list[bytes] = []
@@ -128,7 +131,7 @@ class EdgeSession:
         if request is None:
             return None
         try:
-            subjects.instance(request.actor, request.actor_id)
+            self.instance = subjects.instance(request.actor, request.actor_id)
             if isinstance(request, Rpc):
                 call_id = bytes(request.id)
                 pending = self.pending

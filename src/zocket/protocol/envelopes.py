@@ -104,21 +104,27 @@ def wire_scope(scope: Scope) -> WireScope:
     return WireScope(scope.workspace_id, scope.project_id)
 
 
-def inbound_head(scope: Scope, session_id: str, user_id: str | None, claims: bytes, gateway: str | None) -> bytes:
-    """Everything of a session's inbound envelopes in front of `message`; made once a session."""
+def inbound_head(
+    scope: Scope, session_id: str, user_id: str | None, claims: bytes, gateway: str | None, request_prefix: str
+) -> bytes:
+    """Everything of a session's inbound envelopes in front of the request's number; made once a session.
+
+    `claims` is JSON; `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
+    """
     more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
-    return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b' % (
+    return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),
         _encode(user_id),
         claims,
         more,
+        request_prefix.encode(),
     )
 
 
-def inbound(head: bytes, request_id: bytes, frame: bytes) -> bytes:
-    """One inbound envelope; `request_id` is plain ASCII without quotes."""
-    return b'%b"requestId":"%b","message":%b}' % (head, request_id, frame)
+def inbound(head: bytes, number: int, frame: bytes) -> bytes:
+    """One inbound envelope; `number` ends its request id."""
+    return b'%b%d","message":%b}' % (head, number, frame)
 
 
 def outbound_head(scope: Scope, session_id: str) -> bytes:

@@ -16,8 +16,8 @@ CALL = b'{"type":"rpc","id":1,"actor":"room","actorId":"a","method":"m","input":
 
 
 def test_an_inbound_envelope_is_read_as_it_was_spliced() -> None:
-    head = envelopes.inbound_head(SCOPE, "s_1", 'ada"', b'{"sub":"ada"}', "g_1")
-    inbound = envelopes.decode_inbound(envelopes.inbound(head, b"r.7", CALL))
+    head = envelopes.inbound_head(SCOPE, "s_1", 'ada"', b'{"sub":"ada"}', "g_1", "r.")
+    inbound = envelopes.decode_inbound(envelopes.inbound(head, 7, CALL))
     assert (inbound.scope, inbound.session_id, inbound.user_id) == (WIRE, "s_1", 'ada"')
     assert (inbound.request_id, inbound.gateway, bytes(inbound.claims)) == ("r.7", "g_1", b'{"sub":"ada"}')
     assert isinstance(inbound.message, frames.Rpc)
@@ -25,8 +25,8 @@ def test_an_inbound_envelope_is_read_as_it_was_spliced() -> None:
 
 
 def test_without_a_gateway_the_envelope_has_only_the_request_id_beyond_the_contract() -> None:
-    head = envelopes.inbound_head(SCOPE, "s_1", None, b"null", None)
-    assert json.loads(envelopes.inbound(head, b"r.1", CALL)) == {
+    head = envelopes.inbound_head(SCOPE, "s_1", None, b"null", None, "r.")
+    assert json.loads(envelopes.inbound(head, 1, CALL)) == {
         "scope": {"workspaceId": "acme", "projectId": "chat"},
         "sessionId": "s_1",
         "userId": None,
