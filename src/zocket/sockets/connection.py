@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from zocket.errors import INTERNAL
 from zocket.sockets.deadlines import Deadlines
+from zocket.sockets.goodbye import say_goodbye
 from zocket.sockets.http import Request, answer, read_request, refusal
 from zocket.sockets.members import Members
 from zocket.sockets.port import Refused
@@ -99,7 +100,7 @@ class Site:
 class HttpConnection(asyncio.Protocol):
     """One accepted connection."""
 
-    __slots__ = ("_early", "_head", "_searched", "_site", "_state", "_task", "_transport", "_unsent")
+    __slots__ = ("_early", "_ended", "_head", "_searched", "_site", "_state", "_task", "_transport", "_unsent")
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -108,6 +109,7 @@ class HttpConnection(asyncio.Protocol):
         self._searched = 0
         self._early = bytearray()
         self._unsent = 0
+        self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
 
@@ -129,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that asked by GET may have closed its side; everyone else is gone."""
+        self._ended = True
         return self._state is State.ROUTING and self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -246,11 +249,7 @@ class HttpConnection(asyncio.Protocol):
         self._unsent = self._transport.get_write_buffer_size()
         self._site.lingering.add(self)
         self._transport.resume_reading()
-        try:
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-        except OSError:
-            self.abort()
+        say_goodbye(self._transport, ended=self._ended)
 
     def _leave(self) -> None:
         self._site.connections.discard(self)

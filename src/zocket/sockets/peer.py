@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from zocket.sockets.deadlines import Deadlines
+from zocket.sockets.goodbye import say_goodbye
 from zocket.sockets.members import Members
 from zocket.sockets.outgoing import PONG_FRAME, Outgoing
 from zocket.sockets.wire import Drain, Wire
@@ -334,8 +335,4 @@ class SocketPeer(WSListener):
             return
         self._state = State.LINGERING
         self._transport.set_protocol(Drain(self._wire))
-        try:
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-        except OSError:
-            self.abort()
+        say_goodbye(self._transport)
