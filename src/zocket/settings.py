@@ -174,6 +174,28 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """Environment of the standalone server."""
+
+    host: str = setting("HOST", "127.0.0.1")
+    """Address of the port."""
+    port: int = setting("PORT", 8000, low=0, high=65_535)
+    """WebSocket and page port; 0 takes a free one and logs it."""
+    metrics_host: str = setting("METRICS_HOST", "127.0.0.1")
+    metrics_port: int = setting("METRICS_PORT", 0, low=0, high=65_535)
+    """Port of `/metrics`; 0 takes a free one and logs it."""
+    tls_certificate: str = setting("TLS_CERTIFICATE", "")
+    """PEM file of the certificate chain; with it the port speaks TLS."""
+    tls_key: str = setting("TLS_KEY", "")
+    """PEM file of the certificate's private key."""
+    drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
+    """How long a clean stop waits for open calls."""
+    dev_mode: bool = setting("ZOCKET_DEV", False)
+    """Unexpected exceptions reach the client with their text."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlSettings:
     """Environment of the control plane."""
 

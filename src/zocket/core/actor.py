@@ -216,7 +216,7 @@ class Actor(Generic[S, C]):
         frame = sys._getframe(1)  # noqa: SLF001 — annotations of a class in a function name what is local there
         cls.__zocket_namespace__ = _locals_of(frame)
 
-    state = cast("S", property(attrgetter("_instance.document.state"), _refuse_assignment, doc=_STATE_DOC))
+    state: S = cast("S", property(attrgetter("_instance.document.state"), _refuse_assignment, doc=_STATE_DOC))
     id = cast("str", property(attrgetter("_instance.actor_id"), _refuse_assignment, doc="The id of this instance."))
 
     @classmethod

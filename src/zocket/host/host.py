@@ -408,6 +408,10 @@ class Host:
             if "on_deactivate" in resident.instance.definition.hooks:
                 self._put(resident, (NOBODY, DEACTIVATE, "", None, now))
         await self.drain(timeout_s)
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Stops at once, as a process that dies: no hook runs, nothing that is here is answered or done."""
         self._closing = True
         await self._pool.stop()
         self._residents.clear()

@@ -281,6 +281,20 @@ class Runtime:
         self._end(reason)
         await self._close_subscriptions()
 
+    async def abort(self) -> None:
+        """Ends as a killed process does: nothing is finished, settled, sent or cleaned up. For tests of what then follows."""
+        self._serving = False
+        self._outbox.mute()
+        self._intake.forget()
+        self._end(Unavailable("the runtime was aborted"))
+        await self._close_subscriptions()
+        await self._host.abort()
+
+    @property
+    def pending(self) -> int:
+        """Requests and hooks that are not finished."""
+        return self._host.pending
+
     def _end(self, failure: ZocketError) -> None:
         self._failure = self._failure or failure
         self._stopped.set()

@@ -1,0 +1,131 @@
+"""The process of `zocket serve`: one port with the actors behind the fast socket front, no broker.
+
+Rules: the port is open before anything is announced; SIGTERM and SIGINT finish open calls, close the sockets with 1001
+and run `on_deactivate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from collections import ChainMap
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from zocket import metrics
+from zocket.errors import Unauthorized
+from zocket.server.local import Identity, LocalServer
+from zocket.sockets.front import HttpFront, SocketFront
+from zocket.sockets.limits import SocketLimits
+from zocket.sockets.port import Refused
+from zocket.sockets.tls import server_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from zocket.core import AppDefinition
+    from zocket.settings import ServeSettings
+    from zocket.sockets.connection import Route
+    from zocket.sockets.port import Admit, Head
+
+log = logging.getLogger("zocket.server")
+
+
+@asynccontextmanager
+async def serve(
+    definition: AppDefinition,
+    settings: ServeSettings,
+    *,
+    authorize: Callable[[str | None], Awaitable[Identity | None]] | None = None,
+    pages: Mapping[str, Route] | None = None,
+) -> AsyncIterator[int]:
+    """The standalone server, answering during the block; gives its port.
+
+    Args:
+        definition: what is served.
+        settings: address, limits, TLS.
+        authorize: as `App(authorize=…)`.
+        pages: further GET routes on the same port.
+
+    Raises:
+        BootError: the port is taken.
+        SettingsError: a certificate that cannot be used.
+    """
+    limits = settings.limits
+    socket_limits = SocketLimits(max_frame_bytes=limits.max_frame_bytes, max_buffer_bytes=limits.max_buffer_bytes)
+    tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+    async with (
+        LocalServer.open(
+            definition, limits=limits, dev_mode=settings.dev_mode, drain_timeout_s=settings.drain_timeout_s
+        ) as server,
+        SocketFront.open(
+            settings.host,
+            settings.port,
+            admit=_admit(authorize),
+            open=server.open_session,
+            routes=ChainMap({"/health": _health(definition)}, dict(pages or {})),
+            limits=socket_limits,
+            tls=tls,
+        ) as front,
+    ):
+
+        async def scrape(_: Head) -> tuple[int, str, bytes]:
+            samples = [*server.samples(), *front.statistics().samples()]
+            return 200, metrics.CONTENT_TYPE, metrics.render(samples)
+
+        routes = {"/metrics": scrape}
+        async with HttpFront.open(settings.metrics_host, settings.metrics_port, routes=routes) as metrics_front:
+            extra = {"port": front.port, "metrics_port": metrics_front.port, "actors": sorted(definition.actors)}
+            log.info("serving", extra=extra)
+            yield front.port
+            front.stop_listening()
+
+
+async def run(
+    definition: AppDefinition,
+    settings: ServeSettings,
+    *,
+    authorize: Callable[[str | None], Awaitable[Identity | None]] | None = None,
+    pages: Mapping[str, Route] | None = None,
+    ready: Callable[[int], None] | None = None,
+) -> int:
+    """Serves until SIGTERM or SIGINT; the exit code. `ready` is called with the port; errors as of `serve`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with serve(definition, settings, authorize=authorize, pages=pages) as port:
+        if ready is not None:
+            ready(port)
+        await stop.wait()
+        log.info("stopping")
+    return 0
+
+
+def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
+    async def admit(head: Head) -> Identity:
+        if authorize is None:
+            return Identity()
+        try:
+            identity = await authorize(head.token)
+        except Unauthorized as error:
+            raise Refused(401, error.code, error.message) from error
+        except Exception as error:  # border: a developer's authorize
+            log.error("authorize raised", exc_info=error)
+            raise Refused(500, "internal", "internal error") from error
+        if identity is None:
+            raise Refused(401, "unauthorized", "the token is missing or not accepted")
+        return identity
+
+    return admit
+
+
+def _health(definition: AppDefinition) -> Route:
+    body = json.dumps({"ok": True, "actorTypes": list(definition.actors)}).encode()
+
+    async def health(_: Head) -> tuple[int, str, bytes]:
+        return 200, "application/json", body
+
+    return health
