@@ -1,6 +1,7 @@
 """The Python client: typed handles, subscriptions, reconnect."""
 
-from zocket.client.client import Client, Connecting, connect
+from zocket.client.client import Client
+from zocket.client.connecting import Connecting, connect
 from zocket.client.handles import ActorHandle, DynamicHandle, Invoker
 from zocket.client.link import Status
 from zocket.client.streams import EventStream, StateStream

@@ -147,6 +147,7 @@ class WebSocketConnection:
         self._unsent_bytes += len(frame)
         self._has_unsent.set()
         if self._unsent_bytes > MAX_UNSENT_BYTES:
+            self._closed = True
             _log.warning("the connection is given up: the server does not read")
             self._socket.transport.abort()
 
@@ -157,17 +158,22 @@ class WebSocketConnection:
 
     async def _read(self) -> None:
         """Owns the connection until it is gone."""
+        ends = False  # the loop ends: nobody may start anything in it any more
         writing = asyncio.create_task(self._write())
         try:
             while True:
                 self._receiver.on_frame(await self._socket.recv(decode=False))
         except ConnectionClosed:
             pass
+        except asyncio.CancelledError:
+            ends = True
+            raise
         finally:
             self._closed = True
             self._unsent.clear()
             writing.cancel()
-            self._receiver.on_closed(self._socket.close_code, self._socket.close_reason or "")
+            if not ends:
+                self._receiver.on_closed(self._socket.close_code, self._socket.close_reason or "")
 
     async def _write(self) -> None:
         try:

@@ -8,158 +8,19 @@ fields and ids that are not known are ignored. What is to be sent is in `outgoin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar, cast
+from typing import NewType
 
 import msgspec
 
 from zocket.errors import ActorError, CallTimeout, PatchError, ZocketError
 from zocket.protocol import frames
-from zocket.state.patch import apply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
+from zocket.protocol.replica import Feed as Feed
+from zocket.protocol.replica import Instance as Instance
+from zocket.protocol.replica import Replica as Replica
+from zocket.protocol.replica import decode_plain as decode_plain
 
 CallId = NewType("CallId", bytes)
 """The JSON of a call's id, as it stands in its frames."""
-
-
-class Instance(NamedTuple):
-    """Address of an actor instance."""
-
-    actor: str
-    actor_id: str
-
-    def __str__(self) -> str:
-        return f"{self.actor}/{self.actor_id}"
-
-
-class Feed:
-    """The subscription to all events of one instance, shared by its consumers."""
-
-    __slots__ = ("consumers", "instance")
-
-    def __init__(self, instance: Instance) -> None:
-        self.instance = instance
-        self.consumers = 0
-
-
-class Replica:
-    """The state of one instance, shared by its consumers.
-
-    What comes is kept as it came, and worked on when somebody takes the state: so a reader who takes every tenth state
-    pays for a tenth of the copies that a patch makes of the containers which it touches.
-
-    Attributes:
-        version: grows with every change; 0 before the first snapshot.
-        live: a snapshot came over the present connection, so the state is the newest that the server sent.
-    """
-
-    __slots__ = (
-        "_broken",
-        "_decoded",
-        "_json",
-        "_patches",
-        "_patches_bytes",
-        "_plain",
-        "consumers",
-        "instance",
-        "live",
-        "version",
-    )
-
-    def __init__(self, instance: Instance) -> None:
-        self.instance = instance
-        self.consumers = 0
-        self.version = 0
-        self.live = False
-        self._json: bytes | None = None
-        self._plain: Any = _NOT_DECODED
-        self._decoded: dict[Callable[[bytes], Any], Any] = {}
-        self._patches: list[bytes] = []
-        self._patches_bytes = 0
-        self._broken = False
-
-    def plain(self) -> Any:
-        """The state as plain JSON values. Not to be changed: the next version shares its untouched parts.
-
-        Raises:
-            PatchError: a patch did not fit; there is no state until the next snapshot.
-            msgspec.DecodeError: the snapshot was no JSON.
-        """
-        if self._patches or self._broken:
-            self._apply()
-        if self._plain is _NOT_DECODED:
-            self._plain = decode_plain(self._json or b"null")
-        return self._plain
-
-    def json(self) -> bytes:
-        """The state as JSON text; errors as of `plain`."""
-        if self._json is None or self._patches or self._broken:
-            self._json = msgspec.json.encode(self.plain())
-        return self._json
-
-    def decoded(self, decode: Callable[[bytes], T]) -> T:
-        """The state as `decode` makes it of its JSON; made once a version, and shared by those who ask alike.
-
-        Raises:
-            PatchError: as of `plain`.
-            Exception: whatever `decode` raises.
-        """
-        if decode is decode_plain:
-            return cast("T", self.plain())
-        if decode not in self._decoded:
-            self._decoded[decode] = decode(self.json())
-        return cast("T", self._decoded[decode])
-
-    def replace(self, state: bytes) -> None:
-        """A snapshot."""
-        self._json, self._plain = state, _NOT_DECODED
-        self._decoded.clear()
-        self._patches.clear()
-        self._patches_bytes = 0
-        self._broken = False
-        self.live = True
-        self.version += 1
-
-    def patch(self, operations: bytes) -> None:
-        """The operations of one committed handler run.
-
-        Raises:
-            PatchError: so many patches waited that they were applied now, and one did not fit.
-        """
-        self._decoded.clear()
-        self._patches.append(operations)
-        self._patches_bytes += len(operations)
-        self.version += 1
-        if len(self._patches) >= MAX_WAITING_PATCHES or self._patches_bytes > MAX_WAITING_PATCH_BYTES:
-            self.plain()
-
-    def _apply(self) -> None:
-        patches, self._patches, self._patches_bytes = self._patches, [], 0
-        if self._broken:
-            raise PatchError("a patch before this one did not fit")
-        self._broken = True
-        try:
-            before = decode_plain(self._json or b"null") if self._plain is _NOT_DECODED else self._plain
-            self._plain = apply(before, [operation for raw in patches for operation in _decode_patch(raw)])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise PatchError(str(error)) from error
-        self._broken = False
-        self._json = None
-
-
-_NOT_DECODED: Final = object()
-
-MAX_WAITING_PATCHES: Final = 256
-"""Patches that a replica keeps unapplied, so that what waits for a reader stays small."""
-MAX_WAITING_PATCH_BYTES: Final = 1024 * 1024
-"""The same bound in bytes."""
-
-decode_plain: Final[Callable[[bytes | msgspec.Raw], Any]] = msgspec.json.Decoder().decode
-"""JSON to plain values."""
-_decode_patch: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 @dataclass(frozen=True, slots=True)

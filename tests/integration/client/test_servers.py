@@ -1,27 +1,37 @@
-"""The client against each server of ours: the same bodies on `zocket serve`'s front and on ASGI."""
+"""The client against each server of ours: the same bodies on `zocket serve`'s front, on ASGI, and over NATS (R20)."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
 from pydantic import BaseModel, Field
 
 from zocket import Actor, ActorError, App, Event, Identity, connect, method
+from zocket.broker.nats import NatsBroker
+from zocket.clock import SystemClock
 from zocket.errors import Disconnected, Unauthorized
+from zocket.gateway.gateway import Gateway
+from zocket.gateway.session import Identity as GatewayIdentity
+from zocket.ids import Scope
+from zocket.runtime.runtime import Runtime
 from zocket.server.process import serve
-from zocket.settings import ServeSettings
+from zocket.settings import Limits, ServeSettings
+from zocket.sockets.front import SocketFront
+from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from zocket.client import Client
+    from zocket.sockets.port import Head, Peer, SocketSession
 
-    Until = Callable[[Callable[[], object]], Awaitable[None]]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 pytestmark = pytest.mark.realtime
 
@@ -69,7 +79,7 @@ APP = App(actors={"chat": ChatRoom}, authorize=authorize)
 
 
 @asynccontextmanager
-async def served_by_serve() -> AsyncIterator[str]:
+async def served_by_serve(_: str) -> AsyncIterator[str]:
     settings = ServeSettings(host="127.0.0.1", port=0, metrics_port=0)
     async with serve(APP.definition, settings, authorize=authorize) as port:
         yield f"ws://127.0.0.1:{port}"
@@ -81,7 +91,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served_by_uvicorn() -> AsyncIterator[str]:
+async def served_by_uvicorn(_: str) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(APP, log_level="warning", lifespan="on", ws="websockets-sansio")
@@ -94,12 +104,40 @@ async def served_by_uvicorn() -> AsyncIterator[str]:
         await serving
 
 
-Served = Any
+@asynccontextmanager
+async def served_over_nats(nats_url: str) -> AsyncIterator[str]:
+    """Gateway and runtime on a broker connection each, in a project of their own."""
+    scope, clock, limits = Scope("client-tests", secrets.token_hex(8)), SystemClock(), Limits()
+
+    async def admit(head: Head) -> GatewayIdentity:
+        if head.token == "expired":
+            raise Refused(401, "unauthorized", "the token has expired")
+        return GatewayIdentity(scope, head.token)
+
+    def open_session(peer: Peer, admitted: GatewayIdentity) -> SocketSession:
+        return gateway.open_session(peer, admitted)
+
+    async with AsyncExitStack() as stack:
+        brokers = [await NatsBroker.open(nats_url, name=name, boot_timeout_s=10) for name in ("gateway", "runtime")]
+        for broker in brokers:
+            stack.push_async_callback(broker.aclose)
+        runtime = Runtime.open(APP.definition, scope, brokers[1], clock=clock, limits=limits, process_name="tests")
+        await stack.enter_async_context(runtime)
+        gateway = await stack.enter_async_context(Gateway.open(brokers[0], clock=clock, limits=limits))
+        front = await stack.enter_async_context(SocketFront.open("127.0.0.1", 0, admit=admit, open=open_session))
+        yield f"ws://127.0.0.1:{front.port}"
 
 
-@pytest.fixture(params=[served_by_serve, served_by_uvicorn], ids=["serve", "asgi"])
+Served = Callable[[], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture(
+    params=[served_by_serve, served_by_uvicorn, pytest.param(served_over_nats, marks=pytest.mark.nats)],
+    ids=["serve", "asgi", "nats"],
+)
 def served(request: pytest.FixtureRequest) -> Served:
-    return request.param
+    over_nats = request.param is served_over_nats
+    return partial(request.param, request.getfixturevalue("nats_url") if over_nats else "")
 
 
 async def test_a_typed_handle_calls_watches_and_listens(served: Served) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import ssl
 import subprocess
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -224,6 +226,22 @@ async def test_a_server_that_does_not_read_is_given_up(
         assert len(done) == 200
         await client.aclose()
     assert "the server does not read" in caplog.text
+
+
+def test_a_program_that_forgets_to_close_its_client_ends_without_complaints(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = AsyncExitStack()
+
+    async def forgetful() -> None:
+        await stack.enter_async_context(server.running())
+        client = await connect(server.url)
+        states = client.state(client.dynamic("chat", "general"))
+        assert await anext(states) == {"n": 0}
+
+    asyncio.run(forgetful())
+    gc.collect()
+    assert [record for record in caplog.records if record.name in ("asyncio", "zocket.client")] == []
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zocket.errors import ActorError, CallTimeout, PatchError
 from zocket.protocol import frames
 from zocket.protocol.client_session import (
-    MAX_WAITING_PATCH_BYTES,
-    MAX_WAITING_PATCHES,
     ClientSession,
     EventArrived,
     Failed,
@@ -24,6 +24,7 @@ from zocket.protocol.client_session import (
     Snapshot,
     Welcome,
 )
+from zocket.protocol.replica import MAX_WAITING_PATCH_BYTES, MAX_WAITING_PATCHES
 
 ROOM = Instance("chat", "general")
 ROOM_JSON = frames.address(*ROOM)
@@ -382,3 +383,57 @@ def test_an_error_whose_data_cannot_be_read_is_still_an_error() -> None:
 def test_an_instance_reads_as_a_path() -> None:
     assert str(ROOM) == "chat/general"
     assert Feed(ROOM).instance == Replica(ROOM).instance == ROOM
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=5,
+)
+SERVER_FRAMES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["welcome", "rpc:result", "event", "state:snapshot", "state:patch", "error", "new"])},
+    optional={
+        "id": st.sampled_from(["1", "2", "3", 1, None]),
+        "actor": st.just("chat") | JSON,
+        "actorId": st.just("general") | JSON,
+        **dict.fromkeys(("clientId", "result", "error", "code", "message", "data", "event", "payload", "state"), JSON),
+        "patches": JSON | st.just([{"op": "add", "path": "/a", "value": 1}]),
+    },
+)
+
+
+@given(st.lists(SERVER_FRAMES.map(msgspec.json.encode) | st.binary(max_size=40), max_size=8))
+def test_no_sequence_of_frames_disturbs_a_session(received: list[bytes]) -> None:
+    session = opened()
+    calls = {session.call(ROOM, "post", None), session.call(ROOM, "post", None)}
+    replica = session.watch(ROOM)
+    session.listen(ROOM)
+    answered = []
+    for frame in received:
+        for event in session.receive(frame):
+            if isinstance(event, Result | Failed):
+                answered.append(event.call_id)
+            if isinstance(event, Snapshot | Patched):
+                _take(session, event.replica)
+    assert len(answered) == len(set(answered))
+    assert set(answered) | set(session.lost()) == calls
+    assert replica.version >= 0
+
+
+def _take(session: ClientSession, replica: Replica) -> None:
+    try:
+        msgspec.json.decode(replica.json())
+    except PatchError:
+        session.refresh(replica)
+
+
+@given(st.lists(st.lists(st.integers(), max_size=4), min_size=1, max_size=6), st.lists(st.booleans(), min_size=6))
+def test_a_replica_is_the_same_however_often_it_is_taken(states: list[list[int]], taken: list[bool]) -> None:
+    session = opened()
+    replica = session.watch(ROOM)
+    snapshot(session, "[[]]")
+    for state, take in zip(states, taken, strict=False):
+        session.receive(patch({"op": "replace", "path": "/0", "value": state}, {"op": "add", "path": "/-", "value": 0}))
+        if take:
+            assert replica.plain()[0] == state
+    assert replica.plain() == [states[-1], *[0] * len(states)]

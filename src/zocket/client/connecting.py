@@ -1,0 +1,82 @@
+"""`connect`: from an address and a few options to an open client.
+
+Rules: calling it does no I/O, opening what it gives does; the WebSocket library is imported when it is needed, so that
+a client over another transport goes without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zocket.client.client import CONNECT_TIMEOUT_S, RPC_TIMEOUT_S, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from ssl import SSLContext
+    from types import TracebackType
+    from typing import Any
+
+    from zocket.client.transport import Transport
+    from zocket.client.websocket import TokenSource
+    from zocket.clock import Clock
+
+
+class Connecting:
+    """What `connect` gives: awaited it is an open client, in `async with` one that is closed at the end."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._client.open().__await__()
+
+    async def __aenter__(self) -> Client:
+        return await self._client.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+
+def connect(
+    url: str,
+    *,
+    token: TokenSource = None,
+    rpc_timeout: float = RPC_TIMEOUT_S,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+    reconnect: bool = True,
+    ssl: SSLContext | None = None,
+    clock: Clock | None = None,
+    transport: Transport | None = None,
+) -> Connecting:
+    """A client of the gateway or standalone server at `url`, opened by `async with` or `await`.
+
+        async with connect("ws://localhost:3000") as client:
+            await client.actor(ChatRoom, "general").post(text="hello")
+
+    Args:
+        url: `ws://host:port` or `wss://host`.
+        token: the session's token, or a function (plain or async) that is asked for one before every connection.
+        rpc_timeout: seconds that a call may take, waiting for the connection included.
+        connect_timeout: seconds that one attempt to connect may take.
+        reconnect: False closes the client with its first lost connection.
+        ssl: for `wss`; None verifies the server's certificate by the system's authorities.
+        clock: where time comes from; the machine's clock by default.
+        transport: used instead of a WebSocket to `url`.
+
+    Raises:
+        UsageError: the address or the token cannot be used, or the package `websockets` is missing.
+        Unauthorized: (when opened) the server refuses the token.
+        Unavailable: (when opened) there is no server, or it did not answer within `connect_timeout`.
+    """
+    if transport is None:
+        from zocket.client.websocket import WebSocketTransport
+
+        transport = WebSocketTransport(url, token=token, ssl=ssl)
+    client = Client(
+        transport, rpc_timeout=rpc_timeout, connect_timeout=connect_timeout, reconnect=reconnect, clock=clock
+    )
+    return Connecting(client)
