@@ -42,6 +42,7 @@ EXPIRED_CODE: Final = 4401
 """Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
+STOPPING: Final = "the gateway is stopping"
 SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
 RETRY_AFTER_S: Final = 1.0
@@ -76,6 +77,8 @@ class Gateway:
         self._streams = transport_streams(stream_storage)
         self._sessions: dict[str, GatewaySession] = {}
         self._awake = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._is_broker_closed = False
         self._was_away = False
         self._streams_in_doubt = False
         self._resubscribing: deque[GatewaySession] = deque()
@@ -97,7 +100,7 @@ class Gateway:
         """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
 
         Raises:
-            Unavailable: the streams cannot be made.
+            Unavailable: the streams cannot be made; or, at the end, the connection to the broker was closed for good.
         """
         gateway = cls(
             broker,
@@ -114,16 +117,21 @@ class Gateway:
         ]
         broker.on_connection(gateway._connection_changed)
         gateway._sweep()
-        worker = asyncio.create_task(gateway._work(), name=f"gateway {gateway.gateway_id}")
+        gateway._worker = asyncio.create_task(gateway._work(), name=f"gateway {gateway.gateway_id}")
         try:
             yield gateway
         finally:
             gateway._stop()
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
             for subscription in subscriptions:
                 await subscription.aclose()
+            gateway._worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await gateway._worker
+
+    async def wait_failed(self) -> None:
+        """Returns when the gateway cannot go on; leaving its `async with` then says why."""
+        if self._worker is not None:
+            await asyncio.wait({self._worker})
 
     @property
     def ready(self) -> bool:
@@ -144,7 +152,7 @@ class Gateway:
         self.broker.send([Message(subjects.connected(project.scope), envelopes.encode(notice))])
         _log.info("session opened", extra=session.fields)
         if not self.accepting:
-            peer.close(RESTARTING_CODE, "the gateway is stopping")
+            session.end(RESTARTING_CODE, STOPPING)
         return session
 
     def ended(self, session: GatewaySession) -> None:
@@ -160,13 +168,11 @@ class Gateway:
         """Closes every socket with 1012 as soon as it has no open call, and the rest after `timeout_s`."""
         self.accepting = False
         deadline = self._clock.now() + timeout_s
-        told: set[str] = set()
         while self._sessions:
             over = self._clock.now() >= deadline
-            for session_id, session in list(self._sessions.items()):
-                if session_id not in told and (over or not session.edge.pending):
-                    told.add(session_id)
-                    session.peer.close(RESTARTING_CODE, "the gateway is stopping")
+            for session in list(self._sessions.values()):
+                if over or not session.edge.pending:
+                    session.end(RESTARTING_CODE, STOPPING)
             if over:
                 return
             await self._clock.sleep(DRAIN_POLL_S)
@@ -248,10 +254,12 @@ class Gateway:
         _log.warning("a runtime's message cannot be read, or contradicts its subject", extra=project.fields)
 
     def _connection_changed(self, state: ConnectionState) -> None:
-        _log.log(logging.INFO if state == "reconnected" else logging.WARNING, "broker %s", state)
+        if self.accepting:
+            _log.log(logging.INFO if state == "reconnected" else logging.WARNING, "broker %s", state)
         if state != "connected":
             self._was_away = True
-        if state == "reconnected":
+        if state in ("reconnected", "closed"):
+            self._is_broker_closed = state == "closed"
             self._wake_up()
 
     # What takes longer than a call
@@ -263,6 +271,8 @@ class Gateway:
         while True:
             await self._awake.wait()
             self._awake.clear()
+            if self._is_broker_closed:
+                raise Unavailable("the connection to the broker was closed")
             if self._was_away or self._streams_in_doubt:
                 await self._recover()
             await self.directory.look_up()
@@ -326,8 +336,7 @@ class Gateway:
         for session in list(self._sessions.values()):
             session.expire_calls(now)
             if session.expires_at is not None and session.expires_at <= wall:
-                session.expires_at = None
-                session.peer.close(EXPIRED_CODE, "the token has expired")
+                session.end(EXPIRED_CODE, "the token has expired")
         self._sweep_timer = self._clock.call_later(self._sweep_every_s, self._sweep)
 
     def _stop(self) -> None:
@@ -336,7 +345,7 @@ class Gateway:
             self._sweep_timer.cancel()
         self._resubscribing.clear()
         for session in list(self._sessions.values()):
-            session.peer.close(RESTARTING_CODE, "the gateway is stopping")
+            session.end(RESTARTING_CODE, STOPPING)
             session.closed()
 
     def _wall_ms(self) -> int:

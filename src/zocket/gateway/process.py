@@ -12,13 +12,13 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.broker.nats import NatsBroker
 from zocket.clock import SystemClock
 from zocket.errors import BootError, Unavailable
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
-from zocket.gateway.gateway import RESTARTING_CODE, Gateway
+from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
 from zocket.metrics import CONTENT_TYPE, render
 from zocket.settings import check_internal_token
 from zocket.sockets.front import HttpFront, SocketFront
@@ -27,7 +27,7 @@ from zocket.sockets.port import Refused
 from zocket.sockets.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from zocket.broker.port import Broker
     from zocket.clock import Clock
@@ -80,7 +80,7 @@ async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> Asy
 
         async def admit(head: Head) -> Identity:
             if not gateway.accepting:
-                raise Refused(503, Unavailable.default_code, "the gateway is stopping")
+                raise Refused(503, Unavailable.default_code, STOPPING)
             return await authorize(head)
 
         def open_socket(peer: Peer, admitted: Identity) -> SocketSession:
@@ -115,7 +115,7 @@ async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> Asy
         finally:
             front.stop_listening()
             await gateway.drain(settings.drain_timeout_s)
-            await front.close_sockets(RESTARTING_CODE, "the gateway is stopping")
+            await front.close_sockets(RESTARTING_CODE, STOPPING)
 
 
 async def run(settings: GatewaySettings) -> int:
@@ -124,20 +124,28 @@ async def run(settings: GatewaySettings) -> int:
     Raises:
         SettingsError: see `serve`.
         BootError: see `serve`.
+        Unavailable: the connection to NATS was closed for good.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     try:
-        async with serve(settings):
-            await stop.wait()
+        async with serve(settings) as serving:
+            await _first(stop.wait(), serving.gateway.wait_failed())
             _log.info("gateway is stopping")
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
     _log.info("gateway stopped")
     return 0
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def _wants_tls(settings: GatewaySettings) -> bool:

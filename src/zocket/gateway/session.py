@@ -70,6 +70,7 @@ class GatewaySession:
         "_envelope_head",
         "_gateway",
         "_is_closed",
+        "_is_ending",
         "_statistics",
         "awaits_resubscription",
         "edge",
@@ -91,6 +92,7 @@ class GatewaySession:
             edge.request_prefix,
         )
         self._is_closed = False
+        self._is_ending = False
         self.project = project
         self.edge = edge
         self.peer = peer
@@ -100,6 +102,8 @@ class GatewaySession:
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
+        if self._is_ending:
+            return
         statistics, edge = self._statistics, self.edge
         statistics.frames_in += 1
         statistics.bytes_in += len(frame)
@@ -120,6 +124,12 @@ class GatewaySession:
             self._is_closed = True
             self.edge.close()
             self._gateway.ended(self)
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes the socket; what the client sends from now on is not served."""
+        if not self._is_ending:
+            self._is_ending = True
+            self.peer.close(code, reason)
 
     def send(self, frame: bytes) -> None:
         """Sends a frame to the client."""

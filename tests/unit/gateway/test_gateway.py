@@ -513,6 +513,28 @@ async def test_a_socket_is_closed_when_its_token_expires(world: Open) -> None:
         await w.clock.advance(2.5)
         assert client.closed == (EXPIRED_CODE, "the token has expired")
         assert forever.closed is None
+        number = client.session.edge.number
+        client.calls("too late")
+        assert client.session.edge.number == number
+
+
+async def test_a_gateway_whose_broker_is_closed_for_good_says_so(world: Open) -> None:
+    closed = []
+
+    async def lose_the_broker() -> None:
+        async with world() as w:
+            client = w.client()
+            failed = asyncio.create_task(w.gateway.wait_failed())
+            await w.settle()
+            assert not failed.done()
+            await w.broker.aclose()
+            await failed
+            assert not w.gateway.ready
+            closed.append(client)
+
+    with pytest.raises(Unavailable, match="closed"):
+        await lose_the_broker()
+    assert closed[0].closed is not None
 
 
 async def test_a_drain_closes_idle_sockets_at_once_and_busy_ones_after_their_answer(world: Open) -> None:
