@@ -64,14 +64,14 @@ async def serve(
             settings.host,
             settings.port,
             admit=_admit(authorize),
-            open=server.open_session,
-            routes=ChainMap({"/health": _health(definition)}, dict(pages or {})),
+            open=lambda peer, admitted: server.open_session(peer, admitted),
+            routes=_routes(definition, pages or {}),
             limits=socket_limits,
             tls=tls,
         ) as front,
     ):
 
-        async def scrape(_: Head) -> tuple[int, str, bytes]:
+        async def scrape() -> tuple[int, str, bytes]:
             samples = [*server.samples(), *front.statistics().samples()]
             return 200, metrics.CONTENT_TYPE, metrics.render(samples)
 
@@ -122,10 +122,11 @@ def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None)
     return admit
 
 
-def _health(definition: AppDefinition) -> Route:
+def _routes(definition: AppDefinition, pages: Mapping[str, Route]) -> Mapping[str, Route]:
+    """`/health`, and the pages as they are at each request."""
     body = json.dumps({"ok": True, "actorTypes": list(definition.actors)}).encode()
 
-    async def health(_: Head) -> tuple[int, str, bytes]:
+    async def health() -> tuple[int, str, bytes]:
         return 200, "application/json", body
 
-    return health
+    return ChainMap({"/health": health}, pages)  # type: ignore[arg-type]  # the second map is never written to
