@@ -59,14 +59,14 @@ class Outgoing:
         Lists are compared by the identity of their elements first, so a hit costs no look at the payload.
         """
         if frames != self._frames:
-            parts = []
-            for frame in frames:
-                parts.append(text_header(len(frame)))
-                parts.append(frame)
-            self._data = b"".join(parts)
             self._frames = frames
-        self._counts.messages_out += len(frames)
-        self._counts.bytes_out += len(self._data)
+            if len(frames) == 1:
+                self._data = text_header(len(frames[0])) + frames[0]
+            else:
+                self._data = b"".join([part for frame in frames for part in (text_header(len(frame)), frame)])
+        counts = self._counts
+        counts.messages_out += len(frames)
+        counts.bytes_out += len(self._data)
         return self._data
 
     def _flush(self) -> None:

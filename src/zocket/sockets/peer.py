@@ -52,6 +52,10 @@ class State(Enum):
 OPEN: Final = State.OPEN
 
 
+def _ignore(message: bytes) -> None:
+    """Where messages go that come when no session is there."""
+
+
 class Sockets:
     """What the sockets of one front share."""
 
@@ -77,11 +81,14 @@ class SocketPeer(WSListener):
     __slots__ = (
         "_active",
         "_buffered",
+        "_counts",
         "_fragments",
+        "_max_buffer_bytes",
         "_outgoing",
         "_pong",
         "_queue",
         "_quiet_ticks",
+        "_received",
         "_room",
         "_session",
         "_sockets",
@@ -97,16 +104,19 @@ class SocketPeer(WSListener):
         self.remote = remote
         self._sockets = sockets
         self._outgoing = sockets.outgoing
+        self._counts = sockets.counts
+        self._max_buffer_bytes = sockets.limits.max_buffer_bytes
         self._transport = transport
         # aiofastnet's own name for a write that checks neither thread nor type.
         self._write: Callable[[bytes], None] = getattr(transport, "write_nocheck", transport.write)
         self._buffered = transport.get_write_buffer_size
         self._state = State.GONE
         self._session: SocketSession | None = None
+        self._received: Callable[[bytes], None] = _ignore
         self._ws: WSTransport | None = None
         self._wire: Wire | None = None
         self._queue: list[bytes] = []
-        self._room = sockets.limits.max_buffer_bytes
+        self._room = self._max_buffer_bytes
         self._pong: bytes | None = None
         self._fragments: bytearray | None = None
         self._active = True
@@ -125,6 +135,7 @@ class SocketPeer(WSListener):
             return
         try:
             self._session = open_session(self)
+            self._received = self._session.received
         except Exception:  # border: the session is code from above, and may fail to start
             log.exception("a session could not be opened", extra={"remote": self.remote})
             self._fail()
@@ -136,7 +147,7 @@ class SocketPeer(WSListener):
         self._ws = ws
         self._state = OPEN
         self._sockets.peers.add(self)
-        self._sockets.counts.opened += 1
+        self._counts.opened += 1
 
     # ---- sending
 
@@ -162,14 +173,14 @@ class SocketPeer(WSListener):
         if frames:
             self._queue = []
             self._write(self._outgoing.framed(frames))
-            self._room = self._sockets.limits.max_buffer_bytes - self._buffered()
+            self._room = self._max_buffer_bytes - self._buffered()
 
     def _measure_room(self) -> None:
         """`_room` counts what was sent but not what the client has read meanwhile, so it may be too small."""
         waiting = self._buffered() + sum(map(len, self._queue))
-        self._room = self._sockets.limits.max_buffer_bytes - waiting
+        self._room = self._max_buffer_bytes - waiting
         if self._room < 0 and self._state is OPEN:
-            self._sockets.counts.slow += 1
+            self._counts.slow += 1
             log.info("a client reads too slowly", extra={"remote": self.remote, "waiting_bytes": waiting})
             self._queue = []
             self._say_close(TRY_AGAIN_LATER, "too slow")
@@ -180,21 +191,13 @@ class SocketPeer(WSListener):
         """A frame came whole."""
         kind = frame.msg_type
         self._active = True
-        if (
-            (kind is TEXT or kind is BINARY)
-            and frame.fin
-            and self._fragments is None
-            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        ):
-            self._deliver(frame.get_payload_as_bytes())
-        elif self._state is OPEN:
-            self._receive_other(kind, frame)
-        elif self._state is State.CLOSING and kind is WSMsgType.CLOSE:
-            self.hang_up()
-
-    def _receive_other(self, kind: WSMsgType, frame: WSFrame) -> None:
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+        if self._state is not OPEN:
+            if kind is WSMsgType.CLOSE and self._state is State.CLOSING:
+                self.hang_up()
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.violated(PROTOCOL_ERROR, "reserved bits are set", say=True)
+        elif (kind is TEXT or kind is BINARY) and frame.fin and self._fragments is None:
+            self._deliver(frame.get_payload_as_bytes())
         elif kind is WSMsgType.PING:
             if not self._queue and self._pong is None:
                 self._outgoing.add(self)
@@ -220,19 +223,17 @@ class SocketPeer(WSListener):
             self._deliver(message)
 
     def _deliver(self, message: bytes) -> None:
-        if self._state is not OPEN or self._session is None:
-            return
-        counts = self._sockets.counts
+        counts = self._counts
         counts.messages_in += 1
         counts.bytes_in += len(message)
         try:
-            self._session.received(message)
+            self._received(message)
         except Exception:  # border: the session is code from above; its failure ends this socket alone
             log.exception("a session failed", extra={"remote": self.remote})
             self._fail()
 
     def _fail(self) -> None:
-        self._sockets.counts.failed += 1
+        self._counts.failed += 1
         self.close(INTERNAL_ERROR, "internal error")
 
     # ---- ending
@@ -264,9 +265,9 @@ class SocketPeer(WSListener):
         if self._state is not OPEN:
             return
         if code == TOO_BIG:
-            self._sockets.counts.oversize += 1
+            self._counts.oversize += 1
         else:
-            self._sockets.counts.violations += 1
+            self._counts.violations += 1
         log.info("a client broke the protocol", extra={"remote": self.remote, "code": code, "reason": reason})
         self.flush()
         if say and self._state is OPEN:
@@ -291,7 +292,7 @@ class SocketPeer(WSListener):
         if self._quiet_ticks == self._sockets.ping_ticks and self._ws is not None:
             self._ws.send_ping()
         elif self._quiet_ticks >= self._sockets.lost_ticks:
-            self._sockets.counts.lost += 1
+            self._counts.lost += 1
             log.info("a client does not answer pings", extra={"remote": self.remote})
             self.abort()
 
@@ -301,6 +302,7 @@ class SocketPeer(WSListener):
         self._sockets.peers.discard(self)
         self._sockets.closing.discard(self)
         session, self._session, self._ws, self._wire = self._session, None, None, None
+        self._received = _ignore
         self._queue = []
         self._fragments = None
         if session is not None:
