@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.asyncio.client import connect
 
-from zocket.errors import BootError, SettingsError
+from zocket.broker.nats import NatsBroker
+from zocket.errors import BootError, SettingsError, Unavailable
 from zocket.gateway.process import serve
 from zocket.settings import DEVELOPMENT_TOKEN, GatewaySettings, is_loopback
 
@@ -30,7 +31,8 @@ pytestmark = pytest.mark.nats
 MAIN = """
 import asyncio, os, sys
 from zocket import logs, settings
-from zocket.errors import BootError, SettingsError
+from zocket.broker.nats import NatsBroker
+from zocket.errors import BootError, SettingsError, Unavailable
 from zocket.gateway.process import run
 logs.configure(style="json")
 try:
@@ -124,3 +126,15 @@ async def test_a_taken_port_is_a_boot_error(world: Open, nats_server: NatsServer
         async with world(nats_server) as w:
             with pytest.raises(BootError, match=str(port)):
                 await refused(w.settings(**{variable: port}))
+
+
+async def test_a_nats_server_without_streams_is_a_boot_error(
+    world: Open, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_jetstream(*_: object) -> None:
+        raise Unavailable("JetStream not enabled")
+
+    monkeypatch.setattr(NatsBroker, "ensure_stream", no_jetstream)
+    async with world(nats_server) as w:
+        with pytest.raises(BootError, match=r"JetStream not enabled\. Is JetStream enabled"):
+            await refused(w.settings())

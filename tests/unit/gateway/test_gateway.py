@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zocket.broker.port import Message
 from zocket.errors import Unavailable
 from zocket.gateway.gateway import EXPIRED_CODE, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
 from zocket.ids import Scope
 from zocket.metrics import render
+from zocket.protocol import envelopes, subjects
 from zocket.testing.clock import EPOCH_S
 
 if TYPE_CHECKING:
@@ -175,8 +177,6 @@ async def test_broken_messages_of_a_runtime_harm_nobody(world: Open, payload: by
         client = w.client()
         await w.settle()
         client.taken()
-        from zocket.broker.port import Message
-
         for subject in (
             "gateway.acme.chat.g_test",
             f"outbound.acme.chat.{client.session_id}",
@@ -361,9 +361,6 @@ async def test_a_tenants_announcement_is_only_its_own(world: Open) -> None:
         client = w.client()
         w.client(scope=OTHER)
         await w.settle()
-        from zocket.broker.port import Message
-        from zocket.protocol import envelopes, subjects
-
         forged = envelopes.Announcement(envelopes.wire_scope(client.session.project.scope), "e_9", [])
         rival.broker.send([Message(subjects.announcement(OTHER), envelopes.encode(forged))])
         await w.settle()
@@ -387,6 +384,58 @@ async def test_thousands_of_subscriptions_are_sent_again_over_several_turns(worl
             most, done = max(most, now - done), now
         assert done - before == 1_500
         assert most < RESUBSCRIPTIONS_PER_TURN + 50
+
+
+async def test_calls_go_first_while_the_broker_is_behind(world: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zocket.gateway.gateway.MAX_OUTSTANDING", 10)
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        client.subscribes()
+        await w.settle()
+        busy = w.client()
+        monkeypatch.setattr(type(w.broker), "outstanding", property(lambda _: 11))
+        runtime.announce("e_2", "room")
+        await w.clock.advance(1.0)
+        assert client.session.edge.number == 1
+        busy.calls(1)
+        monkeypatch.setattr(type(w.broker), "outstanding", property(lambda _: 10))
+        await w.clock.advance(0.1)
+        assert client.session.edge.number == 2
+
+
+async def test_a_subscription_that_cannot_be_sent_again_is_tried_until_it_can(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        client.subscribes()
+        await w.settle()
+        client.taken()
+        runtime.requests.clear()
+        w.server.full_streams.add("INBOUND")
+        runtime.announce("e_2", "room")
+        await w.clock.advance(3.5)
+        assert runtime.requests == []
+        w.server.full_streams.clear()
+        await w.clock.advance(1.0)
+        assert [r["message"]["type"] for r in runtime.requests] == ["state:sub"]
+        assert client.taken() == []
+
+
+async def test_a_frame_that_contradicts_its_subject_is_dropped(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room")
+        ada, bob = w.client(), w.client()
+        ada.taken()
+        bob.taken()
+        payload = envelopes.outbound(envelopes.outbound_head(runtime.scope, bob.session_id), b'{"type":"event"}')
+        runtime.broker.send([Message(subjects.outbound(runtime.scope, ada.session_id), payload)])
+        runtime.sends(ada, {"type": "event"}, scope=OTHER)
+        runtime.batches(w.gateway, ([ada], {"type": "event"}), scope=OTHER)
+        runtime.broker.send([Message("gateway.nobody.here.g_test", b"{}")])
+        await w.settle()
+        assert ada.taken() == bob.taken() == []
+        assert w.gateway.statistics.dropped == 3
 
 
 async def test_while_the_broker_is_away_calls_are_answered_unavailable(world: Open) -> None:
