@@ -38,6 +38,9 @@ Backend = Literal["memory", "nats"]
 backend: ContextVar[Backend] = ContextVar("zocket_backend", default="memory")
 """Which broker a `TestApp` uses that is not told; the pytest plugin sets it."""
 
+finalizers: ContextVar[AsyncExitStack] = ContextVar("zocket_finalizers")
+"""What the pytest plugin closes when the async test is over, in its loop."""
+
 SCOPE: Final = Scope("test-workspace", "test-project")
 ABNORMAL: Final = 1006
 """Close code of a socket that just vanished."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,12 +61,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 async def _on_broker(item: pytest.Function, test: Coroutine[object, object, object]) -> None:
-    """The test, with the broker chosen that its `TestApp`s use."""
-    from zocket.testing.app import backend
+    """The test, with the broker chosen that its `TestApp`s use, and what it left for its end."""
+    from zocket.testing.app import backend, finalizers
 
     chosen = item.funcargs.get("zocket_broker", "nats" if item.config.getoption("--zocket-nats") else "memory")
     backend.set("nats" if chosen == "nats" else "memory")
-    await test
+    async with AsyncExitStack() as stack:
+        finalizers.set(stack)
+        await test
 
 
 def loop_factory(item: pytest.Function) -> Callable[[], asyncio.AbstractEventLoop]:

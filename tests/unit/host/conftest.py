@@ -1,0 +1,105 @@
+"""A host with links that remember their frames."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from zocket.core import AppDefinition, Session
+from zocket.host import Host, Link
+from zocket.protocol.frames import NO_INPUT, EventSub, EventUnsub, Rpc, StateSub, StateUnsub
+from zocket.settings import Limits
+from zocket.testing import VirtualClock, finalizers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zocket import Actor
+
+
+class Recorder(Link):
+    """A session of which every frame is kept."""
+
+    __slots__ = ("frames", "host", "number")
+
+    def __init__(self, host: Host, session_id: str, user_id: str | None = None) -> None:
+        super().__init__(Session(session_id, user_id))
+        self.host = host
+        self.frames: list[dict[str, Any]] = []
+        self.number = 0
+
+    def send(self, frame: bytes) -> None:
+        self.frames.append(json.loads(frame))
+
+    def call(
+        self,
+        method: str,
+        actor_id: str = "x",
+        *,
+        actor: str = "it",
+        done: Callable[[], None] | None = None,
+        **given: Any,
+    ) -> int:
+        self.number += 1
+        body = msgspec.Raw(msgspec.json.encode(given)) if given else NO_INPUT
+        request = Rpc(msgspec.Raw(b"%d" % self.number), actor, actor_id, method, body)
+        self.host.submit(self, request, f"r{self.number}", done)
+        return self.number
+
+    def watch(self, actor_id: str = "x") -> None:
+        self.host.submit(self, StateSub("it", actor_id), "rs")
+
+    def unwatch(self, actor_id: str = "x") -> None:
+        self.host.submit(self, StateUnsub("it", actor_id), "rs")
+
+    def listen(self, actor_id: str = "x") -> None:
+        self.host.submit(self, EventSub("it", actor_id), "rs")
+
+    def unlisten(self, actor_id: str = "x") -> None:
+        self.host.submit(self, EventUnsub("it", actor_id), "rs")
+
+    def kinds(self) -> list[str]:
+        return [frame["type"] for frame in self.frames]
+
+    def answers(self) -> list[dict[str, Any]]:
+        """The answers in the order of the calls: instances answer in no order among themselves."""
+        return sorted((frame for frame in self.frames if frame["type"] == "rpc:result"), key=lambda frame: frame["id"])
+
+    def results(self) -> list[Any]:
+        return [frame.get("result", frame.get("error", "void")) for frame in self.answers()]
+
+
+class Bench:
+    """A host on virtual time, with any number of sessions."""
+
+    def __init__(self, host: Host, clock: VirtualClock) -> None:
+        self.host = host
+        self.clock = clock
+
+    def session(self, session_id: str = "s1", user_id: str | None = None) -> Recorder:
+        return Recorder(self.host, session_id, user_id)
+
+    async def quiet(self, seconds: float = 0.001) -> None:
+        await self.clock.sleep(seconds)
+
+
+@pytest.fixture
+def bench() -> Callable[..., Bench]:
+    def make(
+        cls: type[Actor[Any, Any]],
+        *,
+        middleware: Any = (),
+        window: int | None = None,
+        dev_mode: bool = False,
+        **limits: Any,
+    ) -> Bench:
+        clock = VirtualClock()
+        definition = AppDefinition({"it": cls}, middleware=middleware)
+        host = Host(definition, clock=clock, limits=Limits(**limits), window=window, dev_mode=dev_mode)
+        finalizers.get().push_async_callback(host.abort)
+        return Bench(host, clock)
+
+    return make
