@@ -30,8 +30,10 @@ REMEMBERED_S: Final = 5.0
 open a socket for so much longer."""
 MAX_REMEMBERED: Final = 10_000
 """Positive answers kept; the oldest goes first."""
-TIMEOUT: Final = httpx.Timeout(5.0, connect=2.0, pool=10.0)
-"""Below the front's own limit for an undecided upgrade."""
+TIMEOUT: Final = httpx.Timeout(3.0, connect=2.0, pool=5.0)
+"""All phases together stay below the front's own limit for an undecided upgrade."""
+CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+"""To the control plane; kept open, since clients come in crowds after a restart."""
 MAX_MESSAGE_CHARS: Final = 200
 """Of the control plane's reason that is passed on."""
 
@@ -73,6 +75,7 @@ def control_plane(url: str, internal_token: str) -> httpx.AsyncClient:
         base_url=url,
         headers={"Authorization": f"Bearer {internal_token}", "Content-Type": "application/json"},
         timeout=TIMEOUT,
+        limits=CONNECTIONS,
         trust_env=False,
     )
 

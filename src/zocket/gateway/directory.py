@@ -32,6 +32,8 @@ LOOK_UP_EVERY_S: Final = 3.0
 """Shortest time between two listings of the consumers, however many unknown types are asked for."""
 DISCOVERY_WAIT_S: Final = 1.0
 """A runtime that is there answers a discovery within this; one that answers later has just come up."""
+MAX_DOUBTFUL: Final = 4_096
+"""Requests of a project that wait for a listing; what goes out beyond them is answered by its time limit."""
 PAST_EPOCHS: Final = 16
 """Superseded epochs that are remembered for a project, so that a runtime that does not know it yet changes nothing."""
 
@@ -176,7 +178,8 @@ class Directory:
             return not self._has_consumers(project)
         if not project.doubtful:
             self._look_up_wanted()
-        project.doubtful.append((session, request))
+        if len(project.doubtful) < MAX_DOUBTFUL:
+            project.doubtful.append((session, request))
         return True
 
     async def look_up(self) -> None:
@@ -187,8 +190,8 @@ class Directory:
             self._consumers = frozenset(await self._broker.consumer_names(subjects.INBOUND_STREAM))
         except Unavailable as error:
             _log.warning("the consumers cannot be listed: %s", error.message)
-        else:
-            self._looked_up_at = self._clock.now()
+            self._consumers = frozenset()
+        self._looked_up_at = self._clock.now()
         for project in self.projects():
             self._settle_doubts(project)
 

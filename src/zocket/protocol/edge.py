@@ -216,11 +216,10 @@ class EdgeSession:
 
     def _take_respelled(self, call_id: bytes) -> Pending | None:
         """A runtime that parsed the id and wrote it anew may spell it otherwise: `1.0` as `1`, an escape as itself."""
-        try:
-            value = _decode_id(call_id)
-            return next((self.pending.pop(sent) for sent in self.pending if _decode_id(sent) == value), None)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = _id_value(call_id)
+        if value is None:
             return None
+        return next((self.pending.pop(sent) for sent in self.pending if _id_value(sent) == value), None)
 
     def _refuse(self, request: Request, error: CallerError) -> None:
         """As `refuse`, for a request that is not pending and not subscribed."""
@@ -239,6 +238,14 @@ class EdgeSession:
             self.outgoing.append(frames.failure(call_id, error))
         else:
             self.outgoing.append(frames.problem(error, actor, actor_id))
+
+
+def _id_value(call_id: bytes) -> str | float | None:
+    try:
+        value: str | float = _decode_id(call_id)
+    except ValueError:  # msgspec.DecodeError, UnicodeDecodeError
+        return None
+    return value
 
 
 def _is_call_id(call_id: bytes) -> bool:

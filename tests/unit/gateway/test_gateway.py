@@ -300,6 +300,41 @@ async def test_the_consumers_are_listed_once_in_a_while_however_many_ask(
         assert listed == ["INBOUND"] * 2
 
 
+async def test_where_the_consumers_cannot_be_listed_calls_go_out_and_the_broker_is_not_stormed(
+    world: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room")
+        listed = []
+
+        async def refused(stream: str) -> list[str]:
+            listed.append(stream)
+            raise Unavailable("no permission")
+
+        monkeypatch.setattr(w.broker, "consumer_names", refused)
+        client = w.client()
+        client.taken()
+        for number in range(20):
+            client.calls(number)
+            await w.settle()
+        assert len(runtime.requests) == 20
+        assert client.taken() == []
+        assert len(listed) == 1
+
+
+async def test_doubtful_requests_are_bounded(world: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zocket.gateway.directory.MAX_DOUBTFUL", 3)
+    async with world() as w:
+        await w.runtime("room")
+        client = w.client()
+        client.taken()
+        for number in range(5):
+            client.calls(number, actor="nobody")
+        assert len(client.session.project.doubtful) == 3
+        await w.settle()
+        assert [f["id"] for f in client.taken()] == [0, 1, 2]
+
+
 async def test_a_new_epoch_sends_all_subscriptions_again_in_their_order(world: Open) -> None:
     async with world() as w:
         runtime = await w.runtime("room", epoch="e_1")

@@ -278,6 +278,16 @@ def test_an_id_that_a_runtime_spells_otherwise_is_the_same_id(sent: str, answere
     assert session.settle(answered)
 
 
+def test_an_id_beyond_any_number_type_disturbs_no_other() -> None:
+    session = edge()
+    for call_id in ("1e999", "1" * 250, "2.0"):
+        assert session.receive(call(call_id), 0.0)
+    assert session.settle(b"2")
+    assert session.settle(b"1e999")
+    assert not session.settle(b"1e998")
+    assert session.settle(b"1" * 250)
+
+
 @pytest.mark.parametrize("answered", [b"true", b'"1"', b"null", b"", b"[1]", b"\xff"])
 def test_another_value_is_another_id(answered: bytes) -> None:
     session = edge()
