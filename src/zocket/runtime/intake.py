@@ -38,7 +38,7 @@ GONE_KEPT: Final = 10_000
 """Ended sessions that are remembered, so that their last messages do not bring them back."""
 LOGGED_SUBJECT_CHARS: Final = 200
 
-_TOKEN: Final = re.compile(r"[!-)+\--/-=?-~]{1,128}\Z")
+_TOKEN: Final = re.compile(r"[!-)+,\-/-=?-~]{1,128}\Z")
 """A session or gateway id that is safe as one token of a subject."""
 
 

@@ -282,7 +282,10 @@ class Runtime:
         await self._close_subscriptions()
 
     async def abort(self) -> None:
-        """Ends as a killed process does: nothing is finished, settled, sent or cleaned up. For tests of what then follows."""
+        """Ends as a killed process does: nothing is finished, settled, sent or cleaned up.
+
+        For tests of what follows then.
+        """
         self._serving = False
         self._outbox.mute()
         self._intake.forget()

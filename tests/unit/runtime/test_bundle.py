@@ -65,7 +65,9 @@ def test_r4_none_or_several_is_an_error_that_lists_what_was_found(tmp_path: Path
 
 
 def test_an_object_that_fails_when_looked_at_is_no_app(tmp_path: Path) -> None:
-    odd = "class Odd:\n    @property\n    def definition(self): raise RuntimeError('no')\nodd = Odd()\napp = make('a')\n"
+    odd = (
+        "class Odd:\n    @property\n    def definition(self): raise RuntimeError('no')\nodd = Odd()\napp = make('a')\n"
+    )
     assert list(load(write(tmp_path, f"{ACTOR}\n{odd}")).actors) == ["a"]
 
 

@@ -1,0 +1,252 @@
+"""The runtime process: boot in the order of the seed, serve, stop.
+
+Rules: settings first, before anything is contacted (R1); every failure after that is reported to the control plane in
+words that a person can act on, and ends the process with its own exit code (R9); `ready` is said only when the
+consumers exist and `/health` answers (R8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket import logs, metrics
+from zocket.broker.nats import NatsBroker
+from zocket.clock import SystemClock
+from zocket.errors import BootError, SettingsError, Superseded, ZocketError
+from zocket.ids import Scope
+from zocket.runtime.bundle import fetch, load
+from zocket.runtime.control_plane import ControlPlane
+from zocket.runtime.runtime import Runtime
+from zocket.settings import RuntimeSettings, check_internal_token, read
+from zocket.sockets.front import HttpFront
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from zocket.clock import Clock
+    from zocket.sockets.connection import Answer, Route
+
+EXIT_STOPPED: Final = 0
+EXIT_BOOT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+EXIT_SUPERSEDED: Final = 3
+"""Another runtime took the project over: nothing is wrong, and starting this one again would take it back."""
+EXIT_LOST: Final = 4
+"""The connection to NATS was closed for good."""
+
+JSON: Final = "application/json"
+
+log = logging.getLogger("zocket.runtime")
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Runs a runtime configured by the environment; the exit code."""
+    try:
+        settings = read(RuntimeSettings, environ)
+        check(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"zocket runtime: {error.message}\n")
+        return EXIT_SETTINGS
+    logs.configure(workspace=settings.workspace_id, project=settings.project_id, process="runtime")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run(settings))
+
+
+def check(settings: RuntimeSettings) -> None:
+    """Refuses settings that cannot work together, before anything is contacted.
+
+    Raises:
+        SettingsError: one of them cannot be used; the message names the variable.
+    """
+    Scope(settings.workspace_id, settings.project_id)
+    check_internal_token(
+        settings.internal_token, [settings.nats_url, settings.control_plane_url], dev_mode=settings.dev_mode
+    )
+    if settings.stream_storage not in ("memory", "file"):
+        raise SettingsError(f'STREAM_STORAGE: expected memory or file, got "{settings.stream_storage}"')
+
+
+async def run(settings: RuntimeSettings, *, clock: Clock | None = None) -> int:
+    """Boots and serves until SIGTERM, SIGINT, or until another runtime takes over; the exit code."""
+    check(settings)
+    process = RuntimeProcess(settings, clock or SystemClock())
+    with _on_signals(process.stop):
+        return await process.run()
+
+
+class RuntimeProcess:
+    """One boot and what follows."""
+
+    def __init__(self, settings: RuntimeSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._scope = Scope(settings.workspace_id, settings.project_id)
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._stopping = asyncio.Event()
+        self._booting: asyncio.Task[int] | None = None
+
+    def stop(self) -> None:
+        """Stops cleanly; a boot in progress is given up."""
+        self._stopping.set()
+        if self._booting is not None:
+            self._booting.cancel()
+
+    async def run(self) -> int:
+        """The whole life of the process; gives its exit code."""
+        settings = self._settings
+        try:
+            async with ControlPlane.open(settings.control_plane_url, settings.internal_token) as control_plane:
+                return await self._live(control_plane)
+        except Superseded:
+            return EXIT_SUPERSEDED
+        except BootError as error:
+            log.error("boot failed: %s", error.message)
+            return EXIT_BOOT_FAILED
+
+    async def _live(self, control_plane: ControlPlane) -> int:
+        # The runtime ends before the port and the connection: it drains while `/ready` says that it does.
+        async with AsyncExitStack() as outer, AsyncExitStack() as inner:
+            self._booting = task = asyncio.current_task()
+            try:
+                runtime = await self._start(control_plane, outer, inner)
+            except asyncio.CancelledError:
+                if task is None or not self._stopping.is_set() or task.uncancel():
+                    raise
+                log.info("stopped while it started")
+                return EXIT_STOPPED
+            except Superseded:
+                raise
+            except Exception as error:  # noqa: BLE001 — border: whatever keeps the process from starting (R9)
+                await self._report_failure(control_plane, error)
+                return EXIT_BOOT_FAILED
+            finally:
+                self._booting = None
+            return await self._wait_end(runtime)
+
+    async def _start(self, control_plane: ControlPlane, outer: AsyncExitStack, inner: AsyncExitStack) -> Runtime:
+        """The boot; what it opens is closed by the stacks."""
+        settings = self._settings
+        active = await control_plane.active(self._scope, settings.deployment_id)
+        path = await fetch(control_plane, active, Path(settings.bundle_dir), self._clock)
+        definition = load(path)
+        if not definition.actors:
+            raise BootError("the app has no actors: give App(actors={...}) at least one")
+        broker = await NatsBroker.open(settings.nats_url, name=self._name, boot_timeout_s=settings.nats_boot_timeout_s)
+        outer.push_async_callback(broker.aclose)
+        runtime = await inner.enter_async_context(
+            Runtime.open(
+                definition,
+                self._scope,
+                broker,
+                clock=self._clock,
+                limits=settings.limits,
+                process_name=self._name,
+                deployment_id=settings.deployment_id,
+                dev_mode=settings.dev_mode,
+                ack_wait_s=settings.ack_wait_s,
+                drain_timeout_s=settings.drain_timeout_s,
+                storage=settings.stream_storage,
+            )
+        )
+        await outer.enter_async_context(self._open_front(runtime))
+        await control_plane.report_ready(settings.deployment_id, runtime.actor_types)
+        log.info("runtime is ready", extra={"deployment": settings.deployment_id})
+        return runtime
+
+    @asynccontextmanager
+    async def _open_front(self, runtime: Runtime) -> AsyncIterator[None]:
+        settings = self._settings
+        try:
+            async with HttpFront.open(settings.api_host, settings.api_port, routes=self._routes(runtime)) as front:
+                log.info("health port answers", extra={"host": settings.api_host, "port": front.port})
+                yield
+        except BootError as error:
+            raise BootError(f"API_PORT: {error.message}") from error
+
+    def _routes(self, runtime: Runtime) -> dict[str, Route]:
+        settings = self._settings
+        healthy = msgspec.json.encode(
+            {
+                "ok": True,
+                "deploymentId": settings.deployment_id,
+                "actorTypes": runtime.actor_types,
+                "deployCount": 1,
+                "workspaceId": settings.workspace_id,
+                "projectId": settings.project_id,
+            }
+        )
+
+        async def health() -> Answer:
+            return 200, JSON, healthy
+
+        async def ready() -> Answer:
+            serving = runtime.serving and not self._stopping.is_set()
+            return (200, JSON, b'{"ready":true}') if serving else (503, JSON, b'{"ready":false}')
+
+        async def scrape() -> Answer:
+            return 200, metrics.CONTENT_TYPE, metrics.render(runtime.samples())
+
+        return {"/health": health, "/ready": ready, "/metrics": scrape}
+
+    async def _wait_end(self, runtime: Runtime) -> int:
+        """Until somebody asks for a stop, or the runtime cannot go on."""
+        asked = asyncio.create_task(self._stopping.wait())
+        ended = asyncio.create_task(runtime.wait_stopped())
+        try:
+            await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            ended.cancel()
+            results = await asyncio.gather(asked, ended, return_exceptions=True)
+        failure = results[1]
+        if isinstance(failure, Superseded):
+            raise failure
+        if isinstance(failure, ZocketError):
+            log.error("runtime ends: %s", failure.message)
+            return EXIT_LOST
+        return EXIT_STOPPED
+
+    async def _report_failure(self, control_plane: ControlPlane, error: Exception) -> None:
+        """Says why to the log and to the control plane; a report that fails is logged, too."""
+        if isinstance(error, ZocketError):
+            message = error.message
+            log.error("boot failed: %s", message)
+        else:
+            message = f"unexpected {type(error).__name__}: {error}"
+            log.error("boot failed: %s", message, exc_info=error)
+        try:
+            await control_plane.report_failed(self._settings.deployment_id, message)
+        except BootError as failure:
+            log.error("the failure could not be reported: %s", failure.message)
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    try:
+        yield
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
