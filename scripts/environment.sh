@@ -1,0 +1,47 @@
+# Sourced by ./run and ./test: makes .venv with what they need, once, and again when pyproject.toml changed.
+#
+# Needs bash and a Python of 3.11 or later; everything else comes with pip, from wherever pip is set up to look.
+
+say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# The first Python on PATH that is new enough.
+find_python() {
+  local candidate
+  for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  die "Python 3.11 or later is needed, and none is on PATH."
+}
+
+# What an installed environment was made from: the requirements and the Python.
+stamp_of() {
+  "$1" -c 'import hashlib, sys; print(sys.version.split()[0], hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest())'
+}
+
+# ensure_environment EXTRA: .venv holds this checkout with the extra; to be called in the checkout's directory.
+ensure_environment() {
+  local extra=$1 python stamp
+  if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
+    python=$(find_python)
+    say "Making .venv with $("$python" --version) …"
+    "$python" -m venv --clear .venv ||
+      die "The environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"
+  fi
+  stamp=$(stamp_of .venv/bin/python)
+  for done in "$extra" all; do
+    if [ "$(cat ".venv/zocket-$done.stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+  done
+  say "Installing what zocket[$extra] needs into .venv (once; it takes a minute or two) …"
+  rm -f .venv/zocket-*.stamp
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" ||
+    die "pip could not install zocket[$extra]; what it said is above."
+  printf '%s\n' "$stamp" >".venv/zocket-$extra.stamp"
+}

@@ -1,0 +1,202 @@
+"""The commands and their options; what they do is in the packages they start.
+
+Rules: an option that is not given leaves the environment and the defaults alone; heavy imports are inside the command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zocket import __version__
+from zocket.cli import banner, options, processes
+from zocket.cli.failures import INTERRUPTED, needs
+from zocket.cli.modules import Target, load_app
+from zocket.errors import SettingsError
+
+
+def run(arguments: list[str] | None) -> int:
+    """Runs one command; the exit code."""
+    try:
+        code: int = zocket.main(arguments, prog_name="zocket", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code or 0
+
+
+@click.group(
+    cls=options.Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="zocket dev chat:app      the whole platform on this machine, with reload\n"
+    "zocket serve chat:app    one process, no NATS",
+)
+@click.version_option(__version__, message="zocket %(version)s")
+def zocket() -> None:
+    """Stateful realtime backends: one actor class, called by clients, state that moves.
+
+    `dev` and `serve` are for your machine. `runtime`, `gateway` and `control` are the processes of a deployment,
+    configured by the environment.
+    """
+
+
+@zocket.command(
+    cls=options.Command,
+    short_help="Serve an app in one process, without NATS.",
+    epilog="zocket serve chat:app\n"
+    "zocket serve chat:app --host 0.0.0.0 --port 443 --tls-certificate cert.pem --tls-key key.pem",
+)
+@click.argument("target", metavar="MODULE:ATTR")
+@options.host("127.0.0.1")
+@options.port("8000")
+@options.tls_options
+@click.option("--page/--no-page", default=True, help="Serve the page beside the module, or a page about the app.")
+@options.log_options
+def serve(
+    target: str,
+    host: str | None,
+    port: int | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    page: bool,
+    log_format: str,
+    log_level: str,
+) -> int:
+    """Serve an app in this one process, without NATS.
+
+    MODULE:ATTR is found as Python would find it: in the working directory, on PYTHONPATH, among the installed
+    packages. Without :ATTR it is :app. Actors live in memory and are gone when the process ends.
+    """
+    with needs("serve"):
+        from zocket.server import process
+    from zocket.settings import ServeSettings
+
+    named = Target.parse(target)
+    app, directory = load_app(named)
+    settings = processes.settings(
+        ServeSettings,
+        host=host,
+        port=port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        limits=processes.limits_over(app.limits),
+    )
+    processes.configure_logs(log_format, log_level, process="serve")
+    secure = "s" if settings.tls_certificate else ""
+
+    def ready(at: int) -> None:
+        where = banner.address(settings.host, at)
+        banner.show(
+            f"serving {named}",
+            {
+                "page": f"http{secure}://{where}/" if page else "",
+                "socket": f"ws{secure}://{where}{banner.beyond(settings.host)}",
+                "actors": ", ".join(app.definition.actors),
+            },
+            "Ctrl-C stops it.",
+        )
+
+    from zocket.dev.pages import Pages
+
+    pages = Pages(directory, title=str(named), actors=lambda: list(app.definition.actors)) if page else None
+    return processes.run(
+        lambda: process.run(app.definition, settings, authorize=app.authorize, pages=pages, ready=ready)
+    )
+
+
+@zocket.command(
+    cls=options.Command,
+    short_help="Run the actors of one deployment.",
+    epilog="DEPLOYMENT_ID=dpl_1f3c NATS_URL=nats://nats:4222 zocket runtime\n"
+    "zocket runtime --deployment-id dpl_1f3c --port 0",
+)
+@click.option("--deployment-id", metavar="ID", help="Which deployment to load.  [DEPLOYMENT_ID, required]")
+@options.nats_url
+@options.control_plane_url
+@options.port("8080", "API_PORT", "Port of /health, /ready and /metrics")
+@click.option("--bundle-dir", metavar="DIR", help="Where bundles go.  [BUNDLE_DIR, default /app/bundles]")
+@options.log_options
+def runtime(log_format: str, log_level: str, port: int | None, **flags: str | None) -> int:
+    """Run the actors of one deployment, between NATS and the control plane.
+
+    Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, WORKSPACE_ID,
+    PROJECT_ID, API_HOST, STREAM_STORAGE, ACK_WAIT_S, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    """
+    from zocket.settings import RuntimeSettings
+
+    try:
+        settings = processes.settings(RuntimeSettings, api_port=port, **flags)
+    except SettingsError as error:
+        if not error.message.startswith("DEPLOYMENT_ID"):
+            raise
+        message = "DEPLOYMENT_ID: is not set; name the deployment to load, there or with --deployment-id"
+        raise SettingsError(message) from None
+    with needs("nats"):
+        from zocket.runtime import process
+
+    processes.configure_logs(
+        log_format, log_level, workspace=settings.workspace_id, project=settings.project_id, process="runtime"
+    )
+    return processes.run(lambda: process.run(settings))
+
+
+@zocket.command(
+    cls=options.Command,
+    short_help="Hold the clients' WebSockets.",
+    epilog="NATS_URL=nats://nats:4222 CONTROL_PLANE_URL=http://control:3000 zocket gateway\nzocket gateway --port 3001",
+)
+@options.host("0.0.0.0")  # noqa: S104 — named in the help, bound by the settings
+@options.port("3000")
+@options.nats_url
+@options.control_plane_url
+@options.tls_options
+@options.log_options
+def gateway(log_format: str, log_level: str, **flags: Any) -> int:
+    """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
+
+    Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
+    METRICS_PORT, STREAM_STORAGE, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    """
+    from zocket.settings import GatewaySettings
+
+    settings = processes.settings(GatewaySettings, **flags)
+    with needs("nats"):
+        from zocket.gateway import process
+
+    processes.configure_logs(log_format, log_level, process="gateway")
+    return processes.run(lambda: process.run(settings))
+
+
+@zocket.command(
+    cls=options.Command,
+    short_help="Keep deployments, decide who may connect.",
+    epilog="CONTROL_PLANE_INTERNAL_TOKEN=… zocket control --host 0.0.0.0\n"
+    "zocket control --port 0 --database-url sqlite+aiosqlite:////var/lib/zocket/control.db",
+)
+@options.host("127.0.0.1")
+@options.port("3000")
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="SQLAlchemy URL of the records.  [DATABASE_URL, default sqlite+aiosqlite:///.zocket/control.db]",
+)
+@click.option(
+    "--bundle-store", metavar="DIR", help="Where uploaded bundles lie.  [BUNDLE_STORE, default .zocket/bundles]"
+)
+@options.log_options
+def control(log_format: str, log_level: str, **flags: Any) -> int:
+    """Keep deployments and their bundles, and decide who may connect.
+
+    Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, PUBLIC_URL.
+    """
+    from zocket.settings import ControlSettings
+
+    settings = processes.settings(ControlSettings, **flags)
+    with needs("control"):
+        from zocket.control import process
+
+    processes.configure_logs(log_format, log_level, process="control")
+    return processes.run(lambda: process.run(settings))
