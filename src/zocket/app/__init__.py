@@ -59,6 +59,7 @@ class App:
         self.definition = AppDefinition(actors, middleware=middleware, rename=rename)
         self.authorize = authorize
         self.limits = limits or Limits()
+        self._invoker = _Local(self)
 
     def __repr__(self) -> str:
         return f"App({', '.join(self.definition.actors)})"
@@ -105,7 +106,7 @@ class App:
         if len(names) != 1:
             found = "several names, give name=" if names else f"not in this app ({', '.join(self.definition.actors)})"
             raise UsageError(f"{cls.__name__}: {found}")
-        return cast("A", ActorHandle(_Local(self), actor_definition(cls, names[0]), actor_id))
+        return cast("A", ActorHandle(self._invoker, actor_definition(cls, names[0]), actor_id))
 
     def running(self) -> LocalServer | None:
         """The standalone server of this app in this process, if it runs."""

@@ -1,0 +1,105 @@
+"""The public API as a type checker sees it; checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from pydantic import BaseModel, Field
+
+from zocket import Actor, ActorError, App, Call, CallNext, Event, connect, method
+from zocket.client import Client
+from zocket.testing import TestApp
+
+
+class Message(BaseModel):
+    author: str
+    text: str = Field(min_length=1, max_length=2000)
+
+
+class RoomState(BaseModel):
+    messages: list[Message] = []
+    online: dict[str, str] = {}
+
+
+@dataclass
+class Ctx:
+    user: str
+
+
+class ChatRoom(Actor[RoomState]):
+    posted = Event(Message)
+    counted = Event[int | None]()
+
+    async def on_connect(self) -> None:
+        self.state.online[self.session.id] = self.session.user_id or "guest"
+
+    @method
+    async def post(self, text: str) -> Message:
+        message = Message(author=self.session.user_id or "guest", text=text)
+        self.state.messages.append(message)
+        self.posted.emit(message, exclude=self.session.id)
+        self.counted.emit(None)
+        assert_type(self.state, RoomState)
+        assert_type(self.id, str)
+        assert_type(self.clients, tuple[str, ...])
+        return message
+
+    @method(timeout_s=2.0)
+    async def clear(self) -> None:
+        self.state.messages.clear()
+
+
+class Guarded(Actor[RoomState, Ctx]):
+    @method
+    async def who(self) -> str:
+        assert_type(self.ctx, Ctx)
+        return self.ctx.user
+
+
+async def authenticate(call: Call[Ctx], call_next: CallNext) -> Any:
+    if call.session.user_id is None:
+        raise ActorError("sign in first", code="unauthorized")
+    call.ctx = Ctx(user=call.session.user_id)
+    return await call_next(call)
+
+
+app = App(actors={"chat": ChatRoom, "guarded": Guarded}, middleware=[authenticate])
+
+
+async def use(client: Client) -> None:
+    room = client.actor(ChatRoom, "general")
+    assert_type(room, ChatRoom)
+    assert_type(await room.post(text="hello"), Message)
+    assert_type(await room.post("hello"), Message)
+    async for state in client.state(room):
+        assert_type(state, RoomState)
+    async for message in client.events(room, ChatRoom.posted):
+        assert_type(message, Message)
+    async for count in client.events(room, ChatRoom.counted):
+        assert_type(count, int | None)
+    anything = client.dynamic("chat", "general")
+    assert_type(await anything.post(text="hi"), Any)
+
+
+async def connected() -> None:
+    async with connect("ws://localhost:3000", token="jwt", rpc_timeout=5) as client:
+        await use(client)
+
+
+async def from_a_route() -> None:
+    assert_type(await app.actor(ChatRoom, "general").post(text="from an HTTP route"), Message)
+
+
+async def tested() -> None:
+    async with TestApp(app) as t:
+        alice = await t.connect(user_id="alice")
+        assert_type(alice, Client)
+        await alice.actor(ChatRoom, "general").post(text="hi")
+        await t.crash()
+        await t.clock.advance(600)
+
+
+def hidden(states: AsyncIterator[RoomState]) -> None:
+    """Keeps the import of a checked name in use."""

@@ -1,0 +1,34 @@
+"""Mistakes that a type checker must find: each line with a `# mistake` is one, every other line is fine."""
+
+from __future__ import annotations
+
+from tests.typing.api_samples import ChatRoom, Guarded, Message, app
+from zocket.client import Client
+
+
+class Other(ChatRoom):
+    pass
+
+
+async def mistakes(client: Client) -> None:
+    room = client.actor(ChatRoom, "general")
+    await room.post(txt="hello")  # mistake: wrong keyword
+    await room.post(text=5)  # mistake: wrong type
+    await room.post()  # mistake: missing argument
+    await room.publish(text="hello")  # mistake: unknown method
+    _sent: int = await room.post(text="hello")  # mistake: wrong result type
+    async for state in client.state(room):
+        state.message.clear()  # mistake: unknown state field
+    async for message in client.events(room, ChatRoom.posted):
+        message.body.upper()  # mistake: unknown field of the payload
+    guarded = client.actor(Guarded, "x")
+    client.events(guarded, ChatRoom.posted)  # mistake: another actor's event
+    await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
+    client.actor(Message, "general")  # mistake: no actor
+
+
+class Emitting(ChatRoom):
+    async def wrong(self) -> None:
+        self.posted.emit("text")  # mistake: wrong payload
+        self.counted.emit("one")  # mistake: wrong payload of a generic event
+        self.state.online[1] = "x"  # mistake: wrong key type
