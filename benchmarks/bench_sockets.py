@@ -22,7 +22,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import uvloop
 from picows import WSListener, WSMsgType, ws_connect, ws_create_server
 

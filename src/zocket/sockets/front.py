@@ -64,11 +64,12 @@ class HttpFront:
             BootError: the port cannot be listened on.
         """
         site = Site(routes, limits, Counts(), upgrade=None)
-        listener = await Listener.bind(partial(HttpConnection, site), host, port, tls=tls, reuse_port=reuse_port)
+        listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         try:
             yield cls(listener, site)
         finally:
             listener.close()
+            await listener.wait_closed()
             await site.stop()
 
 
@@ -113,12 +114,13 @@ class SocketFront:
         counts = Counts()
         sockets = Sockets(limits, counts)
         site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open))
-        listener = await Listener.bind(partial(HttpConnection, site), host, port, tls=tls, reuse_port=reuse_port)
+        listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         heartbeat = Heartbeat(sockets)
         try:
             yield cls(listener, site, sockets)
         finally:
             listener.close()
+            await listener.wait_closed()
             await site.stop()
             await sockets.close_all(GOING_AWAY, "going away")
             heartbeat.cancel()
@@ -140,6 +142,11 @@ class SocketFront:
             connections=len(self._site.connections),
             **{name: getattr(counts, name) for name in Counts.__slots__},
         )
+
+
+async def _listen(site: Site, host: str, port: int, *, tls: ssl.SSLContext | None, reuse_port: bool) -> Listener:
+    factory = partial(HttpConnection, site)
+    return await Listener.bind(factory, host, port, limits=site.limits, tls=tls, reuse_port=reuse_port)
 
 
 def _upgrade(sockets: Sockets, admit: Admit[A], open_session: Open[A]) -> Callable[[Head], Awaitable[Take]]:

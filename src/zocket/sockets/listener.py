@@ -1,13 +1,17 @@
-"""A listening TCP port, with or without TLS.
+"""A listening TCP port, with or without TLS: accepts connections and gives each its protocol.
 
-Rules: the transports are aiofastnet's (picows brings and prefers it; the same on uvloop and on asyncio's own loop);
-port 0 takes one free port for every address of the host.
+Rules: the transports are aiofastnet's (picows brings and prefers it; the same on uvloop and on asyncio's own loop), but
+accepting is done here: aiofastnet's own server spins when the process runs out of file descriptors. Port 0 takes one
+free port for every address of the host. A TLS handshake has limited time and ends with the listener.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
 
 import aiofastnet
 
@@ -15,21 +19,47 @@ from zocket.errors import BootError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from zocket.sockets.limits import SocketLimits
+
+log = logging.getLogger("zocket.sockets")
 
 BACKLOG: Final = 2_048
 """Connections that the kernel keeps until they are accepted: a gateway that restarts meets all its clients at once."""
 
+ACCEPTS_PER_TURN: Final = 100
+"""Connections accepted before the loop looks at the open ones again."""
+
+RETRY_S: Final = 1.0
+"""Pause of accepting when the process has no file descriptor left."""
+
 FREE_PORT_ATTEMPTS: Final = 10
 """Times that a free port of the first address may turn out to be taken on the second."""
+
+EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors of `accept` that pass when connections end."""
 
 
 class Listener:
     """The open port."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.port: int = server.sockets[0].getsockname()[1]
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        limits: SocketLimits,
+    ) -> None:
+        self.port: int = sockets[0].getsockname()[1]
+        self._loop = asyncio.get_running_loop()
+        self._sockets = sockets
+        self._factory = factory
+        self._tls = tls
+        self._limits = limits
+        self._beginning: set[asyncio.Task[None]] = set()
+        for sock in sockets:
+            self._listen(sock)
 
     @classmethod
     async def bind(
@@ -38,6 +68,7 @@ class Listener:
         host: str,
         port: int,
         *,
+        limits: SocketLimits,
         tls: ssl.SSLContext | None,
         reuse_port: bool,
     ) -> Listener:
@@ -46,35 +77,100 @@ class Listener:
         Raises:
             BootError: the port is taken, or the host is none of this machine.
         """
-
-        async def listen(at: int) -> Listener:
-            loop = asyncio.get_running_loop()
-            return cls(
-                await aiofastnet.create_server(
-                    loop, factory, host or None, at, ssl=tls, backlog=BACKLOG, reuse_port=reuse_port
-                )
-            )
-
+        loop = asyncio.get_running_loop()
         try:
-            listener = await listen(port)
-            attempts = FREE_PORT_ATTEMPTS
-            while port == 0 and not listener.is_one_port():
-                listener.close()
-                attempts -= 1
-                try:
-                    listener = await listen(listener.port)
-                except OSError:
-                    if not attempts:
-                        raise
-                    listener = await listen(0)
+            found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            addresses = list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+            sockets = _bind_all(addresses, port, reuse_port=reuse_port)
         except OSError as error:
             raise BootError(f"cannot listen on {host or '*'} port {port}: {error.strerror or error}") from error
-        return listener
-
-    def is_one_port(self) -> bool:
-        """Whether every address is listened to on the same port."""
-        return len({sock.getsockname()[1] for sock in self._server.sockets}) == 1
+        return cls(sockets, factory, tls, limits)
 
     def close(self) -> None:
-        """Accepts no more."""
-        self._server.close()
+        """Accepts no more, and drops whose TLS handshake is not over."""
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+            sock.close()
+        self._sockets = []
+        for task in self._beginning:
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Returns when nothing of the listener runs any more."""
+        if self._beginning:
+            await asyncio.wait(tuple(self._beginning))
+
+    def _listen(self, sock: socket.socket) -> None:
+        if sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                connection, _address = sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                log.error("no connection can be accepted for now", extra={"reason": error.strerror})
+                self._loop.remove_reader(sock)
+                self._loop.call_later(RETRY_S, self._listen, sock)
+                return
+            task = self._loop.create_task(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        handshake_s = self._limits.head_timeout_s if self._tls else None
+        shutdown_s = self._limits.close_timeout_s if self._tls else None
+        try:
+            await aiofastnet.connect_accepted_socket(
+                self._loop,
+                self._factory,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=handshake_s,
+                ssl_shutdown_timeout=shutdown_s,
+            )
+        except OSError as error:  # a reset, a failed handshake, or one that takes too long
+            connection.close()
+            log.debug("a connection failed before its first byte", extra={"reason": str(error)})
+
+
+def _bind_all(
+    addresses: Sequence[tuple[socket.AddressFamily, str]], port: int, *, reuse_port: bool
+) -> list[socket.socket]:
+    """One listening socket an address, all on the same port; an address of a family that is switched off is left out.
+
+    Raises:
+        OSError: the port is taken on an address, or no address is of this machine.
+    """
+    for attempt in range(1, FREE_PORT_ATTEMPTS + 1):
+        sockets: list[socket.socket] = []
+        missing: OSError | None = None
+        try:
+            for family, address in addresses:
+                at = port or (sockets[0].getsockname()[1] if sockets else 0)
+                try:
+                    sock = socket.create_server((address, at), family=family, backlog=BACKLOG, reuse_port=reuse_port)
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        raise
+                    missing = error
+                else:
+                    sock.setblocking(False)
+                    sockets.append(sock)
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            if port or error.errno != errno.EADDRINUSE or attempt == FREE_PORT_ATTEMPTS:
+                raise
+        else:
+            if missing is not None and not sockets:
+                raise missing
+            return sockets
+    raise AssertionError  # the last attempt has returned or raised

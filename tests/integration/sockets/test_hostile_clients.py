@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from typing import Any
 
 import pytest
@@ -433,6 +435,42 @@ def test_stopping_takes_bounded_time_whatever_the_clients_do(run: Run, world: An
         assert [session.closed_count for session in world.sessions] == [1] * 6
 
     run(body())
+
+
+def test_a_process_without_file_descriptors_waits_and_goes_on(
+    run: Run, world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zocket.sockets.listener.RETRY_S", 0.05)
+    accept = socket.socket.accept
+    refusals = 0
+    exhausted = True
+
+    def refuse(listening: socket.socket) -> Any:
+        nonlocal refusals
+        if not exhausted:
+            return accept(listening)
+        refusals += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def body() -> None:
+        nonlocal exhausted
+        async with world.serve(), connect(world.url) as client:
+            monkeypatch.setattr(socket.socket, "accept", refuse)
+            started = asyncio.get_running_loop().time()
+            waiting = asyncio.create_task(connect(world.url).__aenter__())
+            await world.until(lambda: refusals >= 3)
+            elapsed_s = asyncio.get_running_loop().time() - started
+            assert refusals <= 2 + elapsed_s / 0.05, "accepting spins"
+            await client.send("the open ones go on")
+            assert await world.within(client.recv()) == "the open ones go on"
+            exhausted = False
+            late = await world.within(waiting)
+            await late.send("x")
+            assert await world.within(late.recv()) == "x"
+            await late.close()
+
+    run(body())
+    assert "no connection can be accepted for now" in caplog.text
 
 
 # ---- silence

@@ -116,6 +116,28 @@ def test_plain_http_on_a_tls_port_disturbs_nobody(run: Run, world: Any, tmp_path
     run(body())
 
 
+def test_a_client_that_never_shakes_hands_is_dropped_in_time_and_does_not_hold_up_a_stop(
+    run: Run, world: Any, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+
+    async def body() -> None:
+        world.clients_stay = True
+        async with world.serve(tls=server_context(certificate, key), limits={"head_timeout_s": 0.1}):
+            silent = await world.raw(upgrade=False)
+            assert await silent.read_to_end() == b""
+        async with world.serve(tls=server_context(certificate, key), limits={"head_timeout_s": 60}):
+            silent = await world.raw(upgrade=False)
+            await silent.write(b"\x16\x03")
+            trusting = ssl.create_default_context(cafile=certificate)
+            async with connect(f"wss://127.0.0.1:{world.port}/", ssl=trusting):
+                pass
+            started = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - started < 5
+
+    run(body())
+
+
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "one")
     _, other_key = make_certificate(tmp_path, "two")
