@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self
 from zocket.errors import BootError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 MAX_PAYLOAD: Final = "8MB"
@@ -60,15 +61,23 @@ class NatsServer:
         port: 0 takes a free one.
         store_dir: where file streams live; a temporary directory that goes away with the server if None.
         config: further lines of a NATS configuration file.
+        preexec: runs in the new process before the program does, such as to tie its life to ours.
     """
 
     def __init__(
-        self, *, binary: str | None = None, port: int = 0, store_dir: str | Path | None = None, config: str = ""
+        self,
+        *,
+        binary: str | None = None,
+        port: int = 0,
+        store_dir: str | Path | None = None,
+        config: str = "",
+        preexec: Callable[[], None] | None = None,
     ) -> None:
         self._binary = binary
         self.port = port
         self._store_dir = Path(store_dir) if store_dir is not None else None
         self._config = config
+        self._preexec = preexec
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -172,6 +181,7 @@ class NatsServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=self._preexec,
             )
 
     def _check_alive(self) -> None:

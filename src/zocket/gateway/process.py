@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import ChainMap
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -27,12 +28,13 @@ from zocket.sockets.port import Refused
 from zocket.sockets.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from zocket.broker.port import Broker
     from zocket.clock import Clock
     from zocket.gateway.session import Identity
     from zocket.settings import GatewaySettings
+    from zocket.sockets.connection import Route
     from zocket.sockets.port import Head, Peer, SocketSession
 
 _log: Final = logging.getLogger("zocket.gateway")
@@ -57,8 +59,15 @@ class Serving:
 
 
 @asynccontextmanager
-async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> AsyncIterator[Serving]:
+async def serve(
+    settings: GatewaySettings, *, clock: Clock | None = None, pages: Mapping[str, Route] | None = None
+) -> AsyncIterator[Serving]:
     """The gateway, answering during the block; drained at its end.
+
+    Args:
+        settings: address, NATS, control plane, limits, TLS.
+        clock: the machine's by default.
+        pages: further GET routes on the public port, looked up at each request (`zocket dev`).
 
     Raises:
         SettingsError: the published token toward another machine, or a certificate that cannot be used.
@@ -101,7 +110,7 @@ async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> Asy
                 settings.port,
                 admit=admit,
                 open=open_socket,
-                routes={"/health": health},
+                routes=ChainMap({"/health": health}, pages or {}),  # type: ignore[arg-type]  # never written to
                 limits=limits,
                 tls=tls,
             )
@@ -118,8 +127,8 @@ async def serve(settings: GatewaySettings, *, clock: Clock | None = None) -> Asy
             await front.close_sockets(RESTARTING_CODE, STOPPING)
 
 
-async def run(settings: GatewaySettings) -> int:
-    """Serves until SIGTERM or SIGINT, then drains; the exit code.
+async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT, then drains; the exit code. `pages` as of `serve`.
 
     Raises:
         SettingsError: see `serve`.
@@ -131,7 +140,7 @@ async def run(settings: GatewaySettings) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     try:
-        async with serve(settings) as serving:
+        async with serve(settings, pages=pages) as serving:
             await _first(stop.wait(), serving.gateway.wait_failed())
             _log.info("gateway is stopping")
     finally:
