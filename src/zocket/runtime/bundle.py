@@ -27,6 +27,7 @@ import traceback
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,8 @@ from zocket.runtime.archive import check_archive
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+
+    from typing_extensions import Buffer
 
     from zocket.clock import Clock
     from zocket.runtime.control_plane import ActiveDeployment, ControlPlane
@@ -206,8 +209,15 @@ def _import(name: str) -> ModuleType:
         raise _import_failed(error) from error
 
 
+class _SourceLoader(SourceFileLoader):
+    """Writes no bytecode beside a bundle: its file name is never used again."""
+
+    def set_data(self, path: str, data: Buffer, *, _mode: int = 0o666) -> None:
+        """See `SourceFileLoader.set_data`."""
+
+
 def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
+    spec = importlib.util.spec_from_file_location(MODULE_NAME, path, loader=_SourceLoader(MODULE_NAME, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
