@@ -6,6 +6,7 @@ clients do.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,6 @@ from zocket.sockets.listener import Listener
 from zocket.sockets.peer import SocketPeer, Sockets
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -121,8 +121,7 @@ class SocketFront:
         finally:
             listener.close()
             await listener.wait_closed()
-            await site.stop()
-            await sockets.close_all(GOING_AWAY, "going away")
+            await asyncio.gather(site.stop(), sockets.close_all(GOING_AWAY, "going away"))
             heartbeat.cancel()
             sockets.closing.cancel()
 

@@ -1,0 +1,228 @@
+"""A peer on a transport that only records: whatever the bytes and however they are cut, and every state's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zocket.sockets.limits import Counts, SocketLimits
+from zocket.sockets.peer import OPEN, SocketPeer, Sockets, State
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+LIMITS = SocketLimits(max_frame_bytes=1_000, max_buffer_bytes=10_000)
+
+
+class FakeSocket:
+    def setsockopt(self, *_: object) -> None:
+        """Whatever."""
+
+    def getsockopt(self, *_: object) -> int:
+        return 0
+
+    def fileno(self) -> int:
+        return 1_000_000  # nothing is there; the transport says that it buffers, so nothing is written to it directly
+
+
+class FakeTransport:
+    """Keeps what is written; `unread` is what it says that the client has not taken."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.unread = 1
+        self.events: list[str] = []
+        self.protocol: Any = None
+
+    def write(self, octets: bytes) -> None:
+        self.written.append(bytes(octets))
+
+    def writelines(self, parts: Any) -> None:
+        self.written.append(b"".join(parts))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return FakeSocket() if name == "socket" else default
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.events.append("eof")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+    def abort(self) -> None:
+        self.events.append("abort")
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.closed_count = 0
+
+    def received(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def closed(self) -> None:
+        self.closed_count += 1
+
+
+def opened(early: bytes = b"") -> tuple[SocketPeer, FakeTransport, Recorder, Sockets]:
+    sockets = Sockets(LIMITS, Counts())
+    transport, session = FakeTransport(), Recorder()
+    as_transport: Any = transport
+    peer = SocketPeer(sockets, as_transport, "remote")
+    peer.begin(KEY, early, lambda _: session)
+    assert transport.written.pop(0).startswith(b"HTTP/1.1 101 ")
+    return peer, transport, session, sockets
+
+
+def frame(payload: bytes, opcode: int, *, fin: bool) -> bytes:
+    mask = os.urandom(4)
+    size = len(payload)
+    head = (
+        bytes((fin << 7 | opcode, 0x80 | size)) if size < 126 else bytes((fin << 7 | opcode, 0xFE, *divmod(size, 256)))
+    )
+    return head + mask + bytes(octet ^ mask[index % 4] for index, octet in enumerate(payload))
+
+
+def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({place % (len(stream) + 1) for place in cuts})
+    return [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
+
+
+MESSAGES = st.lists(st.lists(st.binary(max_size=200), min_size=1, max_size=4), max_size=6)
+
+
+@given(messages=MESSAGES, cuts=st.lists(st.integers(0, 5_000), max_size=12), pinged=st.booleans(), early=st.booleans())
+@settings(deadline=None)
+def test_messages_arrive_whole_however_they_are_fragmented_and_cut(
+    messages: list[list[bytes]], cuts: list[int], pinged: bool, early: bool
+) -> None:
+    stream = b""
+    for parts in messages:
+        for index, part in enumerate(parts):
+            stream += frame(part, 0 if index else 2, fin=index == len(parts) - 1)
+            if pinged:
+                stream += frame(b"p%d" % index, 9, fin=True)
+
+    async def body() -> None:
+        pieces = cut(stream, cuts)
+        peer, transport, session, _ = opened(pieces.pop(0) if early else b"")
+        for piece in pieces:
+            transport.protocol.feed(piece)
+        assert session.frames == [b"".join(parts) for parts in messages]
+        assert peer._state is OPEN
+        await asyncio.sleep(0)
+        assert len(transport.written) == (1 if pinged and messages else 0)  # of one turn, the last ping is answered
+
+    asyncio.run(body())
+
+
+@given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=5))
+@settings(deadline=None)
+def test_any_bytes_leave_the_socket_open_or_ending(stream: bytes, cuts: list[int]) -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        for piece in cut(stream, cuts):
+            if peer._state is not OPEN:
+                break
+            transport.protocol.feed(piece)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        counts = sockets.counts
+        if peer._state is OPEN:
+            assert counts.violations == counts.oversize == 0
+        else:
+            assert peer._state in (State.CLOSING, State.LINGERING)
+            assert len(sockets.closing) == 1
+            assert transport.events in (["eof"], ["close"])
+        transport.protocol.connection_lost(None)
+        assert (peer._state.value, session.closed_count) == ("gone", 1)
+        assert len(sockets.peers) == len(sockets.closing) == 0
+        sockets.closing.cancel()
+
+    asyncio.run(body())
+
+
+@given(sizes=st.lists(st.integers(0, 4_000), max_size=30), unread=st.lists(st.integers(0, 12_000), max_size=30))
+@settings(deadline=None)
+def test_what_waits_never_exceeds_the_bound_unnoticed(sizes: list[int], unread: list[int]) -> None:
+    async def body() -> None:
+        peer, transport, _, sockets = opened()
+        queued = 0
+        for index, size in enumerate(sizes):
+            if index < len(unread):
+                await asyncio.sleep(0)  # the queue is written; how much of it is unread the client decides
+                queued = 0
+                transport.unread = unread[index]
+            peer.send(b"s" * size)
+            queued += size
+            if peer._state is OPEN:
+                assert queued <= LIMITS.max_buffer_bytes
+            elif sockets.counts.slow:
+                break
+        assert sockets.counts.slow <= 1
+        assert (sockets.counts.slow == 1) is (peer._state is State.CLOSING)
+        sockets.closing.cancel()
+
+    asyncio.run(body())
+
+
+def test_a_full_transport_is_noticed_with_the_next_frame_that_does_not_fit() -> None:
+    async def body() -> None:
+        peer, transport, _, sockets = opened()
+        transport.unread = 9_000
+        peer.send(b"a" * 500)
+        await asyncio.sleep(0)
+        assert sockets.counts.slow == 0
+        peer.send(b"b" * 600)
+        assert sockets.counts.slow == 0, "together it is 9,600 and fits"
+        peer.send(b"c" * 500)
+        assert sockets.counts.slow == 1
+        assert transport.written[-1][:4] == b"\x88\x0a" + (1013).to_bytes(2, "big")
+        sockets.closing.cancel()
+
+    asyncio.run(body())
+
+
+def test_a_client_that_reads_frees_room_again() -> None:
+    async def body() -> None:
+        peer, transport, _, sockets = opened()
+        for _ in range(50):
+            transport.unread = 6_000
+            peer.send(b"a" * 3_000)
+            await asyncio.sleep(0)
+            transport.unread = 0
+            peer.send(b"b" * 9_000)
+            await asyncio.sleep(0)
+        assert sockets.counts.slow == 0
+        assert peer._state is OPEN
+
+    asyncio.run(body())
+
+
+def test_nothing_is_written_after_the_close_frame() -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        peer.send(b"before")
+        peer.close(1000, "done")
+        peer.send(b"after")
+        transport.protocol.feed(frame(b"too late", 1, fin=True) + frame(b"ping", 9, fin=True))
+        await asyncio.sleep(0)
+        assert transport.written == [b"\x81\x06before", b"\x88\x06\x03\xe8done"]
+        assert session.frames == []
+        transport.protocol.feed(frame(b"\x03\xe8", 8, fin=True))
+        assert transport.events == ["close"]
+        sockets.closing.cancel()
+
+    asyncio.run(body())
