@@ -7,7 +7,7 @@ again. Everything done here to links is undone if settling fails, and the contai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.errors import StateValueError
 from zocket.state import builtin, models, records
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from zocket.state.journal import Journal
 
 
+_NONE: Final[Any] = frozenset()
+
+
 def adopt_root(value: Any, journal: Journal) -> Any:
     """Make a plain value the tracked root of a journal; raises StateValueError with the pointer to what may not be."""
     cls = type(value)
@@ -39,7 +42,7 @@ def adopt_root(value: Any, journal: Journal) -> Any:
         kind = KINDS.get(cls) or kind_of(cls)
     except Refusal as refusal:
         raise StateValueError(refusal.reason, data={"pointer": ""}) from None
-    if kind is None or kind.tracked not in TRACKED or kind.name == "set":
+    if kind is None or kind.tracked is None or kind.name == "set":
         raise StateValueError(f"A {cls.__qualname__} cannot be a state", data={"pointer": ""})
     try:
         root = Settlement(journal).adopt(value, None, None)
@@ -55,13 +58,14 @@ class Settlement:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.displaced: set[int] = set()
-        self.robbed: set[int] = set()
-        self.relinked: list[tuple[Kind, Any, Any, Any]] = []
         self.active: set[int] = set()
+        self.displaced: set[int] = _NONE
+        self.robbed: set[int] = _NONE
+        self.relinked: list[tuple[Kind, Any, Any, Any]] = []
 
     def run(self) -> list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]:
         """Settle every changed node that lies in the tree; return each with its kind and its changes."""
+        self.displaced, self.robbed = set(), set()
         pending = []
         for node in self.journal.touched:
             kind = TRACKED[type(node)]
@@ -128,13 +132,14 @@ class Settlement:
         self.active.add(id(value))
         if isinstance(value, tuple):
             kept = kind.rebuild(value, [self.adopt(part, parent, key) for part in value])  # type: ignore[attr-defined]
-        elif kind.tracked not in TRACKED:
+        elif kind.tracked is None:
             kept = value
         else:
-            self.journal.plain = self.journal.plain or kind.ambiguous
-            self.journal.computed = self.journal.computed or kind.computed
-            kept = kind.adopt(value, self.journal, self.adopt)
-            kind.link(kept, parent, key)
+            if kind.ambiguous:
+                self.journal.plain = self.journal.special = True
+            if kind.computed:
+                self.journal.computed = self.journal.special = True
+            kept = kind.adopt(value, parent, key, self)
         self.active.discard(id(value))
         return kept
 

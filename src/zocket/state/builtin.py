@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from zocket.state.containers import ListChanges, TrackedDefaultDict, TrackedDict, TrackedList, TrackedSet
 from zocket.state.journal import MISSING
-from zocket.state.kinds import DISCOVERERS, Kind, Refusal, is_immutable, json_key, json_names, register
+from zocket.state.kinds import DISCOVERERS, KINDS, PLAIN, Kind, Refusal, is_immutable, json_names, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from zocket.state.journal import Journal
+    from zocket.state.adopt import Settlement
 
 
 class _Container:
@@ -32,19 +32,15 @@ class _Container:
     def check(self, value: Any) -> None:
         """Every list and every set will do."""
 
+    def store(self, node: Any) -> Any:
+        """No mapping."""
+
     def link(self, node: Any, parent: Any, key: Any) -> None:
         node._zp = parent
         node._zk = key
 
     def clear(self, node: Any) -> None:
         node._zc = None
-
-    def bare(self, journal: Journal | None) -> Any:
-        """Make an empty node."""
-        node = self.tracked.__base__.__new__(self.tracked)  # type: ignore[union-attr]
-        node._zj = journal
-        node._zp = node._zk = node._zc = None
-        return node
 
 
 class ListKind(_Container):
@@ -53,18 +49,17 @@ class ListKind(_Container):
     name = "list"
     tracked = TrackedList
 
-    def bare(self, journal: Journal | None) -> Any:
-        node = list.__new__(TrackedList)
-        node._zj = journal
-        node._zp = node._zk = node._zc = None
-        return node
-
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return enumerate(value)
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        node = self.bare(journal)
-        list.extend(node, [adopt(part, node, index) for index, part in enumerate(value)])
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
+        node = list.__new__(TrackedList)
+        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
+        if value:
+            adopt = settlement.adopt
+            list.extend(
+                node, [p if type(p) in PLAIN else adopt(p, node, i) for i, p in enumerate(value)]
+            )
         return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -85,6 +80,15 @@ class ListKind(_Container):
         found.extend(
             [(start + i, old, new) for i, (old, new) in enumerate(zip(old_tail, new_tail, strict=True)) if old is not new]
         )
+        return found
+
+    def written(self, node: Any, changes: ListChanges) -> list[tuple[Any, Any, Any]] | None:
+        length = changes.length
+        if changes.start != length:
+            return None
+        found = [(key, old, node[key]) for key, old in changes.changed.items()] if changes.changed else []
+        for place in range(length, len(node)):
+            found.append((place, MISSING, node[place]))  # noqa: PERF401 - one element nearly always
         return found
 
     def put(self, node: Any, key: Any, value: Any) -> None:
@@ -124,16 +128,15 @@ class DictKind(_Container):
     def check(self, value: Any) -> None:
         json_names(value)
 
-    def bare(self, journal: Journal | None) -> Any:
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node = dict.__new__(self.tracked)
-        node._zj = journal
-        node._zp = node._zk = node._zc = node._zn = None
-        return node
-
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        node = self.bare(journal)
-        node._zn = json_names(value)
-        dict.update(node, {key: adopt(part, node, key) for key, part in value.items()})
+        node._zj, node._zp, node._zk, node._zc, node._zn = settlement.journal, parent, key, None, None
+        if value:
+            node._zn = json_names(value)
+            adopt = settlement.adopt
+            dict.update(
+                node, {k: p if type(p) in PLAIN else adopt(p, node, k) for k, p in value.items()}
+            )
         return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -156,6 +159,15 @@ class DictKind(_Container):
     def changed(self, node: Any, changes: dict[Any, Any]) -> list[tuple[Any, Any, Any]]:
         get = dict.get
         return [(key, old, get(node, key, MISSING)) for key, old in changes.items()]
+
+    written = changed
+
+    def store(self, node: Any) -> Any:
+        return node
+
+    def get(self, node: Any, key: Any) -> Any:
+        """Return the value of a key, MISSING if there is none."""
+        return dict.get(node, key, MISSING)
 
     def put(self, node: Any, key: Any, value: Any) -> None:
         dict.__setitem__(node, key, value)
@@ -181,8 +193,8 @@ class DefaultDictKind(DictKind):
     name = "defaultdict"
     tracked = TrackedDefaultDict
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        node = super().adopt(value, journal, adopt)
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
+        node = super().adopt(value, parent, key, settlement)
         node.default_factory = value.default_factory
         return node
 
@@ -204,11 +216,9 @@ class SetKind(_Container):
             if not is_immutable(part):
                 raise Refusal(f"a {type(part).__qualname__} in a set could be changed unnoticed")
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        self.check(value)
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node = set.__new__(TrackedSet)
-        node._zj = journal
-        node._zp = node._zk = node._zc = None
+        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
         set.update(node, value)
         return node
 
@@ -221,6 +231,9 @@ class SetKind(_Container):
 
     def changed(self, node: Any, changes: list[Any]) -> list[tuple[Any, Any, Any]]:
         return []
+
+    def written(self, node: Any, changes: list[Any]) -> None:
+        """A set is emitted as a whole."""
 
     def put(self, node: Any, key: Any, value: Any) -> None:
         raise AssertionError("elements of a set are never replaced")
@@ -236,7 +249,7 @@ class FrozenSetKind:
     """Frozen sets: kept as they are."""
 
     name = "frozenset"
-    tracked = frozenset
+    tracked = None
     frozen = True
     ambiguous = False
 
@@ -248,8 +261,7 @@ class FrozenSetKind:
             if not is_immutable(part):
                 raise Refusal(f"a {type(part).__qualname__} in a frozenset could be changed unnoticed")
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        self.check(value)
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         return value
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -259,7 +271,7 @@ class FrozenSetKind:
 class TupleKind:
     """Tuples and named tuples: kept as they are unless a part has to be tracked."""
 
-    tracked = tuple
+    tracked = None
     frozen = True
     ambiguous = False
 
@@ -279,7 +291,7 @@ class TupleKind:
             return value
         return tuple.__new__(self.cls, parts)
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         raise AssertionError("a tuple is adopted by its holder")
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -305,13 +317,10 @@ def install() -> None:
     register(defaultdict, DefaultDictKind())
     register(set, SetKind())
     ordered = DictKind()
-    from zocket.state.kinds import KINDS
-
     KINDS[OrderedDict] = ordered
     KINDS[frozenset] = FrozenSetKind()  # type: ignore[assignment]
     KINDS[tuple] = TupleKind()  # type: ignore[assignment]
     DISCOVERERS.append(_discover)
 
 
-__all__ = ["json_key"]
 install()

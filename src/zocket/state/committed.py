@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zocket.state.emission import SILENT
-from zocket.state.encoding import guarded
+from zocket.state.encoding import encode_checked
 from zocket.state.journal import TRACKED
 from zocket.state.pointer import escape
 from zocket.state.positions import class_position
@@ -106,4 +106,4 @@ def _computed(value: Any, node: Any) -> dict[str, bytes]:
     position = class_position(TRACKED[type(node)].cls)  # type: ignore[attr-defined]
     if position.computed is None:
         return {}
-    return {name: bytes(data) for name, data in _decode(guarded(position.computed, value)).items()}
+    return {name: bytes(data) for name, data in _decode(encode_checked(position.computed, value)).items()}

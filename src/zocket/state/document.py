@@ -13,10 +13,11 @@ from zocket.errors import TooLarge, UsageError
 from zocket.state.adopt import Settlement, adopt_root
 from zocket.state.committed import Committed, ComputedFields
 from zocket.state.emission import Emission, encoded, whole_difference
-from zocket.state.encoding import guarded
+from zocket.state.encoding import encode_checked
 from zocket.state.journal import TRACKED, Journal
 from zocket.state.kinds import Untracker
 from zocket.state.positions import Position, root_position
+from zocket.state.quick import quick_commit
 
 S = TypeVar("S")
 
@@ -49,6 +50,7 @@ class Document(Generic[S]):
         kind = TRACKED[type(self._root)]
         self._position: Position = root_position(getattr(kind, "cls", dict))
         self._opaque = type(self._position) is Position or getattr(kind, "opaque", False)
+        journal.special = journal.special or self._opaque
         self._snapshot = None
         if self._max_bytes is not None:
             self._bytes = len(self._encode(self._root))
@@ -84,15 +86,29 @@ class Document(Generic[S]):
         if not journal.touched:
             journal.close()
             return None
-        if self._opaque:
-            self.snapshot()
+        quick = False if journal.special else quick_commit(journal, self._position)
+        if isinstance(quick, bool):
+            patches = self._commit(journal)
+        else:
+            patches = quick
+            if patches is not None:
+                if self._max_bytes is not None:
+                    self._grow(patches)
+                self._snapshot = None
+        for node in journal.touched:
+            TRACKED[type(node)].clear(node)
+        journal.close()
+        return patches
+
+    def _commit(self, journal: Journal) -> bytes | None:
+        """Settle and emit a turn of any kind."""
+        old = self.snapshot() if self._opaque else b""
         computed = ComputedFields(journal) if journal.computed else None
         settlement = Settlement(journal)
         try:
             settled = settlement.run()
             if self._opaque:
-                whole = self._encode(self._root)
-                ops = whole_difference(self.snapshot(), whole)
+                ops = whole_difference(old, self._encode(self._root))
             else:
                 emission = Emission(self._root, self._position, settlement)
                 emission.run(settled)
@@ -107,9 +123,6 @@ class Document(Generic[S]):
             raise
         if computed is not None:
             computed.keep()
-        for node in journal.touched:
-            TRACKED[type(node)].clear(node)
-        journal.close()
         return patches
 
     def _grow(self, patches: bytes) -> None:
@@ -146,7 +159,7 @@ class Document(Generic[S]):
         return self._snapshot
 
     def _encode(self, root: Any) -> bytes:
-        return guarded(self._position.encode, Untracker()(root) if self._journal.plain else root)
+        return encode_checked(self._position.encode, Untracker()(root) if self._journal.plain else root)
 
     def replace(self, initial: S) -> None:
         """Adopt another root, outside a turn; parts of the old one become stale."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from zocket.state.builtin import DictKind, ListKind, SetKind
-from zocket.state.encoding import guarded
+from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, climb
 from zocket.state.kinds import KINDS, PLAIN, Kind, Untracker, kind_of
 from zocket.state.pointer import escape
@@ -106,7 +106,7 @@ class Emission:
 
     def bytes_of(self, position: Position, value: Any) -> bytes:
         """Encode a value; raises StateValueError if JSON cannot hold it."""
-        return guarded(position.bytes_of, Untracker()(value) if self.plain else value)
+        return encode_checked(position.bytes_of, Untracker()(value) if self.plain else value)
 
     def emit(self, node: Any, kind: Kind, changed: list[tuple[Any, Any, Any]], path: str, position: Position) -> None:
         """Emit the changed parts of a node, or the node where that is shorter."""

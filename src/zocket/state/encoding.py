@@ -63,7 +63,14 @@ def encode(value: Any) -> bytes:
             return _encode_text(value)
         except _ERRORS as error:
             raise StateValueError(f"cannot be JSON: {error}") from None
-    return guarded(_encode_any, value)
+    try:
+        data = _encode_any(value)
+    except _ERRORS as error:
+        check_numbers(value)
+        raise StateValueError(f"cannot be JSON: {error}") from None
+    if b"null" in data or b"NaN" in data or b"Infinity" in data:
+        check_numbers(value)
+    return data
 
 
 def _encode_any(value: Any) -> bytes:
@@ -74,15 +81,18 @@ def _encode_any(value: Any) -> bytes:
     return ENCODER.encode(value)
 
 
-def guarded(encoder: Any, value: Any) -> bytes:
-    """Run an encoder; raises StateValueError for what it refuses and for numbers that it would write as no JSON."""
+def encode_checked(encoder: Any, value: Any) -> bytes:
+    """Run an encoder over a value whose numbers were checked when it entered the state.
+
+    Raises:
+        StateValueError: the encoder refuses the value, or a serializer of the user made a number of it that is no JSON.
+    """
     try:
         data: bytes = encoder(value)
+        if b"NaN" in data or b"Infinity" in data:
+            msgspec.json.decode(data)
     except _ERRORS as error:
-        check_numbers(value)
         raise StateValueError(f"cannot be JSON: {error}") from None
-    if b"null" in data or b"NaN" in data or b"Infinity" in data:
-        check_numbers(value)
     return data
 
 

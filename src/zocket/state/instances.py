@@ -8,9 +8,10 @@ user's code makes of it (`type(self)(…)`) is untracked.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from zocket.state.journal import MISSING, touch
+from zocket.state.journal import MISSING, TRACKED, touch
 from zocket.state.kinds import Untracker, check_value
 
 if TYPE_CHECKING:
@@ -143,6 +144,13 @@ class InstanceKind:
         get = self.get
         return [(key, old, get(node, key)) for key, old in changes.items()]
 
+    def store(self, node: Any) -> Any:
+        """No mapping."""
+
+    def written(self, node: Any, changes: dict[str, Any]) -> list[tuple[Any, Any, Any]] | None:
+        """As `changed`, None where the whole has to be emitted."""
+        return self.changed(node, changes)
+
     def restore(self, node: Any, changes: dict[str, Any]) -> None:
         """Put the old values back."""
         for key, old in changes.items():
@@ -171,10 +179,23 @@ class InstanceKind:
             after = dict(self.items(node))
             for key in {**before, **after}:
                 old, new = before.get(key, MISSING), after.get(key, MISSING)
-                if old is not new:
-                    if new is not MISSING:
-                        check_value(node, key, new)
-                    changes.setdefault(key, old)
+                if old is new:
+                    continue
+                if _same_parts(old, new):
+                    self.put(node, key, old)
+                    continue
+                if new is not MISSING:
+                    check_value(node, key, new)
+                changes.setdefault(key, old)
         except BaseException:
             self.restore(node, {**dict.fromkeys(dict(self.items(node)), MISSING), **before})
             raise
+
+
+def _same_parts(old: Any, new: Any) -> bool:
+    """Tell whether a validator only copied a tracked list or dictionary, which then may stay where it is."""
+    if type(old) not in TRACKED or type(new) not in (list, dict) or len(old) != len(new):
+        return False
+    if type(new) is list:
+        return isinstance(old, list) and all(map(operator.is_, old, new))
+    return isinstance(old, dict) and all(new.get(key, MISSING) is part for key, part in old.items())

@@ -40,7 +40,7 @@ TRACKED: Final[dict[type, Kind]] = {}
 class Journal:
     """What happened in the open turn of one document."""
 
-    __slots__ = ("computed", "open", "orders", "plain", "touched", "undo")
+    __slots__ = ("computed", "open", "orders", "plain", "special", "touched", "undo")
 
     def __init__(self) -> None:
         self.open = False
@@ -49,6 +49,8 @@ class Journal:
         """Keys of a mapping, by its id, before the first deletion of the turn."""
         self.undo: list[tuple[Callable[..., Any], Any]] = []
         """What a rollback must call besides putting old values back, in reverse order."""
+        self.special = False
+        """Whether no turn can be committed by `quick`."""
         self.computed = False
         """Whether any part has computed fields."""
         self.plain = False
@@ -69,7 +71,7 @@ def touch(node: Any) -> None:
     journal = node._zj
     if journal is None or not journal.open:
         raise _stale(node, "was written to outside a turn of its state")
-    if climb(node) is not journal:
+    if node._zp is not journal and climb(node) is not journal:
         raise _stale(node, "is no longer a part of the state and cannot be written to")
     journal.touched.append(node)
 

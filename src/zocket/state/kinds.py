@@ -23,7 +23,7 @@ from zocket.state.pointer import join
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from zocket.state.journal import Journal
+    from zocket.state.adopt import Settlement
 
 FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 """Keys that would reach into the prototypes of a JavaScript client."""
@@ -66,8 +66,8 @@ class Kind(Protocol):
 
     name: str
     """Name of the user's class."""
-    tracked: type
-    """Class of the nodes of this kind."""
+    tracked: type | None
+    """Class of the nodes of this kind, None for values that stay what they are."""
 
     frozen: bool
     """Whether the value itself cannot be changed (its parts may)."""
@@ -82,8 +82,8 @@ class Kind(Protocol):
     def check(self, value: Any) -> None:
         """Raise Refusal unless the keys and the class as such may be in the state."""
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        """Make a node of a plain value; `adopt(part, node, key)` makes a part's value."""
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
+        """Make a node of a plain value, for a place; `settlement.adopt(part, node, key)` makes a part's value."""
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         """Make a value of the user's own class; `convert(part)` makes a part's value."""
@@ -99,6 +99,12 @@ class Kind(Protocol):
 
     def changed(self, node: Any, changes: Any) -> list[tuple[Any, Any, Any]]:
         """Key, old value, current value of whatever may differ."""
+
+    def store(self, node: Any) -> Any:
+        """Return a mapping of all keys in the changes to their current values, None if there is none."""
+
+    def written(self, node: Any, changes: Any) -> list[tuple[Any, Any, Any]] | None:
+        """As `changed`, None where parts may have moved or the whole has to be emitted."""
 
     def put(self, node: Any, key: Any, value: Any) -> None:
         """Replace one part without recording it."""
@@ -120,7 +126,8 @@ DISCOVERERS: Final[list[Callable[[type], Kind | None]]] = []
 def register(cls: type, kind: Kind) -> None:
     """Make a kind known for a plain class and for its tracked class."""
     KINDS[cls] = kind
-    TRACKED[kind.tracked] = kind
+    if kind.tracked is not None:
+        TRACKED[kind.tracked] = kind
 
 
 def kind_of(cls: type) -> Kind | None:

@@ -14,13 +14,14 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, Url
 
 from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
-from zocket.state.journal import MISSING
+from zocket.state.journal import MISSING, touch
 from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, check_value
 from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from zocket.state.adopt import Settlement
     from zocket.state.journal import Journal
 
 _new = object.__new__
@@ -81,20 +82,23 @@ class PydanticKind(InstanceKind):
         extra = value.__pydantic_extra__
         return (*found, *extra.items()) if extra else found
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         private, extra = value.__pydantic_private__, value.__pydantic_extra__
         source, fields = value.__dict__, {}
-        node = self.bare(
-            self.tracked,
-            fields,
-            extra if extra is None else {},
-            private if private is None else dict(private),
-            set(value.__pydantic_fields_set__),
-        )
-        self.bind(node, journal)
-        for name in self.fields:
-            part = source.get(name, MISSING)
-            if part is not MISSING:
+        node = _new(self.tracked)
+        set_raw(node, "__dict__", fields)
+        set_raw(node, "__pydantic_fields_set__", set(value.__pydantic_fields_set__))
+        set_raw(node, "__pydantic_extra__", extra if extra is None else {})
+        set_raw(node, "__pydantic_private__", private if private is None else dict(private))
+        set_raw(node, "_zj", settlement.journal)
+        set_raw(node, "_zp", parent)
+        set_raw(node, "_zk", key)
+        set_raw(node, "_zc", None)
+        set_raw(node, "_zv", None)
+        adopt = settlement.adopt
+        names = self.field_set
+        for name, part in source.items():
+            if name in names:
                 cls = type(part)
                 plain = cls in PLAIN or (cls is str and part.isascii())
                 fields[name] = part if plain else adopt(part, node, name)
@@ -124,19 +128,32 @@ class PydanticKind(InstanceKind):
         )
         return self.bind(copy, None)
 
-    def store(self, node: Any, key: str) -> Any:
+    def clear(self, node: Any) -> None:
+        set_raw(node, "_zc", None)
+
+    def store(self, node: Any) -> Any:
+        return None if node.__pydantic_extra__ else node.__dict__
+
+    def store_of(self, node: Any, key: str) -> Any:
         """Return the dictionary that holds a field or an extra value."""
         extra = node.__pydantic_extra__
         return node.__dict__ if extra is None or key in self.field_set else extra
 
     def get(self, node: Any, key: str) -> Any:
-        return self.store(node, key).get(key, MISSING)
+        return self.store_of(node, key).get(key, MISSING)
+
+    def locate(self, node: Any, child: Any) -> Any:
+        key = child._zk
+        if node.__dict__.get(key) is child:
+            return key
+        extra = node.__pydantic_extra__
+        return key if extra and extra.get(key) is child else MISSING
 
     def put(self, node: Any, key: str, value: Any) -> None:
-        self.store(node, key)[key] = value
+        self.store_of(node, key)[key] = value
 
     def drop(self, node: Any, key: str) -> None:
-        self.store(node, key).pop(key, None)
+        self.store_of(node, key).pop(key, None)
 
     def restore(self, node: Any, changes: dict[str, Any]) -> None:
         super().restore(node, changes)
@@ -155,7 +172,9 @@ def _setattr_of(kind: PydanticKind) -> Any:
             return
         changes = self._zc
         if changes is None:
-            changes = kind.begin(self)
+            touch(self)
+            changes = {}
+            set_raw(self, "_zc", changes)
         cls = type(value)
         if cls not in PLAIN and not (cls is str and value.isascii()):
             check_value(self, name, value)

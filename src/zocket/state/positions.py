@@ -9,6 +9,7 @@ place: it encodes a value there, and it says how a patch path goes on to a part 
 from __future__ import annotations
 
 import enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -140,35 +141,58 @@ class Values(Position):
 
 
 class Fields(Position):
-    """A model by its schema. `names` maps a field to its path part and its schema, None if it is never emitted."""
+    """A model by its schema.
 
-    __slots__ = ("build", "cls", "extra", "known", "names")
+    `names` maps a field to its path part and its schema; to None if it is never emitted. A schema of None means that the field has
+    a serializer of its own, which may ask for the model around it.
+    """
+
+    __slots__ = ("build", "cls", "extra", "known", "names", "only", "tracked")
 
     def __init__(self, encode: Callable[[Any], bytes], cls: Any, names: Any, build: Any, extra: Any) -> None:
         super().__init__(encode)
+        self.only: Any = encode
+        """The encoder, taking `include`."""
         self.cls = cls
         self.names = names
         self.build = build
         self.extra = extra
         """Schema of fields that the class does not declare, None if it has none."""
         self.known: dict[str, Any] = {}
+        self.tracked: type | None = None
 
     def step(self, node: Any, key: Any) -> Any:
-        exact = node.__class__ is self.cls
         found = self.known.get(key)
-        if found is not None and exact:
+        exact = type(node) is self.tracked
+        if exact and found is not None:
             return found
-        if not issubclass(node.__class__, self.cls):
-            return OPAQUE
+        if not exact:
+            cls = node.__class__
+            if cls is self.cls:
+                self.tracked = type(node)
+                exact = True
+            elif not issubclass(cls, self.cls):
+                return OPAQUE
         if key not in self.names:
             if self.extra is None:
                 return HIDDEN
             return ("/" + escape(key), self.build(self.extra)) if exact else OPAQUE
         if found is None:
             entry = self.names[key]
+            if entry is not None and entry[1] is None:
+                return "/" + escape(entry[0]), self.bound(node, key)
             found = HIDDEN if entry is None else ("/" + escape(entry[0]), self.build(entry[1]))
             self.known[key] = found
         return found
+
+    def bound(self, node: Any, key: str) -> Position:
+        """Return the position of a field that only its model can encode."""
+
+        def encode(_value: Any) -> bytes:
+            fields = _decode_fields(self.only(node, include={key}))
+            return next((bytes(data) for data in fields.values()), b"null")
+
+        return Position(encode)
 
 
 class Choice(Position):
@@ -215,6 +239,8 @@ class Later(Position):
 DYNAMIC: Final = Dynamic(ENCODER.encode, scalars=True)
 """Every place in a document that msgspec encodes."""
 
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 _positions: dict[type, Position] = {}
 
 
@@ -229,36 +255,29 @@ def class_position(cls: Any) -> Position:
     if position is None:
         schema, found = definitions(cls.__pydantic_core_schema__)
         builder = _Builder(found, {}, None)
-        _positions[cls] = position = builder.instance(unwrap(schema, builder.references), cls.__pydantic_serializer__)
+        _positions[cls] = position = builder.instance(unwrap(schema, builder.references), cls)
     return position
 
 
 def _encoder(serializer: Any, include: Any = None) -> Callable[[Any], bytes]:
-    to_json = serializer.to_json
+    return partial(serializer.to_json, by_alias=True, warnings=False, fallback=fallback, include=include)
 
-    def encode(value: Any) -> bytes:
-        data: bytes = to_json(value, by_alias=True, warnings=False, fallback=fallback, include=include)
-        return data
+
+def _lazily(make: Callable[[], Callable[..., bytes]]) -> Callable[..., bytes]:
+    """Return an encoder that is made when it is first needed."""
+    made: Callable[..., bytes] | None = None
+
+    def encode(value: Any, **options: Any) -> bytes:
+        nonlocal made
+        if made is None:
+            made = make()
+        return made(value, **options)
 
     return encode
 
 
 _SCALAR_TYPES: Final = frozenset({"int", "str", "bool", "none", "literal", "enum"})
 """Schemas that write plain scalars as any encoder does."""
-
-
-class _Lazy:
-    """A serializer that is made when it is first needed."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-        self.made: Any = None
-
-    def to_json(self, value: Any, **options: Any) -> bytes:
-        if self.made is None:
-            self.made = self.make()
-        data: bytes = self.made.to_json(value, **options)
-        return data
 
 
 class _Builder:
@@ -271,28 +290,28 @@ class _Builder:
         self.config = config
         self.pending: dict[str, Position | None] = {}
 
-    def serializer(self, schema: Any) -> _Lazy:
-        """Return the serializer of a part of the schema."""
+    def encoder(self, schema: Any, include: Any = None) -> Callable[[Any], bytes]:
+        """Return the encoder of a part of the schema."""
         whole = {"type": "definitions", "schema": schema, "definitions": self.definitions} if self.definitions else schema
-        return _Lazy(lambda: SchemaSerializer(whole, self.config))
+        return _lazily(lambda: _encoder(SchemaSerializer(whole, self.config), include))
 
     def build(self, schema: Any) -> Position:
         """Make the position of a part of the schema."""
-        serializer = self.serializer(schema)
+        outer = schema
         while "serialization" not in schema:
             if schema["type"] == "definition-ref":
                 return self.reference(schema["schema_ref"])
             if schema["type"] not in THROUGH or "schema" not in schema:
                 break
             schema = schema["schema"]
-        encode = _encoder(serializer)
+        encode = self.encoder(outer)
         kind = schema["type"]
         if "serialization" in schema:
             return Position(encode)
         if kind == "any":
             return Inferred(encode, scalars=True)
         if kind in ("model", "dataclass"):
-            return self.instance(schema, serializer)
+            return self.instance(schema)
         if kind == "list":
             return Items(encode, self.part(schema, "items_schema"))
         if kind == "dict":
@@ -314,15 +333,19 @@ class _Builder:
         if known is not None:
             return known
         if ref in self.pending:
-            encode = _encoder(self.serializer({"type": "definition-ref", "schema_ref": ref}))
+            encode = self.encoder({"type": "definition-ref", "schema_ref": ref})
             return Later(encode, lambda: self.reference(ref))
         self.pending[ref] = None
         position = self.pending[ref] = self.build(self.references[ref])
         return position
 
-    def instance(self, schema: Any, serializer: Any) -> Position:
-        """Make the position of a model or a dataclass."""
-        opaque = Position(_encoder(serializer))
+    def instance(self, schema: Any, cls: Any = None) -> Position:
+        """Make the position of a model or a dataclass, which its own class encodes where it can."""
+        if cls is None and schema["type"] == "model" and schema["cls"].__pydantic_complete__:
+            cls = schema["cls"]
+        serializer = None if cls is None else cls.__pydantic_serializer__
+        encode = self.encoder(schema) if serializer is None else _encoder(serializer)
+        opaque = Position(encode)
         if schema["type"] not in ("model", "dataclass") or "serialization" in schema or schema.get("root_model"):
             return opaque
         if schema.get("ref") in self.models:
@@ -337,20 +360,21 @@ class _Builder:
         parts = [*fields.values(), *inner.get("computed_fields", ())]
         if config.get("polymorphic_serialization") or any("serialization_exclude_if" in part for part in parts):
             return opaque
-        names = {
-            name: None
-            if field.get("serialization_exclude")
-            else (field.get("serialization_alias", name), field["schema"])
-            for name, field in fields.items()
-        }
+        names: dict[str, Any] = {}
+        for name, field in fields.items():
+            own = "serialization" in unwrap(field["schema"], self.references)
+            entry = (field.get("serialization_alias", name), None if own else field["schema"])
+            names[name] = None if field.get("serialization_exclude") else entry
         extra = None
         if "allow" in (config.get("extra_fields_behavior"), inner.get("extra_behavior")):
             extra = inner.get("extras_schema") or {"type": "any"}
         builder = _Builder(self.definitions, self.models, config)
-        position = Fields(_encoder(serializer), schema["cls"], names, builder.build, extra)
+        position = Fields(encode, schema["cls"], names, builder.build, extra)
         computed = {item["property_name"] for item in inner.get("computed_fields", ())}
         if computed:
-            position.computed = _encoder(serializer, computed)
+            position.computed = (
+                self.encoder(schema, computed) if serializer is None else _encoder(serializer, computed)
+            )
         if "ref" in schema:
             self.models[schema["ref"]] = position
         return position

@@ -20,6 +20,7 @@ from zocket.state.schema import is_ambiguous
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from zocket.state.adopt import Settlement
     from zocket.state.journal import Journal
 
 _new = object.__new__
@@ -60,8 +61,13 @@ class DataclassKind(InstanceKind):
                 set_raw(made, name, convert(name, part))
         return made
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
-        node = self.bind(_new(self.tracked), journal)
+    def store(self, node: Any) -> Any:
+        return None if self.slotted else node.__dict__
+
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
+        node = self.bind(_new(self.tracked), settlement.journal)
+        self.link(node, parent, key)
+        adopt = settlement.adopt
         return self.fill(node, value, lambda name, part: part if type(part) in PLAIN else adopt(part, node, name))
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -116,9 +122,11 @@ class StructKind(InstanceKind):
     def drop(self, node: Any, key: str) -> None:
         raise AssertionError("a field of a Struct is never removed")
 
-    def adopt(self, value: Any, journal: Journal, adopt: Callable[[Any, Any, Any], Any]) -> Any:
+    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         values = {name: getattr(value, name) for name in self.fields}
-        node = self.bind(self.bare(values), journal)
+        node = self.bare(values)
+        node.__dict__.update(_zj=settlement.journal, _zp=parent, _zk=key, _zc=None)
+        adopt = settlement.adopt
         for name, part in values.items():
             if type(part) not in PLAIN:
                 adopted = adopt(part, node, name)
@@ -137,6 +145,9 @@ class StructKind(InstanceKind):
             return MISSING if value is UNSET else value
 
         return [(key, seen(old), seen(getattr(node, key))) for key, old in changes.items()]
+
+    def written(self, node: Any, changes: dict[str, Any]) -> list[tuple[Any, Any, Any]] | None:
+        return None if self.opaque else self.changed(node, changes)
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return [(name, getattr(value, name)) for name in self.fields]

@@ -1,0 +1,122 @@
+"""The commit of an ordinary turn, in one pass.
+
+Ordinary is a turn that sets scalars, removes scalars and adds new values, and takes no part of the state out of its place:
+then nothing moves, nothing is silenced, and every changed part is where it was. Whatever else a turn does is left to
+`adopt` and `emission`; this file finds that out before it changes anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from zocket.state.adopt import Settlement
+from zocket.state.builtin import DictKind, ListKind
+from zocket.state.emission import OVERHEAD
+from zocket.state.encoding import encode_checked
+from zocket.state.journal import MISSING, TRACKED, Journal, Missing
+from zocket.state.kinds import Refusal, check_value, refused
+from zocket.state.positions import HIDDEN, OPAQUE, Position
+
+_text = msgspec.json.Encoder().encode
+
+_SCALARS: Final = frozenset({type(None), bool, int, float, str})
+_REPLACEABLE: Final = _SCALARS | {Missing}
+_ADD: Final = b'{"op":"add","path":'
+_REPLACE: Final = b'{"op":"replace","path":'
+
+
+def quick_commit(journal: Journal, root_position: Position) -> bytes | None | bool:
+    """Return the patches of an ordinary turn, None if there are none, False if the turn is not ordinary.
+
+    Raises:
+        StateValueError: a value that was placed into the state holds what JSON cannot.
+    """
+    parts: list[bytes] = []
+    late: list[Any] = []
+    for node in journal.touched:
+        kind: Any = TRACKED[type(node)]
+        if node._zp is journal:
+            path, position = "", root_position
+        else:
+            place = _place(node, journal, root_position)
+            if place is None:
+                return False
+            path, position = place
+        changes = node._zc
+        store = kind.store(node)
+        entries = kind.written(node, changes) if store is None else changes.items()
+        if entries is None:
+            return False
+        before = len(parts)
+        for entry in entries:
+            if store is None:
+                key, old, new = entry
+            else:
+                key, old = entry
+                new = store.get(key, MISSING)
+            old_class, new_class = type(old), type(new)
+            if old_class not in _REPLACEABLE:
+                return False
+            if old_class is new_class and old == new:
+                continue
+            step = position.step(node, key)
+            if step is OPAQUE:
+                return False
+            if step is HIDDEN:
+                continue
+            quoted = _text(path + step[0] if path else step[0])
+            if new is MISSING:
+                parts.append(b'{"op":"remove","path":' + quoted + b"}")
+                continue
+            head = (_ADD if old is MISSING else _REPLACE) + quoted + b',"value":'
+            if new_class in _SCALARS:
+                value = _text(new) if step[1].scalars else encode_checked(step[1].encode, new)
+                parts.append(head + value + b"}")
+            else:
+                late.append((len(parts), node, kind, key, new, head, step[1]))
+                parts.append(b"")
+        count = len(parts) - before
+        if count > 1 and path and _may_be_shorter(node, kind, count, len(path)):
+            return False
+    if late:
+        settlement = Settlement(journal)
+        for index, *entry in late:
+            parts[index] = _adopted(settlement, *entry)
+    if not parts:
+        return None
+    return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
+
+
+def _adopted(settlement: Settlement, node: Any, kind: Any, key: Any, new: Any, head: bytes, position: Position) -> bytes:
+    """Make a new value a part of the state; return its operation."""
+    try:
+        adopted = settlement.adopt(new, node, key)
+    except Refusal as refusal:
+        check_value(node, key, new)
+        raise refused(refusal, node, key) from None
+    if adopted is not new:
+        kind.put(node, key, adopted)
+    return head + encode_checked(position.encode, adopted) + b"}"
+
+
+def _place(node: Any, journal: Journal, root_position: Position) -> Any:
+    """Return path and position of a node, None if it is not emitted by itself."""
+    above = node._zp
+    place = ("", root_position) if above._zp is journal else _place(above, journal, root_position)
+    if place is None:
+        return None
+    key = TRACKED[type(above)].locate(above, node)
+    if key is MISSING:
+        return None
+    step = place[1].step(above, key)
+    if step is OPAQUE or step is HIDDEN:
+        return None
+    return place[0] + step[0], step[1].at(node)
+
+
+def _may_be_shorter(node: Any, kind: Any, count: int, path_bytes: int) -> bool:
+    """Tell whether a container may be shorter than operations on its parts, by the least that its other parts take."""
+    rest = len(node) - count if isinstance(kind, (ListKind, DictKind)) else 0
+    return rest * 2 <= count * (OVERHEAD + path_bytes + 20)
