@@ -55,7 +55,8 @@ async def serve(
     """
     limits = settings.limits
     socket_limits = SocketLimits(max_frame_bytes=limits.max_frame_bytes, max_buffer_bytes=limits.max_buffer_bytes)
-    tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+    wants_tls = settings.tls_certificate or settings.tls_key
+    tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
     async with (
         LocalServer.open(
             definition, limits=limits, dev_mode=settings.dev_mode, drain_timeout_s=settings.drain_timeout_s
