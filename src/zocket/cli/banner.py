@@ -6,16 +6,15 @@ a browser on this machine can open.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from zocket import __version__
+from zocket.dev.addresses import EVERYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 — compared with, not bound to
 
 
 def show(title: str, rows: Mapping[str, str], hint: str) -> None:
@@ -28,12 +27,6 @@ def show(title: str, rows: Mapping[str, str], hint: str) -> None:
     click.echo("\n".join(lines))
 
 
-def address(host: str, port: int) -> str:
-    """Host and port as a browser of this machine would write them."""
-    host = "127.0.0.1" if host in _EVERYWHERE else host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def beyond(host: str) -> str:
     """A remark for addresses that other machines reach."""
-    return click.style("  (every address of this machine)", dim=True) if host in _EVERYWHERE else ""
+    return click.style("  (every address of this machine)", dim=True) if host in EVERYWHERE else ""

@@ -5,7 +5,11 @@ Rules: an option that is not given leaves the environment and the defaults alone
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +17,12 @@ from zocket import __version__
 from zocket.cli import banner, options, processes
 from zocket.cli.failures import INTERRUPTED, needs
 from zocket.cli.modules import Target, load_app
+from zocket.dev.addresses import local_address
 from zocket.errors import SettingsError
+
+if TYPE_CHECKING:
+    from zocket.dev.deploying import Deployment
+    from zocket.dev.plan import Plan
 
 
 def run(arguments: list[str] | None) -> int:
@@ -41,6 +50,79 @@ def zocket() -> None:
     `dev` and `serve` are for your machine. `runtime`, `gateway` and `control` are the processes of a deployment,
     configured by the environment.
     """
+
+
+@zocket.command(
+    cls=options.Command,
+    short_help="Run the whole platform on this machine, with reload.",
+    epilog="zocket dev chat:app\nzocket dev chat:app --port 4000 --no-reload",
+)
+@click.argument("target", metavar="MODULE:ATTR")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="Address of the gateway and the page.  [127.0.0.1]"
+)
+@click.option(
+    "--port",
+    type=options.PORT,
+    metavar="PORT",
+    help="Port of the gateway and the page; 0 takes a free one.  [3000, or the next free one]",
+)
+@click.option("--reload/--no-reload", default=True, help="Deploy again when a source of the app changes.")
+@click.option("--page/--no-page", default=True, help="Serve the page beside the module, or a page about the app.")
+@click.option("--persist", is_flag=True, help="Keep streams and records in .zocket/ for the next start.")
+@click.option("--json-status", metavar="FILE", help="Keep addresses and process ids in this file while it runs.")
+@options.log_options
+def dev(
+    target: str,
+    host: str,
+    port: int | None,
+    reload: bool,
+    page: bool,
+    persist: bool,
+    json_status: str | None,
+    log_format: str,
+    log_level: str,
+) -> int:
+    """Run NATS, control plane, gateway and runtime on this machine, and deploy an app there.
+
+    MODULE:ATTR is found as Python would find it: in the working directory, on PYTHONPATH, among the installed
+    packages. When its sources change, a new runtime takes over from the old one; open sockets stay open. Ctrl-C stops
+    everything.
+    """
+    with needs("dev"):
+        from zocket.dev import platform
+        from zocket.dev.console import Console
+        from zocket.dev.plan import Options
+
+    named = Target.parse(target)
+    wanted = Options(
+        target=str(named),
+        host=host,
+        port=port,
+        reload=reload,
+        persist=persist,
+        page=page,
+        log_level=log_level,
+        status_file=Path(json_status) if json_status else None,
+    )
+
+    def ready(plan: Plan, serving: Deployment | None) -> None:
+        banner.show(
+            f"runs {named}",
+            {
+                "page": plan.page_url if page else "",
+                "socket": f"{plan.gateway_url}{banner.beyond(host)}",
+                "control": plan.control_url,
+                "nats": plan.nats_url,
+                "metrics": plan.metrics_url,
+                "actors": ", ".join(serving.actor_types) if serving else "none: the app cannot start, see above",
+            },
+            "Edit the app and it reloads. Ctrl-C stops everything." if reload else "Ctrl-C stops everything.",
+        )
+
+    style = "json" if log_format == "json" else "text"
+    console = Console(style, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
+    return asyncio.run(platform.run(wanted, console, ready))
 
 
 @zocket.command(
@@ -88,7 +170,7 @@ def serve(
     secure = "s" if settings.tls_certificate else ""
 
     def ready(at: int) -> None:
-        where = banner.address(settings.host, at)
+        where = local_address(settings.host, at)
         banner.show(
             f"serving {named}",
             {
@@ -153,8 +235,9 @@ def runtime(log_format: str, log_level: str, port: int | None, **flags: str | No
 @options.nats_url
 @options.control_plane_url
 @options.tls_options
+@click.option("--dev-pages", nargs=2, type=click.Path(path_type=Path), hidden=True)
 @options.log_options
-def gateway(log_format: str, log_level: str, **flags: Any) -> int:
+def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None, **flags: Any) -> int:
     """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
@@ -167,7 +250,12 @@ def gateway(log_format: str, log_level: str, **flags: Any) -> int:
         from zocket.gateway import process
 
     processes.configure_logs(log_format, log_level, process="gateway")
-    return processes.run(lambda: process.run(settings))
+    pages = None
+    if dev_pages is not None:
+        from zocket.dev.pages import platform_pages
+
+        pages = platform_pages(*dev_pages)
+    return processes.run(lambda: process.run(settings, pages=pages))
 
 
 @zocket.command(

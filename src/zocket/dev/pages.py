@@ -15,6 +15,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Final
 
+from zocket.dev.status import StatusFile
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -107,6 +109,17 @@ class Pages(Mapping[str, "Route"]):
         # Inside a script element only `<` could end it.
         page = template.substitute(title=html.escape(self._title), about=about.replace("<", "\\u003c"))
         return 200, CONTENT_TYPES[".html"], page.encode()
+
+
+def platform_pages(directory: Path, status: Path) -> Pages:
+    """The pages of the gateway of `zocket dev`.
+
+    Args:
+        directory: where the app's page may be.
+        status: the status file of the platform, for the page about the app.
+    """
+    file = StatusFile(status)
+    return Pages(directory, title=file.read().get("target", ""), actors=lambda: file.read().get("actors", ()))
 
 
 class _File:
