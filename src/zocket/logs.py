@@ -66,7 +66,9 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
     ]
     last: list[Any]
     if text:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        # Not the default, which prints local variables (payloads, tokens) where the package rich is installed.
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=plain)]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
     handler = logging.StreamHandler(sys.stderr)

@@ -1,0 +1,55 @@
+"""`zocket.logs`: what a line holds, and what it never holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zocket import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _root_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def fail(token: str) -> None:
+    raise ValueError("the handler failed")
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_traceback_shows_the_way_and_never_the_values(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style=style)
+    try:
+        fail("".join(["se", "cret"]))
+    except ValueError as error:
+        logging.getLogger("zocket.host").error("call failed", exc_info=error)
+    written = capsys.readouterr().err
+    assert "ValueError: the handler failed" in written
+    assert "in fail" in written
+    assert "secret" not in written
+
+
+def test_a_line_of_json_has_the_fields_of_its_process_and_of_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="json", process="gateway")
+    logs.bound("zocket.gateway", workspace="ws").warning("full: %d", 3, extra={"session": "s_1"})
+    line = json.loads(capsys.readouterr().err)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "full: 3",
+        "level": "warning",
+        "logger": "zocket.gateway",
+        "process": "gateway",
+        "session": "s_1",
+        "workspace": "ws",
+    }
