@@ -119,7 +119,11 @@ SHAPES: dict[str, Any] = {
     "pydantic": ("object", Tree, fields_of(Tree, Leaf)),
     "struct": ("object", TreeStruct, fields_of(TreeStruct, LeafStruct)),
     "dataclass": ("object", TreeData, fields_of(TreeData, LeafData)),
-    "dict": ("dict", NAMES, ("list", ("dict", NAMES, ("optional", ("object", Slotted, {"n": INTS, "tags": ("list", TEXTS)}))))),
+    "dict": (
+        "dict",
+        NAMES,
+        ("list", ("dict", NAMES, ("optional", ("object", Slotted, {"n": INTS, "tags": ("list", TEXTS)})))),
+    ),
     "list": ("list", ("dict", NAMES, ("list", ("optional", ("object", Leaf, {"n": INTS, "tags": ("list", TEXTS)}))))),
 }
 
@@ -129,7 +133,9 @@ def make(draw: Any, shape: Any) -> Any:
         return draw(shape)
     match shape:
         case ("free",):
-            inner = draw(st.sampled_from([SCALARS, ("list", INTS), ("dict", NAMES, INTS), ("list", ("dict", NAMES, INTS))]))
+            inner = draw(
+                st.sampled_from([SCALARS, ("list", INTS), ("dict", NAMES, INTS), ("list", ("dict", NAMES, INTS))])
+            )
             return make(draw, inner)
         case ("list", part):
             return [make(draw, part) for _ in range(draw(st.integers(0, 4)))]
@@ -183,7 +189,15 @@ LIST_OPS = [
     "iadd", "imul", "rotate", "swap",
 ]  # fmt: skip
 DICT_OPS = ["set", "set", "del", "pop", "popitem", "setdefault", "update", "ior", "clear", "readd"]
-SET_OPS = ["add", "discard", "update", "difference_update", "intersection_update", "symmetric_difference_update", "clear"]
+SET_OPS = [
+    "add",
+    "discard",
+    "update",
+    "difference_update",
+    "intersection_update",
+    "symmetric_difference_update",
+    "clear",
+]
 
 
 def act(draw: Any, shape: Any, target: Any, mirror: Any) -> None:
@@ -195,7 +209,9 @@ def act(draw: Any, shape: Any, target: Any, mirror: Any) -> None:
             act_on_dict(draw, keys, part, target, mirror)
         case ("set", part):
             op = draw(st.sampled_from(SET_OPS))
-            arguments: list[Any] = [] if op == "clear" else [draw(part) if op in ("add", "discard") else draw(st.sets(part))]
+            arguments: list[Any] = (
+                [] if op == "clear" else [draw(part) if op in ("add", "discard") else draw(st.sets(part))]
+            )
             for one in (target, mirror):
                 getattr(one, op)(*arguments)
         case ("object", _, fields):

@@ -57,9 +57,7 @@ class ListKind(_Container):
         node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
         if value:
             adopt = settlement.adopt
-            list.extend(
-                node, [p if type(p) in PLAIN else adopt(p, node, i) for i, p in enumerate(value)]
-            )
+            list.extend(node, [p if type(p) in PLAIN else adopt(p, node, i) for i, p in enumerate(value)])
         return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -78,7 +76,11 @@ class ListKind(_Container):
         old_tail.extend([MISSING] * (longest - len(old_tail)))
         new_tail.extend([MISSING] * (longest - len(new_tail)))
         found.extend(
-            [(start + i, old, new) for i, (old, new) in enumerate(zip(old_tail, new_tail, strict=True)) if old is not new]
+            [
+                (start + i, old, new)
+                for i, (old, new) in enumerate(zip(old_tail, new_tail, strict=True))
+                if old is not new
+            ]
         )
         return found
 
@@ -134,9 +136,7 @@ class DictKind(_Container):
         if value:
             node._zn = json_names(value)
             adopt = settlement.adopt
-            dict.update(
-                node, {k: p if type(p) in PLAIN else adopt(p, node, k) for k, p in value.items()}
-            )
+            dict.update(node, {k: p if type(p) in PLAIN else adopt(p, node, k) for k, p in value.items()})
         return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:

@@ -425,4 +425,3 @@ class TrackedSet(set[Any]):
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         return set, (list(self),)
-

@@ -237,7 +237,8 @@ def _same_parts(kind: Kind, old: Any, new: Any) -> bool:
         return bool(set(old) == set(new))
     if isinstance(kind, DictKind):
         return len(old) == len(new) and all(
-            type(key) in (str, int) and key in new and same(part, dict.__getitem__(new, key)) for key, part in kind.items(old)
+            type(key) in (str, int) and key in new and same(part, dict.__getitem__(new, key))
+            for key, part in kind.items(old)
         )
     left, right = list(kind.items(old)), list(kind.items(new))
     return len(left) == len(right) and all(a[0] == b[0] and same(a[1], b[1]) for a, b in zip(left, right, strict=True))

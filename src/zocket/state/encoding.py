@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from zocket.errors import StateValueError
@@ -74,7 +73,7 @@ def encode(value: Any) -> bytes:
 
 
 def _encode_any(value: Any) -> bytes:
-    serializer = getattr(type(value), "__pydantic_serializer__", None) if isinstance(value, BaseModel) else None
+    serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
         data: bytes = serializer.to_json(value, by_alias=True, fallback=fallback)
         return data

@@ -145,7 +145,9 @@ def kind_of(cls: type) -> Kind | None:
         return None
     if cls in LEAVES or issubclass(cls, (str, int, float, decimal.Decimal)):
         return None
-    raise Refusal(f"a {cls.__qualname__} cannot be in the state: it is no JSON value, or changes inside it would go unnoticed")
+    raise Refusal(
+        f"a {cls.__qualname__} cannot be in the state: it is no JSON value, or changes inside it would go unnoticed"
+    )
 
 
 def check_text(value: str) -> None:

@@ -292,7 +292,9 @@ class _Builder:
 
     def encoder(self, schema: Any, include: Any = None) -> Callable[[Any], bytes]:
         """Return the encoder of a part of the schema."""
-        whole = {"type": "definitions", "schema": schema, "definitions": self.definitions} if self.definitions else schema
+        whole = (
+            {"type": "definitions", "schema": schema, "definitions": self.definitions} if self.definitions else schema
+        )
         return _lazily(lambda: _encoder(SchemaSerializer(whole, self.config), include))
 
     def build(self, schema: Any) -> Position:
@@ -372,9 +374,7 @@ class _Builder:
         position = Fields(encode, schema["cls"], names, builder.build, extra)
         computed = {item["property_name"] for item in inner.get("computed_fields", ())}
         if computed:
-            position.computed = (
-                self.encoder(schema, computed) if serializer is None else _encoder(serializer, computed)
-            )
+            position.computed = self.encoder(schema, computed) if serializer is None else _encoder(serializer, computed)
         if "ref" in schema:
             self.models[schema["ref"]] = position
         return position

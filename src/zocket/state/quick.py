@@ -89,7 +89,9 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | None | bo
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
 
 
-def _adopted(settlement: Settlement, node: Any, kind: Any, key: Any, new: Any, head: bytes, position: Position) -> bytes:
+def _adopted(
+    settlement: Settlement, node: Any, kind: Any, key: Any, new: Any, head: bytes, position: Position
+) -> bytes:
     """Make a new value a part of the state; return its operation."""
     try:
         adopted = settlement.adopt(new, node, key)

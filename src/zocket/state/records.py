@@ -90,6 +90,8 @@ class StructKind(InstanceKind):
         self.names = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
         self.opaque = config.omit_defaults or config.array_like
         """Whether single fields have no place of their own in the JSON."""
+        self.ambiguous = config.omit_defaults
+        """An empty default is only recognized by the exact class of the empty container."""
         space = namespace(cls, self)
         space.update(dict.fromkeys(MARKS), __post_init__=lambda _self: None)
         if config.eq:
@@ -99,8 +101,9 @@ class StructKind(InstanceKind):
             space.update({name: _order_of(self, name) for name in ("__lt__", "__le__", "__gt__", "__ge__")})
         options = {"dict": True, "gc": True, "tag": config.tag, "tag_field": config.tag_field}
         self.tracked = type(cls)(cls.__name__, (Shield, cls), space, **options)
-        self.tracked.__setattr__ = _setattr_of(self, direct=cls.__setattr__ is msgspec.Struct.__setattr__)
-        self.tracked.__delattr__ = _delattr
+        if not self.frozen:
+            self.tracked.__setattr__ = _setattr_of(self, direct=cls.__setattr__ is msgspec.Struct.__setattr__)
+            self.tracked.__delattr__ = _delattr
 
     def mark(self, node: Any, mark: str, value: Any) -> None:
         node.__dict__[mark] = value
@@ -160,7 +163,7 @@ def _setattr_of(kind: Any, *, direct: bool) -> Any:
         if self._zj is None or name not in fields:
             super(kind.tracked, self).__setattr__(name, value)
             return
-        if not direct or kind.frozen:
+        if not direct:
             kind.write_slowly(self, lambda: super(kind.tracked, self).__setattr__(name, value))
             return
         changes = self._zc

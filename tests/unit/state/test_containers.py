@@ -173,7 +173,15 @@ def test_a_key_that_is_removed_and_added_again_is_no_change(turn: Turn) -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [(1, "1"), (-7, "-7"), (Color.RED, "red"), (Color.ONE, "1"), (Level.LOW, "1"), (uuid.UUID(int=5), str(uuid.UUID(int=5))), (date(2026, 1, 2), "2026-01-02")],
+    [
+        (1, "1"),
+        (-7, "-7"),
+        (Color.RED, "red"),
+        (Color.ONE, "1"),
+        (Level.LOW, "1"),
+        (uuid.UUID(int=5), str(uuid.UUID(int=5))),
+        (date(2026, 1, 2), "2026-01-02"),
+    ],
 )
 def test_a_key_is_written_as_json_has_it(key: Any, text: str, turn: Turn) -> None:
     document: Document[Any] = Document({})
@@ -181,7 +189,9 @@ def test_a_key_is_written_as_json_has_it(key: Any, text: str, turn: Turn) -> Non
     assert turn(document, lambda state: state.pop(key)) == [{"op": "remove", "path": "/" + text}]
 
 
-@pytest.mark.parametrize("key", [True, None, 1.5, b"x", (1,), frozenset(), "\ud800", "__proto__", "constructor", "prototype"])
+@pytest.mark.parametrize(
+    "key", [True, None, 1.5, b"x", (1,), frozenset(), "\ud800", "__proto__", "constructor", "prototype"]
+)
 def test_a_key_that_json_must_not_have_is_refused(key: Any) -> None:
     document: Document[Any] = Document({"d": {}})
     document.begin()
@@ -200,7 +210,9 @@ def test_a_key_that_json_must_not_have_is_refused(key: Any) -> None:
         Document({"d": {key: 1}})
 
 
-@pytest.mark.parametrize(("first", "second"), [(1, "1"), ("1", 1), (Color.RED, "red"), ("red", Color.RED), (Color.ONE, 1)])
+@pytest.mark.parametrize(
+    ("first", "second"), [(1, "1"), ("1", 1), (Color.RED, "red"), ("red", Color.RED), (Color.ONE, 1)]
+)
 def test_keys_that_are_the_same_in_json_are_refused(first: Any, second: Any, turn: Turn) -> None:
     document: Document[Any] = Document({"d": {first: 1}})
     document.begin()
@@ -299,7 +311,9 @@ def test_a_defaultdict_stays_one(turn: Turn) -> None:
     assert pickle.loads(pickle.dumps(document.state["d"])) == {"a": [1]}
 
 
-@pytest.mark.parametrize("value", [deque([1]), Counter("a"), UserList([1]), bytearray(b"a"), object(), lambda: 1, iter([])])
+@pytest.mark.parametrize(
+    "value", [deque([1]), Counter("a"), UserList([1]), bytearray(b"a"), object(), lambda: 1, iter([])]
+)
 def test_what_could_change_unnoticed_is_refused_with_its_pointer(value: Any) -> None:
     document: Document[Any] = Document({"a": [{}]})
     document.begin()
@@ -325,7 +339,13 @@ def test_copies_are_plain_and_independent() -> None:
         assert [type(plain), type(plain["l"]), type(plain["l"][0]), type(plain["l"][0]["a"])] == [dict, list, dict, set]
     assert document.state == {"l": [{"a": {1}}], "t": ([],)}
     state = document.state
-    for shallow in (copy.copy(state["l"]), state["l"].copy(), state["l"][:], state["l"] + [], type(state["l"])(state["l"])):
+    for shallow in (
+        copy.copy(state["l"]),
+        state["l"].copy(),
+        state["l"][:],
+        state["l"] + [],
+        type(state["l"])(state["l"]),
+    ):
         assert type(shallow) is list
     for shallow in (copy.copy(state), state.copy(), state | {}, type(state)(state), state.fromkeys(state)):
         assert type(shallow) is dict
