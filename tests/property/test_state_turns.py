@@ -1,4 +1,4 @@
-"""Random turns on nested state, judged by `jsonpatch`, by a model of the known client, and by plain untracked objects."""
+"""Random turns on nested state, judged by `jsonpatch`, a model of the known client, and plain untracked objects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, computed_field
 
 from zocket.state import Document, apply, encode
 
-# Shapes: what may lie where, and how to make it. ("list", shape), ("dict", keys, shape), ("object", class, {field: shape}),
-# ("optional", shape), ("set", strategy), ("tuple", shapes), or a strategy of scalars.
+# Shapes: what may lie where, and how to make it. ("list", shape), ("dict", keys, shape), ("optional", shape),
+# ("object", class, {field: shape}), ("set", strategy), ("tuple", shapes), or a strategy of scalars.
 
 INTS = st.integers(-3, 3)
 TEXTS = st.sampled_from(["", "a", "b/c", "~", "ü", "long text that takes some bytes"])
@@ -185,7 +185,8 @@ def is_container(value: Any) -> bool:
 
 
 LIST_OPS = [
-    "append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "set", "del", "slice", "step", "delslice",
+    "append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "set", "del", "slice", "step",
+    "delslice",
     "iadd", "imul", "rotate", "swap",
 ]  # fmt: skip
 DICT_OPS = ["set", "set", "del", "pop", "popitem", "setdefault", "update", "ior", "clear", "readd"]

@@ -1,8 +1,9 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """Settles the tree when a turn is committed: plain values become tracked, moved parts learn where they lie.
 
-A part lies at one place. A part that was taken out in this turn may be put in elsewhere and stays itself; a part that is
-still at its place, or was taken out in an earlier turn, or belongs to another document, is copied where it is put in
-again. Everything done here to links is undone if settling fails, and the containers by the rollback that follows.
+A part lies at one place. A part that was taken out in this turn may be put in elsewhere and stays itself; a part that
+is still at its place, or was taken out in an earlier turn, or belongs to another document, is copied where it is put
+in again. Everything done here to links is undone if settling fails, and the containers by the rollback that follows.
 """
 
 from __future__ import annotations
@@ -74,14 +75,13 @@ class Settlement:
             for _, old, _ in changed:
                 if type(old) not in PLAIN:
                     self.displace(old, node)
-        settled = []
+        settled: list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]] = []
         while True:
             attached = [entry for entry in pending if climb(entry[0]) is self.journal]
             if not attached:
                 return settled
             pending = [entry for entry in pending if climb(entry[0]) is not self.journal]
-            for entry in attached:
-                settled.append(self.place_all(*entry))
+            settled.extend([self.place_all(*entry) for entry in attached])
 
     def displace(self, old: Any, holder: Any) -> None:
         """Unlink a part, or the parts of a tuple, that are not where they were."""

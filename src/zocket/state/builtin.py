@@ -1,3 +1,4 @@
+# ruff: noqa: D102, SLF001 - methods are described in `kinds.Kind`; the marks of a node (`_z…`) belong to this package
 """Kinds of the built-in containers.
 
 `list`, `dict`, `defaultdict` and `set` become tracked containers. `tuple`, named tuples and `frozenset` stay what they
@@ -24,7 +25,7 @@ class _Container:
     """What the kinds of tracked containers share."""
 
     name: str
-    tracked: type
+    tracked: Any
     frozen = False
     ambiguous = False
     computed = False
@@ -47,13 +48,13 @@ class ListKind(_Container):
     """Lists."""
 
     name = "list"
-    tracked = TrackedList
+    tracked: Any = TrackedList
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return enumerate(value)
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node = list.__new__(TrackedList)
+        node: Any = list.__new__(TrackedList)
         node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
         if value:
             adopt = settlement.adopt
@@ -93,6 +94,9 @@ class ListKind(_Container):
             found.append((place, MISSING, node[place]))  # noqa: PERF401 - one element nearly always
         return found
 
+    def get(self, node: Any, key: Any) -> Any:
+        return list.__getitem__(node, key)
+
     def put(self, node: Any, key: Any, value: Any) -> None:
         list.__setitem__(node, key, value)
 
@@ -122,7 +126,7 @@ class DictKind(_Container):
     """Dictionaries."""
 
     name = "dict"
-    tracked: type = TrackedDict
+    tracked: Any = TrackedDict
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return dict.items(value)
@@ -131,7 +135,7 @@ class DictKind(_Container):
         json_names(value)
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node = dict.__new__(self.tracked)
+        node: Any = dict.__new__(self.tracked)
         node._zj, node._zp, node._zk, node._zc, node._zn = settlement.journal, parent, key, None, None
         if value:
             node._zn = json_names(value)
@@ -166,7 +170,6 @@ class DictKind(_Container):
         return node
 
     def get(self, node: Any, key: Any) -> Any:
-        """Return the value of a key, MISSING if there is none."""
         return dict.get(node, key, MISSING)
 
     def put(self, node: Any, key: Any, value: Any) -> None:
@@ -191,7 +194,7 @@ class DefaultDictKind(DictKind):
     """Dictionaries that make missing values."""
 
     name = "defaultdict"
-    tracked = TrackedDefaultDict
+    tracked: Any = TrackedDefaultDict
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node = super().adopt(value, parent, key, settlement)
@@ -206,7 +209,7 @@ class SetKind(_Container):
     """Sets."""
 
     name = "set"
-    tracked = TrackedSet
+    tracked: Any = TrackedSet
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return [(part, part) for part in value]
@@ -217,7 +220,7 @@ class SetKind(_Container):
                 raise Refusal(f"a {type(part).__qualname__} in a set could be changed unnoticed")
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node = set.__new__(TrackedSet)
+        node: Any = set.__new__(TrackedSet)
         node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
         set.update(node, value)
         return node
@@ -234,6 +237,9 @@ class SetKind(_Container):
 
     def written(self, node: Any, changes: list[Any]) -> None:
         """A set is emitted as a whole."""
+
+    def get(self, node: Any, key: Any) -> Any:
+        return MISSING
 
     def put(self, node: Any, key: Any, value: Any) -> None:
         raise AssertionError("elements of a set are never replaced")

@@ -1,7 +1,8 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """The state as it was before the open turn, for whoever looks while the turn is open.
 
-Changed parts and what lies above them are copied, one level each; everything else is shared. Nothing that a suspended handler
-may be iterating over is touched.
+Changed parts and what lies above them are copied, one level each; everything else is shared. Nothing that a suspended
+handler may be iterating over is touched.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Committed:
-    """The state as it was before the open turn: changed parts and what lies above them are copied, the rest is shared."""
+    """The state as it was before the open turn."""
 
     def __init__(self, journal: Journal) -> None:
         self.affected: dict[int, Any] = {}
@@ -67,8 +68,8 @@ def _exchange_in_tuple(value: tuple[Any, ...], inner: dict[int, Any]) -> Any:
 class ComputedFields:
     """The computed fields around the changes of a turn: what they were, and operations for those that differ.
 
-    A computed field may depend on anything inside its model, so all of a model's are computed again when anything in it changes.
-    What they depend on besides (a clock, a global) is not noticed.
+    A computed field may depend on anything inside its model, so all of a model's are computed again when anything in
+    it changes. What they depend on besides (a clock, a global) is not noticed.
     """
 
     def __init__(self, journal: Journal) -> None:

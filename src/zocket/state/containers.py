@@ -1,3 +1,4 @@
+# ruff: noqa: D102 - the constructors give the plain built-in
 """Tracked lists, dictionaries and sets: the whole API of the built-in classes, with the first old values remembered.
 
 Reading is inherited and native. Every mutation first checks what it is about to place (a refused value leaves the
@@ -24,6 +25,8 @@ from zocket.state.kinds import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zocket.state.journal import Journal
 
 _list_get = list.__getitem__
 _list_set = list.__setitem__
@@ -52,11 +55,16 @@ class TrackedList(list[Any]):
 
     __slots__ = ("_zc", "_zj", "_zk", "_zp")
 
+    _zc: ListChanges | None
+    _zj: Journal | None
+    _zk: Any
+    _zp: Any
+
     def __new__(cls, *values: Any) -> Any:
         return list(*values)
 
     def _changes(self) -> ListChanges:
-        changes: ListChanges | None = self._zc
+        changes = self._zc
         if changes is None:
             touch(self)
             changes = self._zc = ListChanges(len(self))
@@ -179,7 +187,7 @@ class TrackedList(list[Any]):
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
         """Sort in place and stably; a comparison that raises leaves the order as it was."""
-        ordered = sorted(self, key=key, reverse=reverse)  # type: ignore[type-var,arg-type]
+        ordered = sorted(self, key=key, reverse=reverse)
         self._hold(0)
         _list_set(self, slice(None), ordered)
 
@@ -188,11 +196,11 @@ class TrackedList(list[Any]):
         self._hold(0)
         list.reverse(self)
 
-    def __iadd__(self, values: Iterable[Any]) -> Any:
+    def __iadd__(self, values: Iterable[Any]) -> Any:  # type: ignore[misc]
         self.extend(values)
         return self
 
-    def __imul__(self, times: Any) -> Any:
+    def __imul__(self, times: Any) -> Any:  # type: ignore[misc]
         count = times.__index__()
         self._changes()
         if count < 1:
@@ -216,11 +224,17 @@ class TrackedDict(dict[Any, Any]):
 
     __slots__ = ("_zc", "_zj", "_zk", "_zn", "_zp")
 
+    _zc: dict[Any, Any] | None
+    _zj: Any
+    _zk: Any
+    _zn: dict[str, Any] | None
+    _zp: Any
+
     def __new__(cls, *values: Any, **named: Any) -> Any:
         return dict(*values, **named)
 
     def _changes(self) -> dict[Any, Any]:
-        changes: dict[Any, Any] | None = self._zc
+        changes = self._zc
         if changes is None:
             touch(self)
             changes = self._zc = {}
@@ -318,7 +332,7 @@ class TrackedDict(dict[Any, Any]):
         for key, value in fresh.items():
             TrackedDict.__setitem__(self, key, value)
 
-    def __ior__(self, values: Any) -> Any:  # type: ignore[override,misc]
+    def __ior__(self, values: Any) -> Any:  # type: ignore[misc]
         self.update(values)
         return self
 
@@ -384,6 +398,11 @@ class TrackedSet(set[Any]):
     """A set that is a part of a document; JSON has it as an array in no particular order, and a patch as a whole."""
 
     __slots__ = ("_zc", "_zj", "_zk", "_zp")
+
+    _zc: list[Any] | None
+    _zj: Journal | None
+    _zk: Any
+    _zp: Any
 
     def __new__(cls, *values: Any) -> Any:
         return set(*values)

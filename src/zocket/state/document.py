@@ -1,8 +1,9 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """A document: the state of one instance, changed by ordinary Python and told to others as patches.
 
-A turn is opened, the state is changed, the turn is committed (its changes come back as RFC 6902 operations) or rolled back
-(the state is what it was). All work is proportional to what a turn changed, never to the size of the state, except for
-snapshots, which are cached.
+A turn is opened, the state is changed, the turn is committed (its changes come back as RFC 6902 operations) or rolled
+back (the state is what it was). All work is proportional to what a turn changed, never to the size of the state,
+except for snapshots, which are cached.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Document(Generic[S]):
         """End the turn and return its changes as a JSON array of RFC 6902 operations, None if nothing changed.
 
         Raises:
-            StateValueError: a value that was placed into the state holds what JSON cannot. The turn stays open: roll it back.
+            StateValueError: a value that was placed into the state holds what JSON cannot. The turn stays
+                open: roll it back.
             TooLarge: the state would be larger than `max_bytes`. The turn stays open: roll it back.
         """
         journal = self._journal
@@ -150,7 +152,7 @@ class Document(Generic[S]):
         journal.close()
 
     def snapshot(self) -> bytes:
-        """Return the JSON of the committed state, also while a turn is open; cached until a commit changes something."""
+        """Return the JSON of the committed state, also while a turn is open; cached until a commit changes it."""
         if self._snapshot is None:
             root = self._root
             if self._journal.touched:

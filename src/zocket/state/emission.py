@@ -1,9 +1,11 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """Turns the changes of a settled turn into RFC 6902 operations, in the final coordinates of the document.
 
-Every list of operations means the same under RFC 6902 and to a client that takes `add` and `replace` at an array index
-for an assignment: arrays only grow and shrink at their ends, and what moved inside is replaced where it is now. A part that is
-emitted as a whole silences the changes inside it. Where the operations of one container would be longer than the
-container, the container is emitted instead; the root never is, since old clients do not know the empty path.
+Every list of operations means the same under RFC 6902 and to a client that takes `add` and `replace` at an array
+index for an assignment: arrays only grow and shrink at their ends, and what moved inside is replaced where it is now.
+A part that is emitted as a whole silences the changes inside it. Where the operations of one container would be
+longer than the container, the container is emitted instead; the root never is, since old clients do not know the
+empty path.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Emission:
         return place
 
     def find(self, node: Any) -> Any:
+        """Find the place of a node by those of the nodes around it."""
         above = node._zp
         place = self.place(above)
         if place is SILENT:
@@ -186,8 +189,7 @@ def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | Non
     before, after = (msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw]) for data in (old, new))
     ops: list[tuple[str, str, bytes | None]] = []
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() - after.keys():
-            ops.append(("remove", "/" + escape(key), None))
+        ops.extend(("remove", "/" + escape(key), None) for key in before.keys() - after.keys())
         for key, value in after.items():
             if key not in before or bytes(before[key]) != bytes(value):
                 ops.append(("replace" if key in before else "add", "/" + escape(key), bytes(value)))
@@ -195,8 +197,7 @@ def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | Non
         for index, value in enumerate(after):
             if index >= len(before) or bytes(before[index]) != bytes(value):
                 ops.append(("replace" if index < len(before) else "add", f"/{index}", bytes(value)))
-        for index in range(len(before) - 1, len(after) - 1, -1):
-            ops.append(("remove", f"/{index}", None))
+        ops.extend(("remove", f"/{index}", None) for index in range(len(before) - 1, len(after) - 1, -1))
     else:
         ops.append(("replace", "", new))
     return ops

@@ -1,9 +1,10 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """What the tracked classes of user-defined classes share.
 
-A tracked class is a subclass that adds four marks and intercepts writes; reading attributes stays native, the C encoders
-take it for the user's class, and `__class__`, `repr`, `==`, copies and pickles behave as that class does. It is made
-without running the user's metaclass hooks: no schema is built, no subclass is registered anywhere. An instance that a
-user's code makes of it (`type(self)(…)`) is untracked.
+A tracked class is a subclass that adds four marks and intercepts writes; reading attributes stays native, the C
+encoders take it for the user's class, and `__class__`, `repr`, `==`, copies and pickles behave as that class does. It
+is made without running the user's metaclass hooks: no schema is built, no subclass is registered anywhere. An
+instance that a user's code makes of it (`type(self)(…)`) is untracked.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Shield:
 
 def kind_of_node(node: Any) -> Any:
     """Return the kind of a node of a user's class."""
-    return type(node)._zkind  # noqa: SLF001 - the mark is set by this package
+    return type(node)._zkind
 
 
 def _as_it_is(value: Any) -> Any:
@@ -110,7 +111,7 @@ class InstanceKind:
 
     def begin(self, node: Any) -> dict[str, Any]:
         """Return the changes of the turn, listing the node at its first change."""
-        changes: dict[str, Any] | None = node._zc  # noqa: SLF001
+        changes: dict[str, Any] | None = node._zc
         if changes is None:
             touch(node)
             changes = {}
@@ -136,7 +137,7 @@ class InstanceKind:
 
     def locate(self, node: Any, child: Any) -> Any:
         """Find the name of a child; MISSING if it lies deeper, inside a tuple."""
-        key = child._zk  # noqa: SLF001
+        key = child._zk
         return key if self.get(node, key) is child else MISSING
 
     def changed(self, node: Any, changes: dict[str, Any]) -> list[tuple[Any, Any, Any]]:

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """The journal of one document: which parts a turn has changed, and what they held before.
 
 Rules: a part is listed once per turn, at its first change, and then remembers the *first old value* of each key by
@@ -67,7 +68,7 @@ class Journal:
 
 
 def touch(node: Any) -> None:
-    """List a node as changed; raises StaleReferenceError outside a turn and for what is no part of the state any more."""
+    """List a node as changed; raises StaleReferenceError outside a turn and for what left the state before it."""
     journal = node._zj
     if journal is None or not journal.open:
         raise _stale(node, "was written to outside a turn of its state")

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """Kinds of values: how each class of value is checked, held and read by the rest of the package.
 
 A kind answers for a plain class (`list`, a user's model) and for its tracked class alike. Kinds are found by exact
@@ -52,7 +53,7 @@ LEAVES: Final[set[type]] = {
 _LEAF_BASES: Final = (enum.Enum, pathlib.PurePath, *(LEAVES - PLAIN))
 
 
-class Refusal(Exception):  # noqa: N818 - internal signal, becomes a StateValueError with its pointer
+class Refusal(Exception):
     """A value may not be in the state; `path` leads to it, innermost key first."""
 
     def __init__(self, reason: str, *path: Any) -> None:
@@ -66,7 +67,7 @@ class Kind(Protocol):
 
     name: str
     """Name of the user's class."""
-    tracked: type | None
+    tracked: Any
     """Class of the nodes of this kind, None for values that stay what they are."""
 
     frozen: bool
@@ -111,6 +112,9 @@ class Kind(Protocol):
 
     def committed(self, node: Any, changes: Any) -> Any:
         """Copy the node as it was when the turn began, for an encoder."""
+
+    def get(self, node: Any, key: Any) -> Any:
+        """Return one part, MISSING if there is none."""
 
     def locate(self, node: Any, child: Any) -> Any:
         """Find the key of a child; MISSING if it lies deeper, inside a tuple."""

@@ -1,8 +1,9 @@
+# ruff: noqa: D102, SLF001 - methods are described in `kinds.Kind`; the marks of a node (`_z…`) belong to this package
 """Pydantic models as parts of a document.
 
-A write is what the class says it is: plain where it has no say, validated with `validate_assignment`, refused where frozen,
-through the user's own `__setattr__` or property. Private attributes are no JSON: they may be written at any time and are
-only rolled back.
+A write is what the class says it is: plain where it has no say, validated with `validate_assignment`, refused where
+frozen, through the user's own `__setattr__` or property. Private attributes are no JSON: they may be written at any
+time and are only rolled back.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class PydanticKind(InstanceKind):
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         private, extra = value.__pydantic_private__, value.__pydantic_extra__
-        source, fields = value.__dict__, {}
+        source = value.__dict__
+        fields: dict[str, Any] = {}
         node = _new(self.tracked)
         set_raw(node, "__dict__", fields)
         set_raw(node, "__pydantic_fields_set__", set(value.__pydantic_fields_set__))

@@ -7,7 +7,7 @@ keeps its identity, so that a reader can tell by `is` what changed. Either all o
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.errors import PatchError
 from zocket.state import pointer
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MISSING: Any = object()
+APPEND: Final = "-"
+"""The index after the last element (RFC 6901)."""
 
 
 def apply(document: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
@@ -102,7 +104,7 @@ class _Application:
             return
         target, token = self.writable(path[:-1]), path[-1]
         if isinstance(target, list):
-            place = len(target) if token == "-" else pointer.index(token, len(target) + 1)
+            place = len(target) if token == APPEND else pointer.index(token, len(target) + 1)
             target.insert(place, value)
         else:
             target[token] = value

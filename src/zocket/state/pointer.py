@@ -48,7 +48,7 @@ def parse(pointer: str) -> list[str]:
 
 def index(token: str, length: int) -> int:
     """Read an array index below `length`; raises PatchError for anything else."""
-    if not (token.isascii() and token.isdigit()) or (token[0] == "0" and token != "0"):
+    if not (token.isascii() and token.isdigit()) or (len(token) > 1 and token.startswith("0")):
         raise PatchError(f"Invalid array index: {token!r}")
     if len(token) > 20 or (position := int(token)) >= length:
         raise PatchError(f"Array index out of range: {token!r}")

@@ -1,9 +1,11 @@
+# ruff: noqa: D102 - `at` and `step` are described in `Position`
 """Positions: how the value at one place of a document becomes JSON, so that patches and snapshots always agree.
 
-A Pydantic document is encoded by its declared schema: aliases, excluded fields, field serializers, a base class that hides
-the fields of a derived one. Whoever encodes only a part of it must use the schema of that part's place. A position is such a
-place: it encodes a value there, and it says how a patch path goes on to a part of it. Where a path cannot go on
-(custom serializers, unions that cannot be told apart, tuples), the position is opaque: it is emitted as a whole.
+A Pydantic document is encoded by its declared schema: aliases, excluded fields, field serializers, a base class that
+hides the fields of a derived one. Whoever encodes only a part of it must use the schema of that part's place. A
+position is such a place: it encodes a value there, and it says how a patch path goes on to a part of it. Where a path
+cannot go on (custom serializers, unions that cannot be told apart, tuples), the position is opaque: it is emitted as
+a whole.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pydantic_core import SchemaSerializer
 
 from zocket.state.builtin import DictKind, ListKind
 from zocket.state.encoding import ENCODER, fallback
-from zocket.state.journal import MISSING, TRACKED
+from zocket.state.journal import TRACKED
 from zocket.state.kinds import json_key
 from zocket.state.models import PydanticKind
 from zocket.state.pointer import escape
@@ -102,8 +104,9 @@ class Inferred(Dynamic):
 
     def at(self, node: Any) -> Position:
         kind = TRACKED[type(node)]
-        has_schema = isinstance(kind, (PydanticKind, DataclassKind)) and hasattr(kind.cls, "__pydantic_serializer__")
-        return class_position(kind.cls) if has_schema else self
+        if isinstance(kind, (PydanticKind, DataclassKind)) and hasattr(kind.cls, "__pydantic_serializer__"):
+            return class_position(kind.cls)
+        return self
 
     def step(self, node: Any, key: Any) -> Any:
         return OPAQUE if isinstance(TRACKED[type(node)], StructKind) else super().step(node, key)
@@ -143,8 +146,8 @@ class Values(Position):
 class Fields(Position):
     """A model by its schema.
 
-    `names` maps a field to its path part and its schema; to None if it is never emitted. A schema of None means that the field has
-    a serializer of its own, which may ask for the model around it.
+    `names` maps a field to its path part and its schema; to None if it is never emitted. A schema of None means that
+    the field has a serializer of its own, which may ask for the model around it.
     """
 
     __slots__ = ("build", "cls", "extra", "known", "names", "only", "tracked")

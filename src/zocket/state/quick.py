@@ -1,8 +1,9 @@
+# ruff: noqa: SLF001 - the marks of a node (`_z…`) belong to this package
 """The commit of an ordinary turn, in one pass.
 
-Ordinary is a turn that sets scalars, removes scalars and adds new values, and takes no part of the state out of its place:
-then nothing moves, nothing is silenced, and every changed part is where it was. Whatever else a turn does is left to
-`adopt` and `emission`; this file finds that out before it changes anything.
+Ordinary is a turn that sets scalars, removes scalars and adds new values, and takes no part of the state out of its
+place: then nothing moves, nothing is silenced, and every changed part is where it was. Whatever else a turn does is
+left to `adopt` and `emission`; this file finds that out before it changes anything.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ADD: Final = b'{"op":"add","path":'
 _REPLACE: Final = b'{"op":"replace","path":'
 
 
-def quick_commit(journal: Journal, root_position: Position) -> bytes | None | bool:
+def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | None:
     """Return the patches of an ordinary turn, None if there are none, False if the turn is not ordinary.
 
     Raises:

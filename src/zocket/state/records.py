@@ -1,7 +1,9 @@
+# ruff: noqa: D102 - methods are described in `kinds.Kind`
 """Dataclasses and msgspec Structs as parts of a document.
 
-A Struct has no room for marks besides its `__dict__`, which the tracked class adds; it is made so that the garbage collector
-follows it, because msgspec leaves Structs of scalars out and the link to the parent would then keep both alive for ever.
+A Struct has no room for marks besides its `__dict__`, which the tracked class adds; it is made so that the garbage
+collector follows it, because msgspec leaves Structs of scalars out and the link to the parent would then keep both
+alive for ever.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ UNSET = msgspec.UNSET
 
 
 class DataclassKind(InstanceKind):
-    """Dataclasses, those of Pydantic too. What an instance holds besides its fields is kept, but is no part of the state."""
+    """Dataclasses, those of Pydantic too. What an instance holds besides its fields is kept, but is no state."""
 
     def __init__(self, cls: Any) -> None:
         self.cls = cls

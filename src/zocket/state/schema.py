@@ -38,8 +38,8 @@ def definitions(schema: Any) -> tuple[Any, list[Any]]:
 def is_ambiguous(schema: Any) -> bool:
     """Tell whether a class's schema has a union in which one member is a base class of another.
 
-    Pydantic tells such members apart by the exact class, which a tracked value does not have; values below such a schema
-    are copied into plain ones before they are encoded.
+    Pydantic tells such members apart by the exact class, which a tracked value does not have; values below such a
+    schema are copied into plain ones before they are encoded.
     """
     schema, found = definitions(schema)
     references = {item["ref"]: item for item in found if "ref" in item}

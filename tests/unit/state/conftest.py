@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def turn() -> Callable[..., list[dict[str, Any]]]:
+def turn() -> Callable[..., Any]:
     """Run a change in a turn; return its operations, which must lead from the old snapshot to the new one."""
 
-    def run(document: Document[Any], change: Callable[[Any], object]) -> list[dict[str, Any]]:
+    def run(document: Document[Any], change: Callable[[Any], object]) -> Any:
         before = json.loads(document.snapshot())
         document.begin()
         change(document.state)
         document._snapshot = None
         assert json.loads(document.snapshot()) == before, "an open turn shows in a snapshot"
         patches = document.commit()
-        operations: list[dict[str, Any]] = [] if patches is None else json.loads(patches)
+        operations: Any = [] if patches is None else json.loads(patches)
         assert jsonpatch.apply_patch(before, operations) == json.loads(document.snapshot())
         return operations
 

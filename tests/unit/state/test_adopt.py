@@ -1,3 +1,4 @@
+# mypy: disable-error-code="func-returns-value, prop-decorator"
 """Moving, copying and wrapping when a turn is committed."""
 
 from __future__ import annotations
@@ -203,18 +204,12 @@ def test_a_shared_plain_value_without_a_cycle_is_fine(turn: Turn) -> None:
 
 
 def test_values_are_checked_again_when_the_turn_ends(turn: Turn) -> None:
-    for spoil in (
-        lambda value: value.append("\ud800"),
-        lambda value: value.append(object()),
-        lambda value: value.append({1: 1, "1": 2}),
-        lambda value: value.append({"__proto__": 1}),
-        lambda value: value.append({1.5: 1}),
-    ):
+    for spoilt in ("\ud800", object(), {1: 1, "1": 2}, {"__proto__": 1}, {1.5: 1}):
         document: Document[Any] = Document({"l": [0]})
         late: list[Any] = []
         document.begin()
         document.state["l"].append({"x": late})
-        spoil(late)
+        late.append(spoilt)
         with pytest.raises(StateValueError, match="/l/1/x"):
             document.commit()
         document.rollback()

@@ -195,13 +195,14 @@ def test_a_key_is_written_as_json_has_it(key: Any, text: str, turn: Turn) -> Non
 def test_a_key_that_json_must_not_have_is_refused(key: Any) -> None:
     document: Document[Any] = Document({"d": {}})
     document.begin()
-    for change in (
+    changes: list[Callable[[Any], object]] = [
         lambda d: d.__setitem__(key, 1),
         lambda d: d.setdefault(key, 1),
         lambda d: d.update({"ok": 1, key: 1}),
         lambda d: d.__ior__({key: 1}),
         lambda d: d.update(inner={key: 1}),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(StateValueError):
             change(document.state["d"])
         assert document.state["d"] == {}

@@ -75,7 +75,7 @@ def test_a_write_outside_a_turn_is_refused_with_its_pointer() -> None:
         lambda: document.state.items.append(Item()),
         lambda: document.state.items.clear(),
         lambda: document.state.items.pop(),
-        lambda: document.state.items.sort(),
+        lambda: document.state.items.reverse(),
         lambda: document.state.items[0].tags.extend([]),
         lambda: delattr(document.state, "title"),
     ):
@@ -97,7 +97,9 @@ def test_a_part_removed_in_an_earlier_turn_is_stale_in_later_ones() -> None:
     item.n = 1
     document.commit()
     document.begin()
-    for write in (lambda: setattr(item, "n", 2), lambda: tags.append("b"), lambda: setattr(best, "n", 2)):
+    writes: list[Callable[[], object]] = [lambda: setattr(item, "n", 2), lambda: tags.append("b")]
+    writes.append(lambda: setattr(best, "n", 2))
+    for write in writes:
         with pytest.raises(StaleReferenceError, match="no longer"):
             write()
     document.state.items.append(item)

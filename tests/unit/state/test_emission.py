@@ -20,24 +20,24 @@ def of(values: list[Any]) -> Document[Any]:
 
 
 EXACT: dict[str, tuple[Callable[[Any], object], list[dict[str, Any]]]] = {
-    "append": (lambda l: l.append(1), [{"op": "add", "path": "/l/3", "value": 1}]),
+    "append": (lambda x: x.append(1), [{"op": "add", "path": "/l/3", "value": 1}]),
     "append two": (
-        lambda l: l.extend([1, 2]),
+        lambda x: x.extend([1, 2]),
         [{"op": "add", "path": "/l/3", "value": 1}, {"op": "add", "path": "/l/4", "value": 2}],
     ),
-    "pop": (lambda l: l.pop(), [{"op": "remove", "path": "/l/2"}]),
-    "pop two": (lambda l: (l.pop(), l.pop()), [{"op": "remove", "path": "/l/2"}, {"op": "remove", "path": "/l/1"}]),
-    "set": (lambda l: l.__setitem__(1, 0), [{"op": "replace", "path": "/l/1", "value": 0}]),
+    "pop": (lambda x: x.pop(), [{"op": "remove", "path": "/l/2"}]),
+    "pop two": (lambda x: (x.pop(), x.pop()), [{"op": "remove", "path": "/l/2"}, {"op": "remove", "path": "/l/1"}]),
+    "set": (lambda x: x.__setitem__(1, 0), [{"op": "replace", "path": "/l/1", "value": 0}]),
     "insert before the last": (
-        lambda l: l.insert(2, 0),
+        lambda x: x.insert(2, 0),
         [{"op": "replace", "path": "/l/2", "value": 0}, {"op": "add", "path": "/l/3", "value": WORD + "2"}],
     ),
-    "insert and pop": (lambda l: (l.insert(0, 5), l.pop(0)), []),
-    "append and pop": (lambda l: (l.append(5), l.pop()), []),
-    "reverse twice": (lambda l: (l.reverse(), l.reverse()), []),
-    "set equal": (lambda l: l.__setitem__(0, WORD + "0"), []),
+    "insert and pop": (lambda x: (x.insert(0, 5), x.pop(0)), []),
+    "append and pop": (lambda x: (x.append(5), x.pop()), []),
+    "reverse twice": (lambda x: (x.reverse(), x.reverse()), []),
+    "set equal": (lambda x: x.__setitem__(0, WORD + "0"), []),
     "true is not one": (
-        lambda l: (l.__setitem__(0, 1), l.__setitem__(0, True)),
+        lambda x: (x.__setitem__(0, 1), x.__setitem__(0, True)),
         [{"op": "replace", "path": "/l/0", "value": True}],
     ),
 }

@@ -52,10 +52,12 @@ class Name(enum.StrEnum):
 GOOD: list[tuple[Any, Any]] = [
     (None, None), (True, True), (-5, -5), (2**80, 2**80), (1.5, 1.5), ('ü"\n', 'ü"\n'), (Name.A, "a"), (b"a", "YQ=="),
     ([1, (2, {3})], [1, [2, [3]]]), ({"a": 1, 2: 3}, {"a": 1, "2": 3}), (Model(), {"number": 1}),
-    (Struct(1), {"someValue": 1}), (Data(), {"n": 1}), ([Model(n=Struct(Data()))], [{"number": {"someValue": {"n": 1}}}]),
+    (Struct(1), {"someValue": 1}), (Data(), {"n": 1}),
+    ([Model(n=Struct(Data()))], [{"number": {"someValue": {"n": 1}}}]),
     (Struct(Model(n=[Model()])), {"someValue": {"number": [{"number": 1}]}}), (PydanticData(), {"number": 1}),
     (datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00Z"), (UUID(int=0), "00000000-0000-0000-0000-000000000000"),
-    (Decimal("1.50"), "1.50"), (Model(n=None), {"number": None}), ("NaN", "NaN"), ([None, "Infinity"], [None, "Infinity"]),
+    (Decimal("1.50"), "1.50"), (Model(n=None), {"number": None}), ("NaN", "NaN"),
+    ([None, "Infinity"], [None, "Infinity"]),
 ]  # fmt: skip
 
 
@@ -66,7 +68,8 @@ def test_supported_values_become_json_by_their_aliases(value: Any, expected: Any
 
 BAD = [
     NAN, INFINITY, -INFINITY, Decimal("NaN"), "\ud800", object(), [NAN], {"a": [INFINITY]}, Model(n=NAN), Struct([NAN]),
-    Data(NAN), Model(n={"a": "\udfff"}), [Model(n=Struct(NAN))], Struct(Model(n=INFINITY)), {"\ud800": 1}, {1.5: object()},
+    Data(NAN), Model(n={"a": "\udfff"}), [Model(n=Struct(NAN))], Struct(Model(n=INFINITY)), {"\ud800": 1},
+    {1.5: object()},
     {None: 1}, Model(n=object()), [Strings(n=NAN)], (1, {NAN}), PydanticData(n=NAN),
 ]  # fmt: skip
 

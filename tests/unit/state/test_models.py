@@ -1,3 +1,4 @@
+# mypy: disable-error-code="func-returns-value, prop-decorator"
 """Pydantic models: a write is what the class says, and patches say what snapshots say."""
 
 from __future__ import annotations

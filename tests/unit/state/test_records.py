@@ -1,3 +1,4 @@
+# mypy: disable-error-code="func-returns-value, prop-decorator"
 """msgspec Structs and dataclasses as state."""
 
 from __future__ import annotations
