@@ -1,0 +1,22 @@
+"""What holds for every test: nothing that runs beside calls may block the event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+HOT = [f"zocket.{name}" for name in ("core", "state", "protocol", "host", "sockets", "gateway", "server.local", "client")]
+"""Boot, bundles and the control plane's files may touch a disk; what serves calls may not."""
+
+
+@pytest.fixture(autouse=True)
+def loop_is_never_blocked() -> Iterator[None]:
+    """A blocking call (file, socket, sleep) of the hot path inside the loop fails the test."""
+    with blockbuster_ctx(HOT):
+        yield
