@@ -401,8 +401,11 @@ class Host:
     async def aclose(self, timeout_s: float = 5.0) -> None:
         """Runs `on_deactivate` of every instance that has it, at most `timeout_s`, and stops all work.
 
-        A turn that still runs then is rolled back; its request is neither answered nor done.
+        A turn that still runs then is rolled back; its request is neither answered nor done. After `abort` there is
+        nothing left to do.
         """
+        if self._closing:
+            return
         now = self._clock.now()
         for resident in self._residents.values():
             if "on_deactivate" in resident.instance.definition.hooks:

@@ -665,6 +665,16 @@ async def test_r19_a_turn_that_the_stop_cuts_is_neither_answered_nor_done(bench:
     assert done == []
 
 
+async def test_after_an_abort_closing_waits_for_nothing(bench: Callable[..., Any]) -> None:
+    b = bench(It)
+    b.session().call("nap", seconds=500.0)
+    await b.quiet()
+    before = b.clock.now()
+    await b.host.abort()
+    await b.host.aclose()
+    assert b.clock.now() == before
+
+
 async def test_log_lines_of_user_code_carry_the_call(
     bench: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
