@@ -254,7 +254,9 @@ class TestApp:
     # -- the runtime ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Starts a runtime; it takes over from one that runs."""
+        """Starts a runtime; it takes over from one that runs, whose connection is closed at the end of the block."""
+        if self.runtime is not None:
+            self._stack.push_async_callback(self._runtime_stack.aclose)
         stack = AsyncExitStack()
         broker = await self._connect_broker("runtime", stack)
         self.runtime = await stack.enter_async_context(
