@@ -6,6 +6,7 @@ Chromium is missing the tests are skipped with what to install, except in CI, wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +62,17 @@ class Site:
         """Of its page."""
         return f"http://127.0.0.1:{self.port}/"
 
-    def kill_and_restart(self) -> None:
+    async def kill_and_restart(self) -> None:
         """`kill -9`, then the same command on the same port."""
         self.process.kill()
-        self.process.wait(STOP_LIMIT_S)
-        self.process = _start(self.command, self.example, self.output, self.port).process
+        await asyncio.to_thread(self.process.wait, STOP_LIMIT_S)
+        again = await asyncio.to_thread(_start, self.command, self.example, self.output, self.port)
+        self.process = again.process
 
-    def processes(self, role: str) -> list[int]:
+    async def processes(self, role: str) -> list[int]:
         """Ids of the processes below the command that have `role` among their arguments."""
-        return [pid for pid, arguments in _descendants(self.process.pid).items() if role in arguments]
+        below = await asyncio.to_thread(_descendants, self.process.pid)
+        return [pid for pid, arguments in below.items() if role in arguments]
 
 
 class Tabs:
@@ -89,6 +92,11 @@ class Tabs:
         await page.goto(url)
         await page.wait_for_selector('.badge[data-status="open"]')
         return page
+
+
+@pytest.fixture(autouse=True)
+def loop_is_never_blocked() -> None:
+    """No code of Zocket runs in these processes' loops, and Playwright looks at files as it starts."""
 
 
 @pytest.fixture(scope="session")
@@ -122,17 +130,21 @@ def browse(chromium: str) -> Callable[[], AbstractAsyncContextManager[Tabs]]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str, str], Site]]:
-    """`start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over."""
+def start(tmp_path: Path) -> Iterator[Callable[[str, str], Awaitable[Site]]]:
+    """`await start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over."""
     sites: list[Site] = []
 
-    def started(command: str, example: str) -> Site:
-        sites.append(_start(command, example, tmp_path / f"{command}-{example}.log"))
-        return sites[-1]
+    async def started(command: str, example: str) -> Site:
+        site = await asyncio.to_thread(_start, command, example, tmp_path / f"{command}-{example}.log")
+        sites.append(site)
+        return site
 
     yield started
+    ended = [site for site in sites if site.process.poll() is not None]
     for site in sites:
         _stop(site)
+    for site in ended:
+        pytest.fail(f"zocket {site.command} ended by itself:\n{site.output.read_text()[-4_000:]}")
 
 
 def _start(command: str, example: str, output: Path, port: int | None = None) -> Site:

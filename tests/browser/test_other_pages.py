@@ -8,13 +8,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from tests.browser.conftest import Site, Tabs
 
     Browse = Callable[[], AbstractAsyncContextManager[Tabs]]
-    Start = Callable[[str, str], Site]
+    Start = Callable[[str, str], Awaitable[Site]]
 
 pytestmark = [pytest.mark.browser, pytest.mark.realtime]
 
@@ -39,8 +39,9 @@ async def draw(page: Page, *points: tuple[float, float]) -> None:
     await page.mouse.up()
 
 
-async def test_two_tabs_move_the_same_number(start: Start, browse: Browse) -> None:
-    site = start("serve", "counter")
+@pytest.mark.parametrize("command", ["dev", "serve"])
+async def test_two_tabs_move_the_same_number(start: Start, browse: Browse, command: str) -> None:
+    site = await start(command, "counter")
     async with browse() as tabs:
         alice, bob = await tabs.open(site.url), await tabs.open(site.url)
         await expect(bob.locator("#watching")).to_have_text("2 people are watching")
@@ -56,8 +57,11 @@ async def test_two_tabs_move_the_same_number(start: Start, browse: Browse) -> No
         await expect(alice.locator("#watching")).to_have_text("Only you are watching")
 
 
-async def test_a_stroke_is_seen_while_it_is_drawn_and_undone_by_its_owner(start: Start, browse: Browse) -> None:
-    site = start("serve", "draw")
+@pytest.mark.parametrize("command", ["dev", "serve"])
+async def test_a_stroke_is_seen_while_it_is_drawn_and_undone_by_its_owner(
+    start: Start, browse: Browse, command: str
+) -> None:
+    site = await start(command, "draw")
     async with browse() as tabs:
         alice, bob = await tabs.open(site.url), await tabs.open(site.url)
         await expect(bob.locator("#empty")).to_be_visible()
@@ -84,7 +88,7 @@ async def test_a_stroke_is_seen_while_it_is_drawn_and_undone_by_its_owner(start:
 
 
 async def test_clearing_empties_the_board_for_everybody(start: Start, browse: Browse) -> None:
-    site = start("serve", "draw")
+    site = await start("serve", "draw")
     async with browse() as tabs:
         alice, bob = await tabs.open(site.url), await tabs.open(site.url)
         await draw(alice, (0.1, 0.1), (0.9, 0.9), (0.1, 0.9))
@@ -96,7 +100,7 @@ async def test_clearing_empties_the_board_for_everybody(start: Start, browse: Br
 
 
 async def test_a_newcomer_sees_what_was_drawn_on_its_board_only(start: Start, browse: Browse) -> None:
-    site = start("serve", "draw")
+    site = await start("serve", "draw")
     async with browse() as tabs:
         alice = await tabs.open(f"{site.url}#kitchen")
         await draw(alice, (0.2, 0.5), (0.8, 0.5))
