@@ -18,12 +18,13 @@ from zocket import logs
 from zocket.core import Instance, is_expected, to_caller
 from zocket.errors import CallTimeout, HandlerTimeout, Overloaded, UnknownActor, UnknownMethod
 from zocket.host.counts import TypeCounts
+from zocket.host.history import History
 from zocket.host.link import EachLink
 from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Hook, Resident, ServerLink
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
-from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
+from zocket.protocol.frames import EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class Host:
             self._refuse(link, request, request_id, Overloaded(message))
             return _finish(done)
         if type(request) is StateSub and resident.instance.in_turn and resident.active:
-            self._watch_beside(resident, link, request_id, now)
+            self._watch_beside(resident, link, request, request_id, now)
             return _finish(done)
         self._put(resident, (link, request, request_id, done, now))
         return None
@@ -292,8 +293,10 @@ class Host:
     def _publish(self, resident: Resident, effects: Effects) -> None:
         """Patch first, then the events; each encoded once."""
         _, operations, events = effects
-        if operations is not None and resident.watchers.links:
-            self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations))
+        if operations is not None and resident.history is not None:
+            version = resident.history.add(operations)
+            if resident.watchers.links:
+                self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
         for event in events:
             audience = resident.events.only(event.to, event.exclude)
             if audience.links:
@@ -337,11 +340,11 @@ class Host:
             return resident.events.discard(session_id)
         if session_id not in resident.instance.sessions:
             return None
-        if type(request) is EventSub:
-            return resident.events.add(session_id, link)
-        return self._watch(resident, link, request_id)
+        if isinstance(request, StateSub):
+            return self._watch(resident, link, request, request_id)
+        return resident.events.add(session_id, link)
 
-    def _watch_beside(self, resident: Resident, link: Link, request_id: str, now: float) -> None:
+    def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
         if link.session is None or link.session.id in self._gone:
             return
@@ -349,10 +352,20 @@ class Host:
             self._remember(resident, link.session.id, link)
             if "on_connect" in resident.instance.definition.hooks:
                 self._put(resident, (link, CONNECT, request_id, None, now))
-        self._watch(resident, link, request_id)
+        self._watch(resident, link, request, request_id)
 
-    def _watch(self, resident: Resident, link: Link, request_id: str) -> None:
+    def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
+        """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
         assert link.session is not None
+        history = resident.history
+        if history is None:
+            history = resident.history = History()
+        missing = history.missing(request.version())
+        if missing is not None:
+            resident.watchers.add(link.session.id, link)
+            for operations, version in missing or [(b"[]", history.version())]:
+                link.send(frames.patch(resident.address, operations, version))
+            return
         try:
             state = resident.instance.document.snapshot()
         except Exception as error:  # border: a developer's field serializers
@@ -360,7 +373,7 @@ class Host:
             link.send(frames.problem(to_caller(error, request_id, dev_mode=self._dev_mode), *_address(resident)))
             return
         resident.watchers.add(link.session.id, link)
-        link.send(frames.snapshot(resident.address, state))
+        link.send(frames.snapshot(resident.address, state, history.version()))
 
     # -- errors, end ---------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from zocket.core import Instance
     from zocket.host.counts import TypeCounts
+    from zocket.host.history import History
     from zocket.protocol.frames import Request
 
 Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float]
@@ -55,7 +56,7 @@ NOBODY: Final = _Nobody()
 class Resident:
     """An instance with its mailbox and subscribers."""
 
-    __slots__ = ("active", "address", "counts", "events", "instance", "mailbox", "scheduled", "watchers")
+    __slots__ = ("active", "address", "counts", "events", "history", "instance", "mailbox", "scheduled", "watchers")
 
     def __init__(self, instance: Instance, counts: TypeCounts) -> None:
         self.instance = instance
@@ -64,6 +65,7 @@ class Resident:
         self.mailbox: deque[Piece] = deque()
         self.watchers = Audience()
         self.events = Audience()
+        self.history: History | None = None
         self.scheduled = False
         self.active = False
 

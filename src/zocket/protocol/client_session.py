@@ -1,14 +1,15 @@
 """The client's end of one connection after another: calls, subscriptions and replicas, without any I/O.
 
 Rules: a call is sent once and answered or lost once; subscriptions and replicas outlive the connection and are asked
-for again on the next one (`opened`); a replica takes patches only after a snapshot of the same connection; frames,
-fields and ids that are not known are ignored. What is to be sent is in `outgoing`; who drives the session empties it.
+for again on the next one (`opened`), from the version on that the client has where the server names versions; a replica
+takes patches only in order, and asks again by itself when one is missing; frames, fields and ids that are not known are
+ignored. What is to be sent is in `outgoing`; who drives the session empties it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 import msgspec
 
@@ -18,6 +19,9 @@ from zocket.protocol.replica import Feed as Feed
 from zocket.protocol.replica import Instance as Instance
 from zocket.protocol.replica import Replica as Replica
 from zocket.protocol.replica import decode_plain as decode_plain
+
+if TYPE_CHECKING:
+    from zocket.protocol.frames import Since
 
 CallId = NewType("CallId", bytes)
 """The JSON of a call's id, as it stands in its frames."""
@@ -106,8 +110,8 @@ class ClientSession:
         self.connected = True
         for instance in self._feeds:
             self._send_subscription("event:sub", instance)
-        for instance in self._replicas:
-            self._send_subscription("state:sub", instance)
+        for replica in self._replicas.values():
+            self._send_subscription("state:sub", replica.instance, replica.since)
 
     def lost(self) -> tuple[CallId, ...]:
         """The connection is gone; gives the calls that will never be answered."""
@@ -169,6 +173,7 @@ class ClientSession:
 
     def refresh(self, replica: Replica) -> None:
         """Something was missed (`PatchError`): asks for a snapshot, and until it comes patches are ignored."""
+        replica.since = None
         if replica.live:
             replica.live = False
             self._send_subscription("state:sub", replica.instance)
@@ -223,12 +228,12 @@ class ClientSession:
         replica = self._replicas.get(_instance(frame))
         if replica is None or frame.state is None:
             return None
-        replica.replace(bytes(frame.state))
+        replica.replace(bytes(frame.state), frame.version())
         return Snapshot(replica)
 
     def _patch(self, frame: frames.ServerFrame) -> ClientEvent | None:
         replica = self._replicas.get(_instance(frame))
-        if replica is None or frame.patches is None or not replica.live:
+        if replica is None or frame.patches is None or not self._is_next(replica, frame.version()):
             return None
         try:
             replica.patch(bytes(frame.patches))
@@ -236,6 +241,27 @@ class ClientSession:
             self.refresh(replica)
             return None
         return Patched(replica)
+
+    def _is_next(self, replica: Replica, version: Since | None) -> bool:
+        """Whether a patch leads on from what the replica has; where one is missing, asks for it."""
+        known = replica.since
+        if version is None or known is None:
+            return replica.live
+        if version.epoch != known.epoch:
+            self.refresh(replica)
+            return False
+        if version.seq > known.seq + 1:
+            if replica.live:
+                replica.live = False
+                self._send_subscription("state:sub", replica.instance, known)
+            return False
+        if version.seq == known.seq:
+            replica.live = True
+        if version.seq <= known.seq:
+            return False
+        replica.live = True
+        replica.since = version
+        return True
 
     def _problem(self, frame: frames.ServerFrame) -> ClientEvent:
         instance = _instance(frame)
@@ -256,9 +282,9 @@ class ClientSession:
             del self._replicas[instance]
             self._send_subscription("state:unsub", instance)
 
-    def _send_subscription(self, kind: str, instance: Instance) -> None:
+    def _send_subscription(self, kind: str, instance: Instance, since: Since | None = None) -> None:
         if self.connected:
-            self.outgoing.append(frames.request(kind, instance.actor, instance.actor_id))
+            self.outgoing.append(frames.request(kind, instance.actor, instance.actor_id, since))
 
 
 def _instance(frame: frames.ServerFrame) -> Instance:

@@ -175,7 +175,7 @@ class EdgeSession:
             self.fail(bytes(request.id), error)
             return
         if forget and isinstance(request, EventSub | StateSub):
-            self.subscriptions.pop(request, None)
+            self.subscriptions.pop(request.plain() if isinstance(request, StateSub) else request, None)
         error.request_id = f"{self.request_prefix}{self.number if number is None else number}"
         self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
 
@@ -197,14 +197,17 @@ class EdgeSession:
         subscriptions = self.subscriptions
         if isinstance(request, EventUnsub):
             subscriptions.pop(EventSub(request.actor, request.actor_id), None)
-        elif isinstance(request, StateUnsub):
+            return
+        if isinstance(request, StateUnsub):
             subscriptions.pop(StateSub(request.actor, request.actor_id), None)
-        elif request not in subscriptions:
+            return
+        known = request.plain() if isinstance(request, StateSub) else request
+        if known not in subscriptions:
             if len(subscriptions) >= self._max_subscriptions:
                 raise TooManyRequests(
                     f"more than {self._max_subscriptions} subscriptions", code="too_many_subscriptions"
                 )
-            subscriptions[request] = None
+            subscriptions[known] = None
 
     def _refusal(self, call_id: bytes) -> CallerError:
         if not _is_call_id(call_id):

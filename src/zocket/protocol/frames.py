@@ -48,11 +48,33 @@ class EventUnsub(msgspec.Struct, tag="event:unsub", rename="camel", frozen=True,
     actor_id: str
 
 
+class Since(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """The version of a state that a client has: an addition, see `StateSub.since`."""
+
+    epoch: str
+    seq: int
+
+
 class StateSub(msgspec.Struct, tag="state:sub", rename="camel", frozen=True, gc=False):
-    """Send me a snapshot now, and patches from then on."""
+    """Send me a snapshot now, and patches from then on.
+
+    With `since` (a `Since`) the patches that are missing will do, if they are still there.
+    """
 
     actor: str
     actor_id: str
+    since: Any = None
+
+    def version(self) -> Since | None:
+        """What `since` says; None for nothing, also where it says something else than a version."""
+        try:
+            return None if self.since is None else msgspec.convert(self.since, Since)
+        except msgspec.ValidationError:
+            return None
+
+    def plain(self) -> StateSub:
+        """The same subscription without a version: what it is known by."""
+        return self if self.since is None else StateSub(self.actor, self.actor_id)
 
 
 class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True, gc=False):
@@ -149,6 +171,13 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     payload: OptionalRaw = None
     state: OptionalRaw = None
     patches: OptionalRaw = None
+    epoch: Any = None
+    seq: Any = None
+
+    def version(self) -> Since | None:
+        """The version of the state that the frame leads to; None from a server that names none."""
+        known = isinstance(self.epoch, str) and type(self.seq) is int
+        return Since(self.epoch, self.seq) if known else None
 
 
 _server_frames: Final = msgspec.json.Decoder(ServerFrame)
@@ -229,14 +258,19 @@ def address(actor: str, actor_id: str) -> bytes:
     return b'"actor":%b,"actorId":%b' % (_encode(actor), _encode(actor_id))
 
 
-def snapshot(instance: bytes, state: bytes) -> bytes:
-    """The whole state of the instance whose `address` is given."""
-    return b'{"type":"state:snapshot",%b,"state":%b}' % (instance, state)
+def version(epoch: str, seq: int) -> bytes:
+    """`,"epoch":…,"seq":…` of a version; `epoch` is plain ASCII without quotes."""
+    return b',"epoch":"%b","seq":%d' % (epoch.encode(), seq)
 
 
-def patch(instance: bytes, operations: bytes) -> bytes:
-    """The operations of one committed handler run."""
-    return b'{"type":"state:patch",%b,"patches":%b}' % (instance, operations)
+def snapshot(instance: bytes, state: bytes, version: bytes = b"") -> bytes:
+    """The whole state of the instance whose `address` is given, and its `version`."""
+    return b'{"type":"state:snapshot",%b,"state":%b%b}' % (instance, state, version)
+
+
+def patch(instance: bytes, operations: bytes, version: bytes = b"") -> bytes:
+    """The operations of one committed handler run, and the `version` that they lead to."""
+    return b'{"type":"state:patch",%b,"patches":%b%b}' % (instance, operations, version)
 
 
 def event(instance: bytes, name: bytes, payload: bytes) -> bytes:
@@ -244,9 +278,10 @@ def event(instance: bytes, name: bytes, payload: bytes) -> bytes:
     return b'{"type":"event",%b,"event":%b,"payload":%b}' % (instance, name, payload)
 
 
-def request(kind: str, actor: str, actor_id: str) -> bytes:
+def request(kind: str, actor: str, actor_id: str, since: Since | None = None) -> bytes:
     """A subscription frame as a client sends it."""
-    return b'{"type":%b,%b}' % (_encode(kind), address(actor, actor_id))
+    more = b"" if since is None else b',"since":%b' % _encode(since)
+    return b'{"type":%b,%b%b}' % (_encode(kind), address(actor, actor_id), more)
 
 
 def subscription(request: Subscription) -> bytes:

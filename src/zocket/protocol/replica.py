@@ -16,6 +16,8 @@ from zocket.state.patch import apply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zocket.protocol.frames import Since
+
 T = TypeVar("T")
 
 _NOT_DECODED: Final = object()
@@ -58,7 +60,9 @@ class Replica:
 
     Attributes:
         version: grows with every change; 0 before the first snapshot.
-        live: a snapshot came over the present connection, so the state is the newest that the server sent.
+        live: a snapshot, or the patches that were missing, came over the present connection: the state is the newest
+            that the server sent.
+        since: the server's name for the state, or None if the server gives none, or the state is not known.
     """
 
     __slots__ = (
@@ -71,6 +75,7 @@ class Replica:
         "consumers",
         "instance",
         "live",
+        "since",
         "version",
     )
 
@@ -79,6 +84,7 @@ class Replica:
         self.consumers = 0
         self.version = 0
         self.live = False
+        self.since: Since | None = None
         self._json: bytes | None = None
         self._plain: Any = _NOT_DECODED
         self._decoded: dict[Callable[[bytes], Any], Any] = {}
@@ -118,8 +124,9 @@ class Replica:
             self._decoded[decode] = decode(self.json())
         return cast("T", self._decoded[decode])
 
-    def replace(self, state: bytes) -> None:
+    def replace(self, state: bytes, since: Since | None = None) -> None:
         """A snapshot."""
+        self.since = since
         self._json, self._plain = state, _NOT_DECODED
         self._decoded.clear()
         self._patches.clear()
@@ -146,10 +153,12 @@ class Replica:
         if self._broken:
             raise PatchError("a patch before this one did not fit")
         self._broken = True
+        since, self.since = self.since, None
         try:
             before = decode_plain(self._json or b"null") if self._plain is _NOT_DECODED else self._plain
             self._plain = apply(before, [operation for raw in patches for operation in _decode_patch(raw)])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PatchError(str(error)) from error
         self._broken = False
+        self.since = since
         self._json = None

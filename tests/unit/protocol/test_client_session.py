@@ -437,3 +437,77 @@ def test_a_replica_is_the_same_however_often_it_is_taken(states: list[list[int]]
         if take:
             assert replica.plain()[0] == state
     assert replica.plain() == [states[-1], *[0] * len(states)]
+
+
+class TestVersions:
+    """Resuming: the client names the version it has, and finds a hole by itself."""
+
+    @staticmethod
+    def patched(seq: int, value: int, epoch: str = "e") -> bytes:
+        operations = f'[{{"op":"replace","path":"/n","value":{value}}}]' if value >= 0 else "[]"
+        return (
+            f'{{"type":"state:patch","actor":"room","actorId":"x","patches":{operations},"epoch":"{epoch}","seq":{seq}}}'
+        ).encode()
+
+    @staticmethod
+    def watching() -> tuple[ClientSession, Replica]:
+        session = opened()
+        replica = session.watch(Instance("room", "x"))
+        session.receive(b'{"type":"state:snapshot","actor":"room","actorId":"x","state":{"n":0},"epoch":"e","seq":4}')
+        session.outgoing.clear()
+        return session, replica
+
+    def test_patches_in_order_are_applied_and_repeated_ones_are_not(self) -> None:
+        session, replica = self.watching()
+        assert session.receive(self.patched(5, 1)) == [Patched(replica)]
+        assert session.receive(self.patched(5, 99)) == []
+        assert session.receive(self.patched(4, 99)) == []
+        assert session.receive(self.patched(6, 2)) == [Patched(replica)]
+        assert replica.plain() == {"n": 2}
+        assert session.outgoing == []
+
+    def test_a_hole_is_asked_for_once_and_filled(self) -> None:
+        session, replica = self.watching()
+        assert session.receive(self.patched(7, 9)) == []
+        assert session.receive(self.patched(8, 9)) == []
+        (asked,) = session.outgoing
+        assert asked == b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":4}}'
+        for number in (5, 6, 7, 8):
+            assert session.receive(self.patched(number, number)) == [Patched(replica)]
+        assert replica.plain() == {"n": 8}
+        assert replica.live
+
+    def test_a_new_connection_asks_from_the_version_on_that_is_here(self) -> None:
+        session, replica = self.watching()
+        session.receive(self.patched(5, 1))
+        session.lost()
+        session.opened()
+        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":5}}']
+        assert not replica.live
+        assert session.receive(self.patched(5, -1)) == []
+        assert replica.live
+        assert session.receive(self.patched(6, 3)) == [Patched(replica)]
+        assert replica.plain() == {"n": 3}
+
+    def test_a_snapshot_of_another_epoch_starts_anew(self) -> None:
+        session, replica = self.watching()
+        session.lost()
+        session.opened()
+        session.receive(b'{"type":"state:snapshot","actor":"room","actorId":"x","state":{"n":50},"epoch":"f","seq":0}')
+        assert session.receive(self.patched(1, 51, "f")) == [Patched(replica)]
+        assert replica.plain() == {"n": 51}
+
+    def test_a_patch_of_another_epoch_asks_for_a_snapshot(self) -> None:
+        session, replica = self.watching()
+        assert session.receive(self.patched(5, 1, "other")) == []
+        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x"}']
+        assert not replica.live
+
+    def test_a_patch_that_does_not_fit_is_no_version_to_resume_from(self) -> None:
+        session, replica = self.watching()
+        session.receive(self.patched(5, 1).replace(b'"replace","path":"/n"', b'"remove","path":"/zzz"'))
+        with pytest.raises(PatchError):
+            replica.plain()
+        session.outgoing.clear()
+        session.refresh(replica)
+        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x"}']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -135,6 +136,26 @@ async def test_r18_a_second_runtime_takes_over_and_the_first_stands_down() -> No
         with pytest.raises(Superseded):
             await asyncio.wait_for(first.wait_stopped(), 20)
         await first_stack.aclose()
+
+
+@pytest.mark.each_broker
+async def test_a_client_that_lost_its_socket_gets_only_the_patches_that_it_missed() -> None:
+    async with TestApp(app) as t:
+        alice, bob = await t.connect(), await t.connect()
+        states = bob.state(bob.actor(Room, "general"))
+        assert (await anext(states)).lines == []
+        await alice.actor(Room, "general").say(line="a")
+        await t.settle()
+        received: list[str] = []
+        receive = bob.received
+        bob.received = lambda frame: (received.append(json.loads(frame)["type"]), receive(frame))[1]  # type: ignore[method-assign, func-returns-value]
+        await t.drop(bob)
+        await alice.actor(Room, "general").say(line="b")
+        await bob.ready
+        await t.settle()
+        assert (await anext(states)).lines == ["a", "b"]
+        assert "state:patch" in received
+        assert "state:snapshot" not in received
 
 
 async def test_a_call_gives_up_after_its_time_limit_on_the_kits_clock() -> None:

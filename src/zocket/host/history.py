@@ -1,0 +1,56 @@
+"""The versions of one instance's state, and the last patches between them: what lets a client resume.
+
+Rules: a version is an epoch (one life of the state) and a number that counts its patches; a patch that left the ring is
+never made again, a snapshot takes its place. An instance has a history from its first state subscription on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from zocket.ids import new_epoch
+from zocket.protocol import frames
+
+if TYPE_CHECKING:
+    from zocket.protocol.frames import Since
+
+MAX_PATCHES: Final = 256
+"""Patches that are kept: a client that was away for longer than a few seconds of a busy room takes a snapshot."""
+MAX_BYTES: Final = 256 * 1024
+"""The same bound in bytes; above it a snapshot is usually smaller."""
+
+
+class History:
+    """Where the state is, and how it came there."""
+
+    __slots__ = ("_bytes", "_patches", "epoch", "seq")
+
+    def __init__(self) -> None:
+        self.epoch = new_epoch()
+        self.seq = 0
+        self._patches: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, operations: bytes) -> bytes:
+        """Takes down a committed patch; the JSON fields of the version it leads to."""
+        self.seq += 1
+        self._patches.append(operations)
+        self._bytes += len(operations)
+        while len(self._patches) > MAX_PATCHES or (self._bytes > MAX_BYTES and self._patches):
+            self._bytes -= len(self._patches.popleft())
+        return self.version()
+
+    def version(self) -> bytes:
+        """The JSON fields of the present version."""
+        return frames.version(self.epoch, self.seq)
+
+    def missing(self, since: Since | None) -> list[tuple[bytes, bytes]] | None:
+        """The patches after a version with the version that each leads to; None if a snapshot is needed."""
+        if since is None or since.epoch != self.epoch or not 0 <= self.seq - since.seq <= len(self._patches):
+            return None
+        count = self.seq - since.seq
+        found = list(self._patches)[len(self._patches) - count :]
+        return [
+            (operations, frames.version(self.epoch, number)) for number, operations in enumerate(found, since.seq + 1)
+        ]
