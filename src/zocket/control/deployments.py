@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
+from zocket.control.failures import NotFound
 from zocket.control.records import DEPLOYED, FAILED, STORED, Deployment, Project, ProjectAuth, Workspace, new_id
-from zocket.control.schemas import AuthConfig, Authorized, DeploymentView, ProjectConfig, Report
-from zocket.errors import CallerError, InvalidFrame, SettingsError, Unauthorized
+from zocket.control.schemas import AuthConfig, Authorized, DeploymentView, ProjectConfig, Report, SessionLimits
+from zocket.errors import InvalidFrame, SettingsError, Unauthorized
 from zocket.ids import Scope
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from zocket.control.bundles import StoredBundle
-    from zocket.control.records import Database
+    from zocket.control.database import Database
     from zocket.control.tokens import TokenChecker
 
 LOCAL: Final = Scope("local-workspace", "local-project")
@@ -32,12 +33,6 @@ MAX_MESSAGE_CHARS: Final = 8_000
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z|\[[0-9a-f:.]+\]\Z")
-
-
-class NotFound(CallerError):
-    """No such record, or none that belongs to this project."""
-
-    default_code = "not_found"
 
 
 class Deployments:
@@ -87,17 +82,22 @@ class Deployments:
     async def _write_project(self, session: AsyncSession, project_id: str, config: ProjectConfig) -> None:
         now = self._now_ms()
         if await session.get(Workspace, config.workspace_id) is None:
-            session.add(Workspace(id=config.workspace_id, created_at=now))
+            session.add(Workspace(id=config.workspace_id, name=config.workspace_id, created_at=now))
             await session.flush()
         project = await session.get(Project, project_id)
         if project is None:
-            project = Project(id=project_id, workspace_id=config.workspace_id, created_at=now)
+            project = Project(id=project_id, workspace_id=config.workspace_id, name=config.slug, created_at=now)
             session.add(project)
         elif project.workspace_id != config.workspace_id:
             raise InvalidFrame("workspaceId: the project belongs to another workspace")
         project.slug, project.domain = config.slug, config.domain
         await session.flush()
-        await session.merge(ProjectAuth(project_id=project_id, **config.auth.model_dump()))
+        auth = await session.get(ProjectAuth, project_id)
+        if auth is None:
+            auth = ProjectAuth(project_id=project_id, origins=[])
+            session.add(auth)
+        for name, value in config.auth.model_dump().items():
+            setattr(auth, name, value)
 
     async def ensure_local(self) -> None:
         """The project of dev mode exists."""
@@ -109,7 +109,7 @@ class Deployments:
 
     async def check_project(self, scope: Scope) -> None:
         """Raises NotFound unless the workspace has the project."""
-        async with self._database.session() as session:
+        async with self._database.reading() as session:
             await _project(session, scope)
 
     async def add(self, scope: Scope, bundle: StoredBundle) -> DeploymentView:
@@ -133,7 +133,7 @@ class Deployments:
                 size=bundle.size,
                 status=STORED,
                 actor_types=[],
-                message=None,
+                author="internal",
                 created_at=now,
                 updated_at=now,
             )
@@ -146,29 +146,41 @@ class Deployments:
         Raises:
             NotFound: the project has no such deployment.
         """
-        async with self._database.session() as session:
+        async with self._database.reading() as session:
             project = await _project(session, scope)
             deployment = await session.get(Deployment, deployment_id)
             if deployment is None or deployment.project_id != scope.project_id:
                 raise NotFound(f"no deployment {deployment_id[:80]!r} in project {scope.project_id!r}")
             return _view(deployment, project), deployment.bundle_key
 
-    async def report(self, report: Report) -> None:
+    async def has_bundle(self, project_id: str | None, key: str) -> bool:
+        """Whether a bundle belongs to a deployment of a project, or of any for None."""
+        if project_id is None:
+            return True
+        async with self._database.reading() as session:
+            query = select(Deployment.id).where(Deployment.project_id == project_id, Deployment.bundle_key == key)
+            return await session.scalar(query.limit(1)) is not None
+
+    async def report(self, report: Report, *, project_id: str | None = None) -> None:
         """Takes down what a runtime says; `ready` makes its deployment the active one.
+
+        Args:
+            report: what it says.
+            project_id: the only project that the runtime may speak of, or None for any.
 
         Raises:
             NotFound: there is no such deployment.
         """
         async with self._database.session() as session:
             deployment = await session.get(Deployment, report.deployment_id)
-            if deployment is None:
+            if deployment is None or project_id not in (None, deployment.project_id):
                 raise NotFound(f"no deployment {report.deployment_id[:80]!r}")
             deployment.updated_at = self._now_ms()
             if report.status == "failed":
                 deployment.status = FAILED
-                deployment.message = (report.message or "the runtime gave no message")[:MAX_MESSAGE_CHARS]
+                deployment.reason = (report.message or "the runtime gave no message")[:MAX_MESSAGE_CHARS]
                 return
-            deployment.status, deployment.message = DEPLOYED, None
+            deployment.status, deployment.reason = DEPLOYED, None
             deployment.actor_types = report.actor_types
             project = await session.get_one(Project, deployment.project_id)
             project.active_deployment_id = deployment.id
@@ -181,19 +193,22 @@ class Deployments:
             Unavailable: the project's key set cannot be fetched.
         """
         name = normal_host(host)
-        async with self._database.session() as session:
+        async with self._database.reading() as session:
             project = await session.scalar(select(Project).where(Project.domain == name)) if name else None
             if project is None and self._catch_all:
                 project = await session.get(Project, LOCAL.project_id)
             if project is None:
                 raise Unauthorized("no project is served at this host")
-            config = _auth_config(await session.get(ProjectAuth, project.id))
+            auth = await session.get(ProjectAuth, project.id)
+            config = _auth_config(auth)
         identity = await self._tokens.identify(config, token)
         return Authorized(
             workspace_id=project.workspace_id,
             project_id=project.id,
             user_id=identity.user_id,
             claims=dict(identity.claims) if identity.claims is not None else None,
+            origins=auth.origins or None if auth else None,
+            limits=_limits(auth),
         )
 
 
@@ -218,6 +233,12 @@ def _auth_config(record: ProjectAuth | None) -> AuthConfig:
     return AuthConfig.model_validate(record, from_attributes=True)
 
 
+def _limits(record: ProjectAuth | None) -> SessionLimits | None:
+    if record is None or record.rate_per_s is None:
+        return None
+    return SessionLimits(rate_per_s=record.rate_per_s, burst=record.burst)
+
+
 def _view(deployment: Deployment, project: Project) -> DeploymentView:
     return DeploymentView(
         deployment_id=deployment.id,
@@ -227,7 +248,7 @@ def _view(deployment: Deployment, project: Project) -> DeploymentView:
         status=deployment.status,
         active=project.active_deployment_id == deployment.id,
         actor_types=list(deployment.actor_types),
-        message=deployment.message,
+        message=deployment.reason,
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
     )

@@ -79,13 +79,26 @@ class Knock(Body):
     token: str | None = Field(default=None, repr=False)
 
 
+class SessionLimits(Configuration):
+    """What one client session may do: so many messages a second, and so many at once (by default twice the rate)."""
+
+    rate_per_s: float | None = Field(default=None, gt=0, le=100_000)
+    burst: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
 class Authorized(Body):
-    """Which project the socket belongs to, and who the client is there."""
+    """Which project the socket belongs to, and who the client is there.
+
+    `origins` and `limits` are there only if the project has set them: additions to the contract, which an older
+    gateway ignores.
+    """
 
     workspace_id: str
     project_id: str
     user_id: str | None
     claims: dict[str, Any] | None
+    origins: list[str] | None = None
+    limits: SessionLimits | None = None
 
 
 class ActiveBundle(Body):
