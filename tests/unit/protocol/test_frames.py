@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -100,9 +101,18 @@ def test_a_wide_frame_is_not_deep() -> None:
     assert not frames.too_deep(b"[" + b"[]," * 10_000 + b"[]]", 2)
 
 
-def test_what_is_no_json_is_too_deep_at_most() -> None:
+@pytest.mark.parametrize("frame", [b"[" * 128_000 + b"]" * 128_000, b"[" * 500 + b"]" * 500], ids=["deep", "saw"])
+def test_the_depth_of_a_hostile_frame_is_found_in_linear_time(frame: bytes) -> None:
+    started = time.process_time()
+    for _ in range(5):
+        assert frames.too_deep(frame * (256_000 // len(frame)), 512) is (len(frame) > 1_000)
+    assert time.process_time() - started < 5 * 0.1, "a tenth of a second for each would let one client stop a gateway"
+
+
+def test_of_what_is_no_json_everything_counts_that_a_parser_takes() -> None:
     assert frames.too_deep(b"[" * 100, 64)
-    assert frames.too_deep(b"]" * 100 + b"[" * 100, 64)
+    assert frames.too_deep(b"[" * 100 + b"]" * 300, 64)
+    assert frames.decode_request(b"]" * 10_000 + b"[" * 10_000) is None
 
 
 def test_an_answer_holds_the_value_only_if_there_is_one() -> None:
