@@ -540,3 +540,75 @@ describe("address and token", () => {
     assert.deepEqual(urls, ["ws://gateway:3000", ...Array(4).fill("wss://page:8000")]);
   });
 });
+
+describe("versions", () => {
+  const say = (socket, type, more) => socket.say({ type, ...ROOM, ...more });
+  const patch = (socket, seq, value, epoch = "e") =>
+    say(socket, "state:patch", { epoch, seq, patches: value === undefined ? [] : [{ op: "replace", path: "/n", value }] });
+
+  function startWatching() {
+    const started = startOpen();
+    const seen = [];
+    started.room.state.subscribe((state) => seen.push(state.n));
+    say(started.socket, "state:snapshot", { state: { n: 0 }, epoch: "e", seq: 4 });
+    started.socket.take();
+    return { ...started, seen };
+  }
+
+  test("patches in order are applied, repeated ones are not", () => {
+    const { socket, seen } = startWatching();
+    patch(socket, 5, 1);
+    patch(socket, 5, 99);
+    patch(socket, 4, 99);
+    patch(socket, 6, 2);
+    assert.deepEqual(seen, [0, 1, 2]);
+    assert.deepEqual(socket.take(), []);
+  });
+
+  test("a hole is asked for once, and filled", () => {
+    const { socket, seen } = startWatching();
+    patch(socket, 7, 99);
+    patch(socket, 8, 99);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, since: { epoch: "e", seq: 4 } }]);
+    for (const seq of [5, 6, 7, 8]) patch(socket, seq, seq);
+    assert.deepEqual(seen, [0, 5, 6, 7, 8]);
+  });
+
+  test("a new socket asks from the version on that is here", () => {
+    const { socket, room, seen } = startWatching();
+    patch(socket, 5, 1);
+    socket.drop();
+    mock.timers.tick(2000);
+    const next = FakeSocket.last;
+    next.open();
+    assert.deepEqual(next.take(), [{ type: "state:sub", ...ROOM, since: { epoch: "e", seq: 5 } }]);
+    patch(next, 5);
+    patch(next, 6, 2);
+    assert.deepEqual(seen, [0, 1, 2]);
+    assert.deepEqual(room.state.getSnapshot(), { n: 2 });
+  });
+
+  test("another epoch asks for a snapshot, and nothing is applied before it", () => {
+    const { socket, seen } = startWatching();
+    patch(socket, 5, 99, "other");
+    patch(socket, 6, 99, "other");
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    say(socket, "state:snapshot", { state: { n: 50 }, epoch: "other", seq: 6 });
+    patch(socket, 7, 51, "other");
+    assert.deepEqual(seen, [0, 50, 51]);
+  });
+
+  test("a server that numbers nothing is followed as before", () => {
+    const { socket, room } = startOpen();
+    const seen = [];
+    room.state.subscribe((state) => seen.push(state.n));
+    say(socket, "state:snapshot", { state: { n: 0 } });
+    say(socket, "state:patch", { patches: [{ op: "replace", path: "/n", value: 1 }] });
+    socket.take();
+    socket.drop();
+    mock.timers.tick(2000);
+    FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(seen, [0, 1]);
+  });
+});

@@ -10,6 +10,8 @@
  *    tells whether a part changed.
  * 4. An unknown frame is ignored, a broken listener disturbs nobody else, a patch that does not fit is answered by asking
  *    for a fresh snapshot.
+ * 5. Where the server numbers the versions of a state, a new socket asks only for what it missed, and a missing patch is
+ *    noticed and asked for.
  *
  *     import { connect, gatewayUrl } from "/zocket.js";
  *     const client = connect(await gatewayUrl());
@@ -31,6 +33,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** @typedef {"connecting" | "open" | "reconnecting" | "closed"} Status */
 /** @typedef {() => void} Off  ends a subscription; a second call does nothing */
 /** @typedef {{op: string, path: string, from?: string, value?: any}} Operation  one RFC 6902 operation */
+/** @typedef {{epoch: string, seq: number}} Version  of a state: one life of it, and a count of its patches */
 /**
  * @typedef {object} Options
  * @property {string | (() => string | Promise<string>)} [token]  sent as `?token=`; a function is asked before every attempt
@@ -269,6 +272,12 @@ class Listeners {
   }
 }
 
+/**
+ * @param {Record<string, any>} frame
+ * @returns {Version | null} null from a server that does not number its versions
+ */
+const versionOf = ({ epoch, seq }) => (typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : null);
+
 /** What this client has subscribed to of one actor instance; any number of handles share it. */
 class Subscription {
   /** @type {Map<string, Listeners<any>>} */
@@ -277,6 +286,8 @@ class Subscription {
   #stateListeners = new Listeners();
   /** False until the snapshot for the newest `state:sub` is here: patches have nothing to apply to. */
   #inStep = false;
+  /** What the server calls the state that is here, if it numbers its versions. @type {Version | null} */
+  #version = null;
   /** @type {any} */
   state = undefined;
 
@@ -308,10 +319,11 @@ class Subscription {
   /** @param {(state: any) => void} listener  @returns {Off} */
   onState(listener) {
     const remove = this.#stateListeners.add(listener);
-    if (this.#stateListeners.size === 1) this.#askForSnapshot();
+    if (this.#stateListeners.size === 1) this.#askForState(null);
     return () => {
       if (!remove() || this.#stateListeners.size > 0) return;
       this.state = undefined; // nobody keeps it fresh any more
+      this.#version = null;
       this.#inStep = false;
       this.#sendType("state:unsub");
     };
@@ -320,44 +332,68 @@ class Subscription {
   /** On a new socket: says again what is wanted. */
   renew() {
     if (this.#events.size > 0) this.#sendType("event:sub");
-    if (this.#stateListeners.size > 0) this.#askForSnapshot();
+    if (this.#stateListeners.size > 0) this.#askForState(this.#version);
   }
 
   /** @param {Record<string, any>} frame */
   receive(frame) {
     if (frame.type === "event") this.#events.get(frame.event)?.notify(frame.payload);
     else if (this.#stateListeners.size === 0) return; // was on its way when the last listener left
-    else if (frame.type === "state:snapshot") this.#become(frame.state);
-    else if (frame.type === "state:patch" && this.#inStep) this.#patch(frame.patches);
+    else if (frame.type === "state:snapshot") this.#become(frame.state, versionOf(frame));
+    else if (frame.type === "state:patch" && this.#isNext(frame)) this.#patch(frame.patches, versionOf(frame));
   }
 
-  /** @param {Operation[]} operations */
-  #patch(operations) {
+  /**
+   * Whether a patch leads on from the state that is here; where one is missing, asks for it.
+   * @param {Record<string, any>} frame
+   */
+  #isNext(frame) {
+    const version = versionOf(frame);
+    const known = this.#version;
+    if (version === null || known === null) return this.#inStep;
+    if (version.epoch !== known.epoch) {
+      if (this.#inStep) this.#askForState(null);
+      this.#version = null;
+      return false;
+    }
+    if (version.seq > known.seq + 1) {
+      if (this.#inStep) this.#askForState(known);
+      return false;
+    }
+    if (version.seq === known.seq) this.#inStep = true; // nothing was missed
+    return version.seq > known.seq;
+  }
+
+  /** @param {Operation[]} operations  @param {Version | null} version */
+  #patch(operations, version) {
     let next;
     try {
       next = applyPatch(this.state, operations);
     } catch (error) {
       if (!(error instanceof ZocketError)) throw error;
-      return this.#askForSnapshot();
+      this.#version = null;
+      return this.#askForState(null);
     }
-    this.#become(next);
+    this.#become(next, version);
   }
 
-  /** @param {any} state */
-  #become(state) {
+  /** @param {any} state  @param {Version | null} version */
+  #become(state, version) {
     this.#inStep = true;
+    this.#version = version;
     this.state = state;
     this.#stateListeners.notify(state);
   }
 
-  #askForSnapshot() {
+  /** @param {Version | null} since  the version from which on patches will do; null asks for a snapshot */
+  #askForState(since) {
     this.#inStep = false;
-    this.#sendType("state:sub");
+    this.#sendType("state:sub", since === null ? {} : { since });
   }
 
-  /** @param {string} type */
-  #sendType(type) {
-    this.send({ type, actor: this.actor, actorId: this.actorId });
+  /** @param {string} type  @param {object} [more] */
+  #sendType(type, more = {}) {
+    this.send({ type, actor: this.actor, actorId: this.actorId, ...more });
   }
 }
 
