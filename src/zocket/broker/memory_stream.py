@@ -7,6 +7,7 @@ retention, explicit acknowledgement, redelivery before what is new).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
@@ -155,8 +156,8 @@ class MemoryStream:
     clock: Clock
     last_sequence: int = 0
     consumers: dict[str, MemoryConsumer] = field(default_factory=dict)
-    _messages: dict[int, Stored] = field(default_factory=dict)
-    _ids: dict[str, float] = field(default_factory=dict)
+    _messages: OrderedDict[int, Stored] = field(default_factory=OrderedDict)
+    _ids: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     def captures(self, subject: str) -> bool:
         """Whether a message on this subject belongs here."""
@@ -175,10 +176,8 @@ class MemoryStream:
 
     def _is_new(self, message_id: str, now_s: float) -> bool:
         window_s = min(DUPLICATE_WINDOW_S, self.spec.max_age_s or DUPLICATE_WINDOW_S)
-        for known, stored_s in list(self._ids.items()):
-            if stored_s > now_s - window_s:
-                break
-            del self._ids[known]
+        while self._ids and next(iter(self._ids.values())) <= now_s - window_s:
+            self._ids.popitem(last=False)
         if message_id in self._ids:
             return False
         self._ids[message_id] = now_s
@@ -188,11 +187,8 @@ class MemoryStream:
         """The messages younger than the age limit, by sequence."""
         if self.spec.max_age_s:
             oldest_s = self.clock.now() - self.spec.max_age_s
-            while self._messages:
-                first = next(iter(self._messages.values()))
-                if first.stored_s > oldest_s:
-                    break
-                del self._messages[first.sequence]
+            while self._messages and next(iter(self._messages.values())).stored_s <= oldest_s:
+                self._messages.popitem(last=False)
         return self._messages
 
     def settled(self, sequence: int) -> None:

@@ -51,6 +51,7 @@ SOCKET_BYTES: Final = 8 * 1024 * 1024
 """What is given to the socket ahead; the rest waits here, where it is counted."""
 STALLED_S: Final = 0.02
 """How soon a socket that did not take everything is tried again."""
+CANCEL_AGAIN_S: Final = 0.1
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long `aclose` waits for the server to have read the last bytes."""
 
@@ -202,19 +203,20 @@ class NatsBroker:
                 answer.set_exception(Unavailable(reason))
 
     async def _supervise(self) -> None:
-        while True:
+        while not self._closing:
             await self._lost.wait()
             if self._lost_connection is not None:
                 await self._lost_connection.hang_up()
                 self._lost_connection = None
             delays, told = backoff(), ""
-            while (failure := await self._dial()) is not None:
+            while not self._closing and (failure := await self._dial()) is not None:
                 if failure.message != told:
                     told = failure.message
                     _log.warning("NATS is away, trying for ever: %s", told)
                 await asyncio.sleep(next(delays))
-            _log.info("NATS is connected again")
-            self._tell("reconnected")
+            if not self._closing:
+                _log.info("NATS is connected again")
+                self._tell("reconnected")
 
     async def drain(self, timeout_s: float) -> None:
         """See `Broker.drain`."""
@@ -234,9 +236,10 @@ class NatsBroker:
         if self._closing:
             return
         self._closing = True
-        if self._supervisor is not None:
+        while self._supervisor is not None and not self._supervisor.done():
+            # Again and again: nats-py swallows a cancellation in some of its waits.
             self._supervisor.cancel()
-            await asyncio.wait({self._supervisor})
+            await asyncio.wait({self._supervisor}, timeout=CANCEL_AGAIN_S)
         connection = self._connection
         if connection is not None:
             self._flush()
