@@ -7,6 +7,7 @@ user's code alone; what we did not foresee stays a traceback, since somebody mus
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import TracebackException
@@ -24,7 +25,7 @@ FAILED: Final = 1
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C before there was anything to stop cleanly (shells: 128 + SIGINT)."""
 
-_OURS: Final = str(Path(__file__).parent.parent)
+_OURS: Final = str(Path(__file__).parent.parent) + os.sep
 _IMPORTLIB: Final = Path(importlib.__file__).parent
 
 

@@ -7,9 +7,11 @@ the interpreter) is shown as it is; fields that are the same in every line (work
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
@@ -26,10 +28,8 @@ LEFT_OUT: Final = frozenset({"event", "exception", "level", "logger", "process",
 """Fields that are shown in another way, or not at all."""
 
 _BUNDLE: Final = re.compile(r"[^\s\"']*/bundle-\d+\.(?:pyz/|py\b)")
-_IMPORT_FRAME: Final = re.compile(
-    r'  File "(?:<frozen importlib[^"]*|[^"]*/importlib/__init__\.py|[^"]*/zocket/runtime/bundle\.py)", line .*\n'
-    r"(?:    .*\n)*"
-)
+_FRAME: Final = re.compile(r'  File "(?P<file>[^"]*)", line \d+, in .*\n(?:    .*\n)*')
+_PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
 
 
 class Console:
@@ -66,6 +66,8 @@ class Console:
             if not line.strip():
                 return
             record = {"event": line, "level": "info"}
+        elif _is_noise(record):
+            return
         self._write(role, record)
 
     def _write(self, role: str, record: Mapping[str, Any]) -> None:
@@ -104,6 +106,11 @@ def _parse(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and "event" in record and "level" in record else None
 
 
+def _is_noise(record: Mapping[str, Any]) -> bool:
+    """The web server below the control plane, which tells what the control plane tells itself."""
+    return record["level"] == "info" and str(record.get("logger", "")).startswith("uvicorn")
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_plain, value))
@@ -111,10 +118,20 @@ def _plain(value: Any) -> str:
 
 
 def _trace_lines(record: Mapping[str, Any]) -> list[str]:
-    """The traceback without the import system's frames, with the app's files named as in its directory."""
-    trace = record.get("exception")
-    return [] if not trace else _unbundled(_IMPORT_FRAME.sub("", str(trace) + "\n")).rstrip("\n").split("\n")
+    """The traceback as the developer's own code sees it; whole where none of it is theirs."""
+    trace = str(record.get("exception") or "")
+    if not trace:
+        return []
+    shortened = _FRAME.sub(_theirs, trace + "\n")
+    return _unbundled(shortened if _FRAME.search(shortened) else trace).rstrip("\n").split("\n")
+
+
+def _theirs(frame: re.Match[str]) -> str:
+    file = frame["file"]
+    ours = file.startswith(("<frozen ", _PACKAGE)) or Path(file).parent.name == "importlib"
+    return "" if ours else frame[0]
 
 
 def _unbundled(text: str) -> str:
+    """With the app's files named as in its directory."""
     return _BUNDLE.sub("", text)

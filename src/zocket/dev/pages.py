@@ -12,7 +12,6 @@ import html
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Final
 
 from zocket.dev.status import StatusFile
@@ -104,10 +103,10 @@ class Pages(Mapping[str, "Route"]):
         return 200, CONTENT_TYPES[".json"], json.dumps({"url": self._url}).encode()
 
     async def _default(self) -> Answer:
-        template = Template(await asyncio.to_thread(DEFAULT_PAGE.read_text, "utf-8"))
-        about = json.dumps({"title": self._title, "actors": list(self._actors())})
+        page = await asyncio.to_thread(DEFAULT_PAGE.read_text, "utf-8")
         # Inside a script element only `<` could end it.
-        page = template.substitute(title=html.escape(self._title), about=about.replace("<", "\\u003c"))
+        about = json.dumps({"actors": list(self._actors())}).replace("<", "\\u003c")
+        page = page.replace("{{about}}", about).replace("{{title}}", html.escape(self._title))
         return 200, CONTENT_TYPES[".html"], page.encode()
 
 

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from zocket.control.deployments import LOCAL
 from zocket.dev.addresses import LOOPBACK, local_address
 from zocket.dev.ports import free_port
+from zocket.ids import Scope
+from zocket.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+LOCAL: Final = Scope(*(getattr(RuntimeSettings(deployment_id=""), name) for name in ("workspace_id", "project_id")))
+"""The project of everything here: the one of a runtime's defaults, which a control plane in dev mode has."""
 DRAIN_TIMEOUT_S: Final = "2"
 """How long gateway and runtime finish open calls when they are stopped: a developer waits for it."""
 DATA_DIRECTORY: Final = Path(".zocket")

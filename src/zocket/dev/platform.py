@@ -20,11 +20,10 @@ import httpx
 
 from zocket.broker.server import NatsServer
 from zocket.clock import SystemClock
-from zocket.control.deployments import LOCAL
 from zocket.dev.addresses import LOOPBACK
 from zocket.dev.child import Child, dies_with_parent
 from zocket.dev.deploying import ControlPlane, Deployment
-from zocket.dev.plan import DATA_DIRECTORY, Options, Plan
+from zocket.dev.plan import DATA_DIRECTORY, LOCAL, Options, Plan
 from zocket.dev.ports import free_port, gateway_port
 from zocket.dev.rollout import Rollout
 from zocket.dev.service import Service
@@ -33,7 +32,7 @@ from zocket.dev.status import StatusFile
 from zocket.errors import BootError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from zocket.dev.console import Console
 
@@ -99,20 +98,20 @@ class Platform:
             nats = await stack.enter_async_context(self._nats())
             plan = Plan(options=self._options, home=home, port=port, nats_url=nats.url)
             status = stack.enter_context(_published(plan, nats))
-            await stack.enter_async_context(
+            records = await stack.enter_async_context(
                 self._service("control", plan.command("control"), plan.control_environ(), status)
             )
             control = await stack.enter_async_context(ControlPlane.open(plan.control_url, plan.token, LOCAL))
             rollout = await stack.enter_async_context(self._rollout(plan, control, status))
             # The gateway is stopped before the runtime: its open calls still get their answers.
             pages = ("--dev-pages", str(module_directory(packed)), str(plan.status_path)) if self._options.page else ()
-            await stack.enter_async_context(
+            gateway = await stack.enter_async_context(
                 self._service("gateway", plan.command("gateway", *pages), plan.gateway_environ(), status)
             )
-            await control.wait_answering()
+            await _up(records, control.wait_answering())
             if not await rollout.deploy(packed) and not self._options.reload:
                 return 1
-            await _wait_listening(plan)
+            await _up(gateway, _wait_listening(plan))
             ready(plan, rollout.serving)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_nats(nats, status))
@@ -134,18 +133,20 @@ class Platform:
     @asynccontextmanager
     async def _service(
         self, role: str, command: Sequence[str], environ: Mapping[str, str], status: StatusFile
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Service]:
+        """Runs during the block; started again once it was `_up`."""
         service = Service(
             role,
             lambda: Child.start(command, environ, partial(self._console.hear, role)),
             clock=self._clock,
             console=self._console,
+            restarts=False,
             started=lambda pid: status.update(**{role: {"pid": pid}}),
         )
         self._kills.append(service.kill)
         service.start()
         try:
-            yield
+            yield service
         finally:
             await service.stop()
 
@@ -192,6 +193,25 @@ def _published(plan: Plan, nats: NatsServer) -> AbstractContextManager[StatusFil
         control={"url": plan.control_url},
         gateway={"url": plan.gateway_url, "metrics": plan.metrics_url},
     )
+
+
+async def _up(service: Service, answering: Coroutine[None, None, None]) -> None:
+    """Until a service answers; from then on it is started again when it dies.
+
+    Raises:
+        BootError: it ended instead, or did not answer in time.
+    """
+    tasks = asyncio.ensure_future(answering), asyncio.ensure_future(service.wait_ended())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise BootError(f"{service.role} cannot start; its log is above")
+        tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    service.restarts = True
 
 
 async def _wait_listening(plan: Plan) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from zocket.dev.deploying import DEPLOYED, POLL_S, STORED
 from zocket.dev.service import Service
-from zocket.runtime.process import EXIT_SUPERSEDED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -96,6 +95,8 @@ class Rollout:
         deployment = await self._control.upload(packed.content)
         self._tried = packed.sha256
         self._coming = service = self._service(deployment)
+        if self._runtime is not None:
+            self._runtime.restarts = False  # it stands down by itself when the new one takes over
         service.start()
         decided = await self._wait_decided(deployment, service)
         if decided.status != DEPLOYED:
@@ -122,6 +123,7 @@ class Rollout:
         if self._runtime is None or self.serving is None:
             self._console.tell(f"version {deployment.version} cannot start", level="error")
             return
+        self._runtime.restarts = True
         if self._runtime.ended:
             self._runtime.start()
         kept = f"version {self.serving.version} goes on serving"
@@ -146,7 +148,6 @@ class Rollout:
             lambda: self._launch(deployment),
             clock=self._clock,
             console=self._console,
-            final=(EXIT_SUPERSEDED,),
             restarts=False,
             started=self._tell_started,
         )

@@ -1,7 +1,6 @@
 """Keeps one process of the platform running: starts it, starts it again when it dies, waits longer each time.
 
-Rules: a process that ran steadily counts as healthy again; an exit code that says "do not start me again" is obeyed; a
-stop is final, and nothing runs when it has returned.
+Rules: a process that ran steadily counts as healthy again; a stop is final, and nothing runs when it has returned.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable
 
     from zocket.clock import Clock
     from zocket.dev.child import Running
@@ -33,8 +32,7 @@ class Service:
         launch: starts its process.
         clock: time between restarts.
         console: where deaths and restarts are told.
-        final: exit codes after which it is not started again.
-        restarts: whether it may be started again at all; may be changed while it runs.
+        restarts: whether it is started again when it ends; may be changed while it runs.
         started: called with the id of each new process.
     """
 
@@ -45,7 +43,6 @@ class Service:
         *,
         clock: Clock,
         console: Console,
-        final: Collection[int] = (),
         restarts: bool = True,
         started: Callable[[int], None] = lambda pid: None,
     ) -> None:
@@ -55,7 +52,6 @@ class Service:
         self._launch = launch
         self._clock = clock
         self._console = console
-        self._final = final
         self._started = started
         self._child: Running | None = None
         self._task: asyncio.Task[None] | None = None
@@ -106,7 +102,7 @@ class Service:
             self._started(self._child.pid)
             self.exit_code = await self._child.wait()
             self._child = None
-            if not self.restarts or self.exit_code in self._final:
+            if not self.restarts:
                 return
             if self._clock.now() - began >= STEADY_S:
                 delay_s = FIRST_DELAY_S

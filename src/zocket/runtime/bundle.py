@@ -20,6 +20,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -48,6 +49,7 @@ MAX_BUNDLE_BYTES: Final = 128 * 1024 * 1024
 """Largest bundle that is downloaded; the control plane stores none that is larger."""
 MANIFEST: Final = "zocket.json"
 """Member of an archive that names its entry."""
+_PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
 MODULE_NAME: Final = "bundle"
 """Name under which a `.py` bundle is imported: always the same, so that what it pickled can be read by the next."""
 
@@ -238,7 +240,7 @@ def _import_failed(error: BaseException) -> BundleError:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<") and Path(frame.filename).parent.name != "importlib"
     ]
-    own = [frame for frame in frames if frame.filename != __file__]
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     log.error("the bundle cannot be imported", exc_info=error)
     return BundleError(f"bundle: the import failed: {message}{where}")
