@@ -8,7 +8,7 @@ in again. Everything done here to links is undone if settling fails, and the con
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from zocket.errors import StateValueError
 from zocket.state import builtin, models, records
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 _NONE: Final[Any] = frozenset()
 
+MANY: Final = 16
+"""Changes of one container from which on it pays to find out first which parts only changed their keys."""
+
+Change: TypeAlias = tuple[Any, Any, Any]
+"""Key, old value, new value."""
+
 
 def adopt_root(value: Any, journal: Journal) -> Any:
     """Make a plain value the tracked root of a journal; raises StateValueError with the pointer to what may not be."""
@@ -54,6 +60,19 @@ def adopt_root(value: Any, journal: Journal) -> Any:
     return root
 
 
+def _crossing(changed: list[Change]) -> list[Change]:
+    """Reduce many changes of one container to what came in or went out; the rest only changed its key."""
+    before = {id(old) for _, old, _ in changed}
+    after: set[int] = set()
+    crossing: list[Change] = []
+    for key, _, new in changed:
+        if id(new) not in before or id(new) in after:
+            crossing.append((key, MISSING, new))
+        after.add(id(new))
+    crossing += [(key, old, MISSING) for key, old, _ in changed if id(old) not in after]
+    return crossing
+
+
 class Settlement:
     """The settling of one commit. It moves what was taken out, copies what is still in, wraps the rest."""
 
@@ -64,18 +83,19 @@ class Settlement:
         self.robbed: set[int] = _NONE
         self.relinked: list[tuple[Kind, Any, Any, Any]] = []
 
-    def run(self) -> list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]:
+    def run(self) -> list[tuple[Any, Kind, list[Change]]]:
         """Settle every changed node that lies in the tree; return each with its kind and its changes."""
         self.displaced, self.robbed = set(), set()
         pending = []
         for node in self.journal.touched:
             kind = TRACKED[type(node)]
             changed = [change for change in kind.changed(node, node._zc) if change[1] is not change[2]]
-            pending.append((node, kind, changed))
-            for _, old, _ in changed:
+            crossing = _crossing(changed) if len(changed) > MANY else changed
+            pending.append((node, kind, changed, crossing))
+            for _, old, _ in crossing:
                 if type(old) not in PLAIN:
                     self.displace(old, node)
-        settled: list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]] = []
+        settled: list[tuple[Any, Kind, list[Change]]] = []
         while True:
             attached = [entry for entry in pending if climb(entry[0]) is self.journal]
             if not attached:
@@ -95,10 +115,11 @@ class Settlement:
                 self.displace(part, holder)
 
     def place_all(
-        self, node: Any, kind: Kind, changed: list[tuple[Any, Any, Any]]
-    ) -> tuple[Any, Kind, list[tuple[Any, Any, Any]]]:
+        self, node: Any, kind: Kind, changed: list[Change], crossing: list[Change]
+    ) -> tuple[Any, Kind, list[Change]]:
         """Make everything that was placed into a node a part of the tree."""
-        for position, (key, old, new) in enumerate(changed):
+        adopted_values: dict[Any, Any] = {}
+        for key, _, new in crossing:
             cls = type(new)
             if cls in PLAIN or cls is str or new is MISSING:
                 continue
@@ -109,7 +130,9 @@ class Settlement:
                 raise refused(refusal, node, key) from None
             if adopted is not new:
                 kind.put(node, key, adopted)
-                changed[position] = (key, old, adopted)
+                adopted_values[key] = adopted
+        if adopted_values:
+            changed = [(key, old, adopted_values.get(key, new)) for key, old, new in changed]
         return node, kind, changed
 
     def adopt(self, value: Any, parent: Any, key: Any) -> Any:

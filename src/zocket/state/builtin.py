@@ -136,7 +136,8 @@ class DictKind(_Container):
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node: Any = dict.__new__(self.tracked)
-        node._zj, node._zp, node._zk, node._zc, node._zn = settlement.journal, parent, key, None, None
+        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
+        node._zn = node._zr = None
         if value:
             node._zn = json_names(value)
             adopt = settlement.adopt
@@ -153,7 +154,14 @@ class DictKind(_Container):
             else:
                 dict.pop(node, key, None)
         order = node._zj.orders.get(id(node))
+        if node._zr is not None:
+            for key, old in changes.items():
+                if old is MISSING:
+                    node._zr.pop(key, None)
         if order is not None:
+            if type(order) is dict:
+                node._zr.update((key, rank) for key, rank in order.items() if key in node)
+                order = sorted(node, key=node._zr.__getitem__)
             values = [(key, dict.__getitem__(node, key)) for key in order if key in node]
             dict.clear(node)
             dict.update(node, values)
@@ -183,7 +191,11 @@ class DictKind(_Container):
             else:
                 copy[key] = old
         order = node._zj.orders.get(id(node))
-        return copy if order is None else {key: copy[key] for key in order if key in copy}
+        if order is None:
+            return copy
+        if type(order) is dict:
+            order = sorted(copy, key={**node._zr, **order}.__getitem__)
+        return {key: copy[key] for key in order if key in copy}
 
     def locate(self, node: Any, child: Any) -> Any:
         key = child._zk

@@ -8,6 +8,7 @@ gives the plain built-in, so that code which copies by `type(x)(…)` gets untra
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -219,15 +220,26 @@ class TrackedList(list[Any]):
         return list, (list(self),)
 
 
-class TrackedDict(dict[Any, Any]):
-    """A dictionary that is a part of a document; `_zn` maps JSON keys to keys once one of them is not plain text."""
+SMALL_DICT: Final = 64
+"""Up to this size the order of a dictionary is remembered by copying its keys; above, keys get ranks, once."""
 
-    __slots__ = ("_zc", "_zj", "_zk", "_zn", "_zp")
+_ranks = itertools.count()
+
+
+class TrackedDict(dict[Any, Any]):
+    """A dictionary that is a part of a document.
+
+    `_zn` maps JSON keys to keys once one of them is not plain text. `_zr` ranks the keys of a large dictionary by their
+    order once one was removed, so that a rollback can put it back where it was.
+    """
+
+    __slots__ = ("_zc", "_zj", "_zk", "_zn", "_zp", "_zr")
 
     _zc: dict[Any, Any] | None
     _zj: Any
     _zk: Any
     _zn: dict[str, Any] | None
+    _zr: dict[Any, int] | None
     _zp: Any
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
@@ -241,9 +253,11 @@ class TrackedDict(dict[Any, Any]):
         return changes
 
     def _enter(self, key: Any) -> None:
-        """Check a key that is about to be added and note its name in JSON."""
+        """Check a key that is about to be added; note its name in JSON and its rank."""
         try:
             name = json_key(key)
+            if self._zr is not None:
+                self._zr[key] = next(_ranks)
             if self._zn is None:
                 if type(key) is str:
                     return
@@ -258,8 +272,13 @@ class TrackedDict(dict[Any, Any]):
         """Remember a key that is about to be removed, with the order of all keys."""
         changes = self._changes()
         orders = self._zj.orders
-        if id(self) not in orders:
-            orders[id(self)] = list(self)
+        order = orders.get(id(self))
+        if order is None:
+            order = orders[id(self)] = list(self) if len(self) <= SMALL_DICT and self._zr is None else {}
+        if type(order) is dict:
+            if self._zr is None:
+                self._zr = dict(zip(self, _ranks, strict=False))
+            order.setdefault(key, self._zr.pop(key))
         if key not in changes:
             changes[key] = self[key]
         if self._zn is not None:

@@ -49,11 +49,7 @@ class Emission:
         if len(settled) > 1:
             settled.sort(key=lambda entry: _depth(entry[0]))
         for node, kind, changed in settled:
-            differing = [
-                (key, old, new)
-                for key, old, new in changed
-                if old is not new and (old is MISSING or new is MISSING or not same(old, new))
-            ]
+            differing = _differing(changed)
             if isinstance(kind, SetKind):
                 if set(node) != set(node._zc) and (place := self.place(node)) is not SILENT:
                     self.whole(node, *place)
@@ -114,6 +110,9 @@ class Emission:
     def emit(self, node: Any, kind: Kind, changed: list[tuple[Any, Any, Any]], path: str, position: Position) -> None:
         """Emit the changed parts of a node, or the node where that is shorter."""
         is_list = isinstance(kind, ListKind)
+        if is_list and path and len(changed) > 1 and self.shorter_list(node, changed, path):
+            self.whole(node, path, position)
+            return
         ops: list[tuple[str, str, Position, Any]] = []
         removed = 0
         for key, old, new in changed:
@@ -131,32 +130,65 @@ class Emission:
                 ops.append(("add" if old is MISSING else "replace", path + part, below, new))
         if is_list and removed:
             ops[-removed:] = ops[: -removed - 1 : -1]
-        if len(ops) > 1 and path and self.shorter_whole(node, kind, ops, changed, path):
+        if len(ops) > 1 and path and not is_list and self.shorter_whole(node, kind, ops, changed, path):
             self.whole(node, path, position)
             return
         self.emitted.update([(id(node), key) for key, _, _ in changed])
         for op, place, below, new in ops:
             self.ops.append((op, place, None if op == "remove" else self.bytes_of(below, new)))
 
+    def shorter_list(self, node: Any, changed: list[tuple[Any, Any, Any]], path: str) -> bool:
+        """Tell whether a list is shorter than the operations on its elements."""
+        room = -OVERHEAD - len(path) - 1
+        for key, _, new in changed:
+            room += OVERHEAD + len(path) + 1 + len(str(key)) - (10 if new is MISSING else 0)
+        keys = {key for key, _, _ in changed}
+        if (len(node) - len(keys)) * 2 > room:
+            return False
+        return _fits([(0, part) for key, part in enumerate(node) if key not in keys], room)
+
     def shorter_whole(self, node: Any, kind: Kind, ops: Any, changed: Any, path: str) -> bool:
-        """Tell whether a node is shorter than the operations on its parts."""
+        """Tell whether a dictionary or a model is shorter than the operations on its parts."""
         room = -OVERHEAD - len(path) - 1
         for op, place, _, _ in ops:
-            room += OVERHEAD + len(place) - (10 if op == "remove" else 0)
-            if op != "remove" and not isinstance(kind, ListKind):
-                room -= len(place) - len(path) + 4
-        touched = {place for _, place, _, _ in ops}
-        total = len(node) if isinstance(kind, (ListKind, DictKind)) else 0
-        if total and (total - len(touched)) * 2 > room:
-            return False
+            room += OVERHEAD + len(place) - (10 if op == "remove" else len(place) - len(path) + 4)
         keys = {key for key, _, _ in changed}
-        for key, part in kind.items(node):
-            if key not in keys:
-                room -= 1 if isinstance(kind, ListKind) else len(str(key)) + 4
-                room -= size_up_to(part, room)
-                if room <= 0:
-                    return False
-        return room > 0
+        if isinstance(kind, DictKind) and (len(node) - len(keys)) * 5 > room:
+            return False
+        return _fits([(len(str(key)) + 3, part) for key, part in kind.items(node) if key not in keys], room)
+
+
+def _fits(parts: list[tuple[int, Any]], room: int) -> bool:
+    """Tell whether parts, each with the bytes that it takes besides its value, are shorter than some room."""
+    for extra, part in parts:
+        room -= 1 + extra
+        if room > 0:
+            room -= size_up_to(part, room)
+        if room <= 0:
+            return False
+    return room > 0
+
+
+SAMPLE: Final = 32
+"""Pairs of parts that are compared in depth before the rest of a long list counts as different without a look."""
+
+
+def _differing(changed: list[tuple[Any, Any, Any]]) -> list[tuple[Any, Any, Any]]:
+    """Leave out what is the same JSON as before; in a long row of different parts, no longer look inside."""
+    differing: list[tuple[Any, Any, Any]] = []
+    deep = 0
+    for change in changed:
+        _, old, new = change
+        if old is new:
+            continue
+        if old is not MISSING and new is not MISSING and (type(old) not in TRACKED or deep < SAMPLE):
+            if same(old, new):
+                deep = 0
+                continue
+            if type(old) in TRACKED:
+                deep += 1
+        differing.append(change)
+    return differing
 
 
 def _holder(kind: Kind, above: Any, child: Any) -> tuple[Any, Any]:

@@ -46,8 +46,8 @@ class Journal:
     def __init__(self) -> None:
         self.open = False
         self.touched: list[Any] = []
-        self.orders: dict[int, list[Any]] = {}
-        """Keys of a mapping, by its id, before the first deletion of the turn."""
+        self.orders: dict[int, Any] = {}
+        """By the id of a mapping from which a key was removed: all its keys, or the ranks of those removed."""
         self.undo: list[tuple[Callable[..., Any], Any]] = []
         """What a rollback must call besides putting old values back, in reverse order."""
         self.special = False
