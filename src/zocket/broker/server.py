@@ -60,8 +60,9 @@ class NatsServer:
         binary: path or name of nats-server; found by `find_binary` otherwise.
         port: 0 takes a free one.
         store_dir: where file streams live; a temporary directory that goes away with the server if None.
-        config: further lines of a NATS configuration file.
+        config: further lines of a NATS configuration file; they win over ours.
         preexec: runs in the new process before the program does, such as to tie its life to ours.
+        jetstream: whether it keeps streams.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class NatsServer:
         store_dir: str | Path | None = None,
         config: str = "",
         preexec: Callable[[], None] | None = None,
+        jetstream: bool = True,
     ) -> None:
         self._binary = binary
         self.port = port
         self._store_dir = Path(store_dir) if store_dir is not None else None
         self._config = config
+        self._jetstream = jetstream
         self._preexec = preexec
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -167,11 +170,12 @@ class NatsServer:
         for ports in self._home.glob("*.ports"):
             ports.unlink()
         store = self._store_dir or self._home / "store"
+        streams = f"jetstream {{ store_dir: {json.dumps(str(store))} }}" if self._jetstream else ""
         config = self._home / "server.conf"
         config.write_text(
             f"host: 127.0.0.1\nport: {self.port or -1}\nmax_payload: {MAX_PAYLOAD}\n"
             f"ports_file_dir: {json.dumps(str(self._home))}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(store))} }}\n{self._config}\n"
+            f"{streams}\n{self._config}\n"
         )
         with self.log_path.open("ab") as log:
             # A session of its own: Ctrl-C on a terminal reaches whoever started it, who ends it last.
