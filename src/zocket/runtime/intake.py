@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from zocket.protocol.envelopes import Inbound
     from zocket.runtime.outbox import Outbox
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 FINISHED_KEPT: Final = 4_096
-"""Finished messages that are remembered: more than can be unacknowledged at once with 16 actor types of 256 each."""
+"""Finished messages that are remembered at least: what 16 actor types of 256 can have unacknowledged at once."""
 GONE_KEPT: Final = 10_000
-"""Ended sessions that are remembered, so that their last messages do not bring them back."""
+"""Ended sessions that are remembered at least, so that their last messages do not bring them back."""
 LOGGED_SUBJECT_CHARS: Final = 200
 
 _TOKEN: Final = re.compile(r"[!-)+,\-/-=?-~]{1,128}\Z")
@@ -54,6 +57,26 @@ class _Sender(msgspec.Struct, rename="camel"):
 _senders: Final = msgspec.json.Decoder(_Sender)
 
 
+class _Recent(Generic[K, V]):
+    """The last entries, between `kept` and twice as many; forgets whole halves, so that every step is cheap."""
+
+    __slots__ = ("_kept", "_new", "_old")
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._new: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def add(self, key: K, value: V) -> None:
+        self._new[key] = value
+        if len(self._new) >= self._kept:
+            self._old, self._new = self._new, {}
+
+    def get(self, key: K) -> V | None:
+        found = self._new.get(key)
+        return self._old.get(key) if found is None else found
+
+
 class Intake:
     """Between the runtime's subscriptions and its host."""
 
@@ -64,9 +87,9 @@ class Intake:
         self._host = host
         self._outbox = outbox
         self._links: dict[str, SessionLink] = {}
-        self._gone: dict[str, None] = {}
+        self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
-        self._finished: dict[int, int] = {}
+        self._finished: _Recent[int, int] = _Recent(FINISHED_KEPT)
         self._received = self._received_bytes = self._rejected = self._repeated = 0
         self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
 
@@ -125,10 +148,7 @@ class Intake:
     def _finish(self, delivered: Delivered) -> None:
         if self._held.get(delivered.sequence) is delivered:
             del self._held[delivered.sequence]
-            finished = self._finished
-            finished[delivered.sequence] = hash(delivered.payload)
-            if len(finished) > FINISHED_KEPT:
-                del finished[next(iter(finished))]
+            self._finished.add(delivered.sequence, hash(delivered.payload))
             self._outbox.acknowledge(delivered)
 
     def _link(self, envelope: Inbound) -> SessionLink:
@@ -138,7 +158,7 @@ class Intake:
             return link
         session = Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
         link = SessionLink(self._outbox, session, envelope.gateway)
-        if session.id in self._gone:
+        if self._gone.get(session.id):
             return link
         self._links[session.id] = link
         if envelope.gateway is None:
@@ -159,9 +179,7 @@ class Intake:
                 self._log.warning("a session.disconnected is of another project")
                 continue
             self._links.pop(ended.session_id, None)
-            self._gone[ended.session_id] = None
-            while len(self._gone) > GONE_KEPT:
-                del self._gone[next(iter(self._gone))]
+            self._gone.add(ended.session_id, True)
             self._host.disconnect(ended.session_id)
 
     def _reject(self, delivered: Delivered, reason: str) -> None:

@@ -13,33 +13,34 @@ import logging
 import os
 import signal
 import socket
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from zocket import logs, metrics
+from zocket import metrics
 from zocket.broker.nats import NatsBroker
 from zocket.clock import SystemClock
-from zocket.errors import BootError, SettingsError, Superseded, ZocketError
+from zocket.errors import BootError, SettingsError, Superseded, Unavailable, ZocketError
 from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
 from zocket.runtime.control_plane import ControlPlane
 from zocket.runtime.runtime import Runtime
-from zocket.settings import RuntimeSettings, check_internal_token, read
+from zocket.settings import check_internal_token
 from zocket.sockets.front import HttpFront
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from zocket.clock import Clock
+    from zocket.core import AppDefinition
+    from zocket.settings import RuntimeSettings
     from zocket.sockets.connection import Answer, Route
 
 EXIT_STOPPED: Final = 0
 EXIT_BOOT_FAILED: Final = 1
-EXIT_SETTINGS: Final = 2
 EXIT_SUPERSEDED: Final = 3
 """Another runtime took the project over: nothing is wrong, and starting this one again would take it back."""
 EXIT_LOST: Final = 4
@@ -48,19 +49,6 @@ EXIT_LOST: Final = 4
 JSON: Final = "application/json"
 
 log = logging.getLogger("zocket.runtime")
-
-
-def main(environ: Mapping[str, str]) -> int:
-    """Runs a runtime configured by the environment; the exit code."""
-    try:
-        settings = read(RuntimeSettings, environ)
-        check(settings)
-    except SettingsError as error:
-        sys.stderr.write(f"zocket runtime: {error.message}\n")
-        return EXIT_SETTINGS
-    logs.configure(workspace=settings.workspace_id, project=settings.project_id, process="runtime")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run(settings))
 
 
 def check(settings: RuntimeSettings) -> None:
@@ -144,25 +132,33 @@ class RuntimeProcess:
             raise BootError("the app has no actors: give App(actors={...}) at least one")
         broker = await NatsBroker.open(settings.nats_url, name=self._name, boot_timeout_s=settings.nats_boot_timeout_s)
         outer.push_async_callback(broker.aclose)
-        runtime = await inner.enter_async_context(
-            Runtime.open(
-                definition,
-                self._scope,
-                broker,
-                clock=self._clock,
-                limits=settings.limits,
-                process_name=self._name,
-                deployment_id=settings.deployment_id,
-                dev_mode=settings.dev_mode,
-                ack_wait_s=settings.ack_wait_s,
-                drain_timeout_s=settings.drain_timeout_s,
-                storage=settings.stream_storage,
-            )
-        )
+        try:
+            runtime = await inner.enter_async_context(self._open_runtime(definition, broker))
+        except Unavailable as error:
+            raise BootError(
+                f"NATS refuses the streams or consumers: {error.message}. Is JetStream enabled on the server, and may "
+                "this runtime use it?"
+            ) from error
         await outer.enter_async_context(self._open_front(runtime))
         await control_plane.report_ready(settings.deployment_id, runtime.actor_types)
         log.info("runtime is ready", extra={"deployment": settings.deployment_id})
         return runtime
+
+    def _open_runtime(self, definition: AppDefinition, broker: NatsBroker) -> AbstractAsyncContextManager[Runtime]:
+        settings = self._settings
+        return Runtime.open(
+            definition,
+            self._scope,
+            broker,
+            clock=self._clock,
+            limits=settings.limits,
+            process_name=self._name,
+            deployment_id=settings.deployment_id,
+            dev_mode=settings.dev_mode,
+            ack_wait_s=settings.ack_wait_s,
+            drain_timeout_s=settings.drain_timeout_s,
+            storage=settings.stream_storage,
+        )
 
     @asynccontextmanager
     async def _open_front(self, runtime: Runtime) -> AsyncIterator[None]:
@@ -241,12 +237,3 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

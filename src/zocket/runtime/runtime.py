@@ -18,7 +18,7 @@ from zocket import logs
 from zocket.broker.port import ConsumerSpec
 from zocket.broker.port import Message as BrokerMessage
 from zocket.broker.streams import transport_streams
-from zocket.errors import Superseded, Unavailable
+from zocket.errors import PlatformError, Superseded, Unavailable
 from zocket.host import Host
 from zocket.ids import new_epoch
 from zocket.metrics import Sample
@@ -314,7 +314,15 @@ class Runtime:
             action()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._task_done)
+        self._tasks.append(task)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        """A loop of ours that fails must not leave a runtime that only looks alive."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("the runtime cannot go on", exc_info=error)
+            self._end(PlatformError(f"the runtime cannot go on: {type(error).__name__}"))
 
     def samples(self) -> Iterator[Sample]:
         """Counts for a scrape."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from zocket.broker.server import NatsServer
 
 DEADLINE_S = 30.0
-MAIN = "import os, sys; from zocket.runtime.process import main; sys.exit(main(os.environ))"
 TOKEN = "a token of the test"
 
 APP = """
@@ -173,7 +172,7 @@ class RuntimeProcess:
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.log_path = log
         with log.open("wb") as file:
-            self.process = subprocess.Popen([sys.executable, "-c", MAIN], env=environment, stderr=file)
+            self.process = subprocess.Popen([sys.executable, "-m", "zocket", "runtime"], env=environment, stderr=file)
 
     @property
     def log(self) -> str:
