@@ -52,6 +52,12 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
 
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
 
+    def disarm(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for key, value in event.items():
+            if isinstance(value, str) and not value.isprintable():
+                event[key] = _disarmed(value, keep="\n\t" if key == "event" else "")
+        return event
+
     def add_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in {**(current_call() or {}), **fields}.items():
             event.setdefault(key, value)
@@ -66,6 +72,7 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
     ]
     last: list[Any]
     if text:
+        shared.append(disarm)
         # Not the default, which prints local variables (payloads, tokens) where the package rich is installed.
         plain = structlog.dev.plain_traceback
         last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=plain)]
@@ -83,3 +90,11 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
     root.setLevel(level)
     for noisy in ("httpx", "httpcore", "uvicorn.access", "picows"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _disarmed(text: str, keep: str) -> str:
+    """The text with everything escaped that a terminal would obey: clients choose actor ids."""
+    return "".join(
+        char if char in keep or char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )

@@ -40,6 +40,17 @@ def test_a_traceback_shows_the_way_and_never_the_values(style: str, capsys: pyte
     assert "secret" not in written
 
 
+def test_what_a_client_has_named_cannot_steer_a_terminal_or_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="text")
+    odd = "a\x1b[2J\x9b2Jb\r\nforged\u202e\x00\u2028\ud800"
+    logging.getLogger("zocket.host").error("call failed\n\tin two lines", extra={"actor_id": odd, "method": "é🦊"})
+    written = capsys.readouterr().err
+    assert len(written.splitlines()) == 2
+    assert written.count("\n\tin two lines") == 1
+    assert r"actor_id=a\x1b[2J\x9b2Jb\r\nforged\u202e\x00\u2028\ud800" in written
+    assert "method=é🦊" in written
+
+
 def test_a_line_of_json_has_the_fields_of_its_process_and_of_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(style="json", process="gateway")
     logs.bound("zocket.gateway", workspace="ws").warning("full: %d", 3, extra={"session": "s_1"})
