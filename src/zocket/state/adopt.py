@@ -62,8 +62,12 @@ def adopt_root(value: Any, journal: Journal) -> Any:
 
 def _crossing(changed: list[Change]) -> list[Change]:
     """Reduce many changes of one container to what came in or went out; the rest only changed its key."""
-    before = {id(old) for _, old, _ in changed}
-    after: set[int] = set()
+    before = set(map(id, [change[1] for change in changed]))
+    now = list(map(id, [change[2] for change in changed]))
+    after = set(now)
+    if after == before and len(after) == len(now):
+        return []
+    after = set()
     crossing: list[Change] = []
     for key, _, new in changed:
         if id(new) not in before or id(new) in after:

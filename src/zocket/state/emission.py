@@ -139,10 +139,12 @@ class Emission:
 
     def shorter_list(self, node: Any, changed: list[tuple[Any, Any, Any]], path: str) -> bool:
         """Tell whether a list is shorter than the operations on its elements."""
-        room = -OVERHEAD - len(path) - 1
-        for key, _, new in changed:
-            room += OVERHEAD + len(path) + 1 + len(str(key)) - (10 if new is MISSING else 0)
-        keys = {key for key, _, _ in changed}
+        gone = sum([change[2] is MISSING for change in changed])
+        digits = sum([len(str(change[0])) for change in changed])
+        room = (OVERHEAD + len(path) + 1) * (len(changed) - 1) + digits - 10 * gone
+        if len(changed) - gone == len(node):
+            return room > 0
+        keys = {change[0] for change in changed}
         if (len(node) - len(keys)) * 2 > room:
             return False
         return _fits([(0, part) for key, part in enumerate(node) if key not in keys], room)
