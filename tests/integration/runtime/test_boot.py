@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zocket.broker.server import NatsServer
 from zocket.protocol import subjects
 
 if TYPE_CHECKING:
@@ -316,6 +317,14 @@ async def test_r9_nats_that_is_away_is_reported(launcher: Launcher, control_plan
     process = launcher.start(NATS_URL=f"nats://127.0.0.1:{port}", NATS_BOOT_TIMEOUT_S="0.3")
     assert await process.wait_exit() == 1
     assert "NATS" in control_plane.reports[0]["message"]
+
+
+async def test_r9_a_nats_server_without_jetstream_is_reported(
+    launcher: Launcher, control_plane: FakeControlPlane
+) -> None:
+    async with NatsServer(jetstream=False) as server:
+        assert await launcher.start(NATS_URL=server.url).wait_exit() == 1
+    assert "Is JetStream enabled" in control_plane.reports[0]["message"]
 
 
 async def test_r9_a_health_port_that_is_taken_is_reported_and_leaves_no_consumer(

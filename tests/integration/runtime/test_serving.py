@@ -234,6 +234,7 @@ async def test_a_nats_restart_under_load_ends_with_everything_working(
             await process.wait_line("the consumers are ours again")
             await wires.until(lambda: process.health("/ready").status_code == 200, "ready again")
             # The memory streams went with the server; whoever calls now is served as before.
+            await wires.until(lambda: wire.broker.connected, "the gateway's connection")
             for stream_number in range(100):
                 wire.call(f"after {stream_number}", f"id{stream_number % 10}", "add", by=1)
             await wires.until(
