@@ -17,7 +17,9 @@ GATEWAY_PORT: Final = 3_000
 """Where the gateway and the page are unless somebody says otherwise."""
 NEIGHBOURS: Final = 50
 """Ports behind the default that are tried when it is taken."""
-_RANGE: Final = (20_000, 32_000)
+LOWEST: Final = 20_000
+HIGHEST: Final = 32_000
+"""The range of ports that nobody asked for; systems hand out ports from 32768 on."""
 _ATTEMPTS: Final = 200
 
 
@@ -69,7 +71,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         BootError: there is none.
     """
     for _ in range(_ATTEMPTS):
-        port = random.randint(*_RANGE)  # noqa: S311 — not a secret
+        port = random.randint(LOWEST, HIGHEST)  # noqa: S311 — not a secret
         if is_free(host, port):
             return port
-    raise BootError(f"no free port between {_RANGE[0]} and {_RANGE[1]} on {host}")
+    raise BootError(f"no free port between {LOWEST} and {HIGHEST} on {host}")

@@ -1,0 +1,116 @@
+"""The command line: helps, exit codes, and errors as a person reads them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zocket import __version__
+from zocket.cli import main
+from zocket.cli.processes import limits_over
+from zocket.settings import Limits
+
+COMMANDS = ["dev", "serve", "runtime", "gateway", "control"]
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"zocket {__version__}\n"
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    listed = text[text.index("Commands:") : text.index("Examples:")].split("\n")[1:]
+    assert [line.split()[0] for line in listed if line.strip()] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: zocket {command}")
+    examples = text[text.index("Examples:") :].split("\n")[1:]
+    assert any(f"zocket {command}" in line for line in examples)
+    assert "--log-format" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["serve"], ["nothing"], ["serve", "chat:app", "--port", "70000"], ["dev", "chat:app", "--nothing"]],
+)
+def test_a_command_line_that_cannot_be_understood_ends_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "Usage: zocket" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (["gateway"], {"PORT": "80a"}, 'zocket gateway: PORT: expected an integer 0–65535, got "80a"'),
+        (["control"], {"ZOCKET_DEV": "perhaps"}, 'zocket control: ZOCKET_DEV: expected true or false, got "perhaps"'),
+        (["runtime"], {"DEPLOYMENT_ID": ""}, "zocket runtime: DEPLOYMENT_ID: is not set; name the deployment to load"),
+        (["serve", "no_such_module"], {}, "zocket serve: no module no_such_module in "),
+        (["dev", "no/such.py"], {}, 'zocket dev: "no/such.py" is a path; give the module: no.such:app'),
+    ],
+)
+def test_a_known_error_is_one_line_and_ends_with_1(
+    arguments: list[str],
+    variables: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_an_error_in_the_users_module_is_shown_with_its_own_lines_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken_app.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert main(["serve", "broken_app"]) == 1
+    assert capsys.readouterr().err.replace(str(tmp_path), "") == (
+        "Traceback (most recent call last):\n"
+        '  File "/broken_app.py", line 1, in <module>\n'
+        "    1 / 0\n"
+        "    ~~^~~\n"
+        "ZeroDivisionError: division by zero\n"
+        "zocket serve: broken_app cannot be imported: ZeroDivisionError: division by zero\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "extra"),
+    [
+        (["serve", "chat"], "picows", "serve"),
+        (["control"], "fastapi", "control"),
+        (["dev", "chat"], "watchfiles", "dev"),
+        (["--help"], "click", "serve"),
+    ],
+)
+def test_a_package_that_is_missing_is_answered_with_its_extra(arguments: list[str], missing: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from zocket.cli import main; sys.exit(main({arguments}))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("zocket")
+    assert ended.stderr.endswith(f'pip install "zocket[{extra}]"\n')
+    assert ended.stderr.count("\n") == 1
+
+
+def test_limits_of_an_app_hold_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_PENDING_CALLS", "7")
+    limits = limits_over(Limits(max_pending_calls=3, max_subscriptions=5))
+    assert (limits.max_pending_calls, limits.max_subscriptions) == (7, 5)
