@@ -55,7 +55,7 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
     def disarm(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in event.items():
             if isinstance(value, str) and not value.isprintable():
-                event[key] = _disarmed(value, keep="\n\t" if key == "event" else "")
+                event[key] = disarmed(value, keep="\n\t" if key == "event" else "")
         return event
 
     def add_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -92,8 +92,8 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _disarmed(text: str, keep: str) -> str:
-    """The text with everything escaped that a terminal would obey: clients choose actor ids."""
+def disarmed(text: str, keep: str = "") -> str:
+    """The text with everything escaped that a terminal would obey, but for `keep`: clients choose actor ids."""
     return "".join(
         char if char in keep or char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from zocket.logs import disarmed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -86,7 +88,7 @@ class Console:
         fields = "".join(
             self._paint(f"  {name}={_plain(value)}", _DIM) for name, value in record.items() if name not in LEFT_OUT
         )
-        event = _unbundled(str(record["event"]))
+        event = disarmed(_unbundled(str(record["event"])), keep="\n\t")
         if level in _LEVEL_COLOURS:
             event = f"{self._paint(level, _LEVEL_COLOURS[level], _BOLD)} {event}"
         lines = [*(event + fields).split("\n"), *_trace_lines(record)]
@@ -114,7 +116,7 @@ def _is_noise(record: Mapping[str, Any]) -> bool:
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_plain, value))
-    return str(value)
+    return disarmed(str(value))
 
 
 def _trace_lines(record: Mapping[str, Any]) -> list[str]:
@@ -123,7 +125,8 @@ def _trace_lines(record: Mapping[str, Any]) -> list[str]:
     if not trace:
         return []
     shortened = _FRAME.sub(_theirs, trace + "\n")
-    return _unbundled(shortened if _FRAME.search(shortened) else trace).rstrip("\n").split("\n")
+    shown = _unbundled(shortened if _FRAME.search(shortened) else trace)
+    return disarmed(shown.rstrip("\n"), keep="\n\t").split("\n")
 
 
 def _theirs(frame: re.Match[str]) -> str:

@@ -39,6 +39,12 @@ def test_what_is_no_log_line_is_shown_as_it_is_and_an_empty_line_not_at_all() ->
     assert said("runtime", "  ") == ""
 
 
+def test_nothing_of_a_client_moves_the_cursor() -> None:
+    line = record("call failed", actor_id="\033[2J", exception="ValueError: \033]0;title\007")
+    assert "\033" not in said("runtime", line)
+    assert r"actor_id=\x1b[2J" in said("runtime", line)
+
+
 def test_a_traceback_is_the_developers_part_with_the_files_as_they_are_named() -> None:
     trace = (
         "Traceback (most recent call last):\n"
