@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zocket.core import Event as Event
     from zocket.core import Session as Session
     from zocket.core import method as method
+    from zocket.core import migrate as migrate
     from zocket.errors import ActorError as ActorError
     from zocket.errors import CallTimeout as CallTimeout
     from zocket.errors import Disconnected as Disconnected
@@ -44,6 +45,7 @@ _HOMES: Final = {
     "ZocketError": "zocket.errors",
     "connect": "zocket.client",
     "method": "zocket.core",
+    "migrate": "zocket.core",
 }
 
 __all__ = sorted(_HOMES)

@@ -224,6 +224,12 @@ class PatchError(PlatformError):
     default_code = "patch_failed"
 
 
+class StoredStateError(PlatformError):
+    """Stored state that this deployment cannot use; it is left as it is."""
+
+    default_code = "stored_state"
+
+
 class Superseded(PlatformError):
     """Another runtime owns this project now."""
 

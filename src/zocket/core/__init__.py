@@ -11,6 +11,7 @@ from zocket.core.definition import (
 )
 from zocket.core.failure import is_expected, to_caller
 from zocket.core.instance import Effects, Instance
+from zocket.core.migration import migrate
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
 
@@ -39,5 +40,6 @@ __all__ = [
     "event_definition",
     "is_expected",
     "method",
+    "migrate",
     "to_caller",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, cast, overload
 
 from typing_extensions import TypeVar
 
@@ -204,6 +204,11 @@ class Actor(Generic[S, C]):
 
     middleware: ClassVar[Sequence[Middleware]] = ()
     """Runs after the app's middleware, around every method of this class."""
+    durability: ClassVar[Literal["memory", "file", "sync"]] = "memory"
+    """Where the state lives: in memory, or in a store that keeps it over restarts (`file`), to the disk with every
+    commit (`sync`)."""
+    version: ClassVar[int] = 1
+    """Version of the state; raise it with a `@migrate(from_version=…)` when stored state has to change."""
     max_pending: ClassVar[int | None] = None
     """Calls of this type in progress over NATS; None is the setting MAX_ACK_PENDING (256)."""
 
@@ -243,6 +248,11 @@ class Actor(Generic[S, C]):
     def caller(self) -> Caller:
         """Who caused the turn: a client, server code, or the instance itself."""
         return self._instance.caller
+
+    @property
+    def message_id(self) -> str:
+        """Names the message that caused the turn, the same when it is delivered again: a key for effects outside."""
+        return self._instance.request_id
 
     @property
     def clients(self) -> tuple[str, ...]:

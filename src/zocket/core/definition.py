@@ -11,11 +11,20 @@ import re
 import typing
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
 import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
+from zocket.core.migration import bring_up, migrations_of
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
-from zocket.errors import DefinitionError, InvalidId, UsageError, ValidationFailed
+from zocket.errors import (
+    DefinitionError,
+    InvalidId,
+    StateValueError,
+    StoredStateError,
+    UsageError,
+    ValidationFailed,
+)
 from zocket.ids import check_actor_type
 from zocket.state import Document, encode
 
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 
 Rename = Literal["camel"] | None
 
+DURABILITIES: Final = ("memory", "file", "sync")
 HOOKS: Final = ("on_activate", "on_connect", "on_disconnect", "on_deactivate")
 _RESERVED: Final = frozenset(dir(Actor)) | {"then"}
 """Names that a method may not take; `then` would make a JavaScript handle look like a promise."""
@@ -161,6 +171,11 @@ class ActorDefinition:
         self.middleware = (*middleware, *cls.middleware)
         self.state: Schema[Any] = Schema(_state_type(cls))
         cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
+        if cls.durability not in DURABILITIES:
+            raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
+        self.durable = cls.durability != "memory"
+        self.version = cls.version
+        self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
         self.events: dict[str, EventDefinition] = {}
         self.hooks = frozenset(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook))
@@ -214,6 +229,24 @@ class ActorDefinition:
     def method_of(self, attribute: str) -> MethodDefinition | None:
         """The method with this Python name."""
         return self._methods_by_attribute.get(attribute)
+
+    def restore_state(self, raw: Any, version: int) -> Any:
+        """The state of a stored record, migrated to the present version.
+
+        Raises:
+            StoredStateError: it cannot be used; nothing is lost by that.
+        """
+        try:
+            if version != self.version:
+                state = bring_up(self.name, msgspec.json.decode(raw), version, self.version, self.migrations)
+                raw = encode(state)
+            return self.state.decode(raw)
+        except SchemaMismatch as mismatch:
+            raise StoredStateError(
+                f"{self.name}: the stored state does not fit {self.state.annotation!r}", data=mismatch.issues
+            ) from mismatch
+        except StateValueError as error:
+            raise StoredStateError(f"{self.name}: a migration made what JSON cannot hold: {error.message}") from error
 
     def decode_state(self, raw: Any) -> Any:
         """The state of a snapshot.

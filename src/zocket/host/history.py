@@ -26,9 +26,9 @@ class History:
 
     __slots__ = ("_bytes", "_patches", "epoch", "seq")
 
-    def __init__(self) -> None:
-        self.epoch = new_epoch()
-        self.seq = 0
+    def __init__(self, epoch: str | None = None, seq: int = 0) -> None:
+        self.epoch = epoch or new_epoch()
+        self.seq = seq
         self._patches: deque[bytes] = deque()
         self._bytes = 0
 

@@ -16,9 +16,18 @@ import msgspec
 
 from zocket import logs
 from zocket.core import Instance, is_expected, to_caller
-from zocket.errors import CallTimeout, HandlerTimeout, Overloaded, UnknownActor, UnknownMethod
+from zocket.errors import (
+    CallTimeout,
+    DefinitionError,
+    HandlerTimeout,
+    Overloaded,
+    UnknownActor,
+    UnknownMethod,
+)
 from zocket.host.counts import TypeCounts
+from zocket.host.durability import Durability, repeat
 from zocket.host.history import History
+from zocket.host.keeper import Outcome
 from zocket.host.link import EachLink
 from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Hook, Resident, ServerLink
 from zocket.host.workers import Worker, WorkerPool, current_worker
@@ -27,12 +36,13 @@ from zocket.protocol import frames
 from zocket.protocol.frames import EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from zocket.clock import Clock
-    from zocket.core import ActorDefinition, AppDefinition, Caller, Effects
+    from zocket.core import ActorDefinition, AppDefinition, Effects
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
+    from zocket.host.store import Position, StateStore
     from zocket.protocol.frames import Request, ServerFrame
     from zocket.settings import Limits
 
@@ -55,6 +65,11 @@ class Host:
         outlet: how a frame reaches many sessions; each link by itself if None.
         window: requests of one actor type that can be here at once (the consumer's max ack pending); None where
             nothing bounds them, which also switches off the refusal of a slow instance's calls.
+        store: keeps the state of durable actors.
+        owns: asked after another writer was found in the store: whether this process still owns its instances.
+
+    Raises:
+        DefinitionError: an actor is durable, and there is no store.
     """
 
     def __init__(
@@ -66,8 +81,14 @@ class Host:
         dev_mode: bool = False,
         outlet: Outlet | None = None,
         window: int | None = None,
+        store: StateStore | None = None,
+        owns: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        durable = [name for name, actor in definition.actors.items() if actor.durable]
+        if durable and store is None:
+            raise DefinitionError(f"{', '.join(durable)}: durable actors need a store, and there is none here")
         self.definition = definition
+        self._durability = Durability(self, store, clock=clock, owns=owns)
         self._clock = clock
         self._limits = limits
         self._dev_mode = dev_mode
@@ -86,26 +107,36 @@ class Host:
 
     # -- requests in ---------------------------------------------------------------------------------------------
 
-    def submit(self, link: Link, request: Request, request_id: str, done: Callable[[], None] | None = None) -> None:
-        """Takes one request of a session; `done` is called once it is finished and its answer was sent."""
+    def submit(
+        self,
+        link: Link,
+        request: Request,
+        request_id: str,
+        done: Callable[[], None] | None = None,
+        position: Position | None = None,
+    ) -> None:
+        """Takes one request of a session; `done` is called once it is finished and its answer was sent.
+
+        `position` is where its message stands in its stream: a durable instance runs it once, however often it comes.
+        """
         resident = self._residents.get((request.actor, request.actor_id))
         if resident is None:
             if type(request) is EventUnsub or type(request) is StateUnsub:
-                return _finish(done)
+                return _done(done)
             try:
                 resident = self._create(request.actor, request.actor_id)
             except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
-                self._refuse(link, request, request_id, error)
-                return _finish(done)
+                self.refuse(link, request, request_id, error)
+                return _done(done)
         now = self._clock.now()
         if self._is_crowded(resident, now):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
-            self._refuse(link, request, request_id, Overloaded(message))
-            return _finish(done)
+            self.refuse(link, request, request_id, Overloaded(message))
+            return _done(done)
         if type(request) is StateSub and resident.instance.in_turn and resident.active:
             self._watch_beside(resident, link, request, request_id, now)
-            return _finish(done)
-        self._put(resident, (link, request, request_id, done, now))
+            return _done(done)
+        self._put(resident, (link, request, request_id, done, now, position))
         return None
 
     def disconnect(self, session_id: str) -> None:
@@ -117,7 +148,7 @@ class Host:
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
             if link is not None:
-                self._put(resident, (link, DISCONNECT, "", None, now))
+                self._put(resident, (link, DISCONNECT, "", None, now, None))
 
     async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
         """Calls a method from this process itself; gives the `ServerFrame` of the answer.
@@ -149,8 +180,8 @@ class Host:
         resident = self._new_resident(definition, actor_id)
         self._residents[actor, actor_id] = resident
         resident.counts.instances += 1
-        if "on_activate" in definition.hooks:
-            self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now()))
+        if definition.durable or "on_activate" in definition.hooks:
+            self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now(), None))
         else:
             resident.active = True
         return resident
@@ -162,7 +193,10 @@ class Host:
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
         )
-        return Resident(instance, self._counts[definition.name])
+        resident = Resident(instance, self._counts[definition.name])
+        if definition.durable:
+            self._durability.keep(resident)
+        return resident
 
     def _is_crowded(self, resident: Resident, now: float) -> bool:
         """Whether the instance holds half of its type's window without getting on: it must not starve its type."""
@@ -177,6 +211,10 @@ class Host:
         self._pending += 1
         self._quiet.clear()
         resident.mailbox.append(piece)
+        self.schedule(resident)
+
+    def schedule(self, resident: Resident) -> None:
+        """Serves the resident's mailbox soon."""
         if not resident.scheduled:
             resident.scheduled = True
             self._pool.put(resident)
@@ -185,43 +223,53 @@ class Host:
 
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
-        mailbox, clean, sessions = resident.mailbox, True, resident.instance.sessions
+        mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
         for _ in range(FAIR_SHARE):
+            if keeper is not None and not await self._durability.may_go_on(resident, keeper):
+                break
             piece = mailbox.popleft()
-            link, request, request_id, done, arrived = piece
+            link, request = piece[0], piece[1]
             known = link.session is None or link.session.id in sessions
             if not known and self._introduce(resident, link, request, piece):
-                link, request, request_id, done, arrived = mailbox.popleft()
+                piece = mailbox.popleft()
+                request = piece[1]
             if type(request) is Rpc:
-                await self._answer(resident, worker, link, request, request_id, arrived)
+                finished = await self._answer(resident, worker, request, piece)
             elif isinstance(request, Hook):
-                await self._run_hook(resident, worker, request, link)
+                finished = await self._run_hook(resident, worker, request, piece)
             else:
-                self._subscribe(resident, link, request, request_id)
-            if done is not None:
-                done()
-            self._pending -= 1
+                finished = self._subscribe(resident, link, request, piece[2])
+            if finished:
+                self.finish(piece)
             if worker.is_tainted():
                 clean = False
                 break
             if not mailbox:
                 break
-        if mailbox:
-            self._pool.put(resident)
-        else:
-            resident.scheduled = False
-            if not self._pending:
-                self._quiet.set()
+        resident.scheduled = False
+        if mailbox and (keeper is None or not keeper.full or keeper.trouble is not None):
+            self.schedule(resident)
         return clean
 
-    async def _answer(
-        self, resident: Resident, worker: Worker, link: Link, request: Rpc, request_id: str, arrived: float
-    ) -> None:
-        """One call, from arrival to answer."""
+    def finish(self, piece: Piece) -> None:
+        """The request is done with: its answer is out."""
+        if piece[3] is not None:
+            piece[3]()
+        self._pending -= 1
+        if not self._pending:
+            self._quiet.set()
+
+    async def _answer(self, resident: Resident, worker: Worker, request: Rpc, piece: Piece) -> bool:
+        """One call, from arrival to answer; False if its answer waits for the store."""
+        link, _, request_id, _, arrived, position = piece
         instance, counts = resident.instance, resident.counts
         method = instance.definition.methods.get(request.method)
         if method is None:
-            return self._refuse(link, request, request_id, UnknownMethod(request.method))
+            return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
+        if resident.failure is not None:
+            return self.refuse(link, request, request_id, resident.failure)
+        if position is not None and resident.keeper is not None and resident.keeper.includes(position):
+            return repeat(resident.keeper, link, request, request_id, position)
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
@@ -229,12 +277,16 @@ class Host:
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, started)
             self._reraise_if_stopping(error)
-            return self._refuse(link, request, request_id, error, resident)
+            return self.refuse(link, request, request_id, error, resident, piece)
         self._end(worker, counts, started)
         counts.results["ok"] += 1
-        self._publish(resident, effects)
-        link.answer(request.id, frames.result(request.id, effects[0]))
-        return None
+        answer = frames.result(request.id, effects[0])
+        if resident.keeper is not None:
+            resident.keeper.add(Outcome(piece, effects, answer))
+            return False
+        self.publish(resident, effects)
+        link.answer(request.id, answer)
+        return True
 
     def _begin(self, worker: Worker, instance: Instance, limit_s: float, name: str) -> float:
         worker.instance = instance
@@ -262,35 +314,43 @@ class Host:
         if self._closing and isinstance(error, asyncio.CancelledError):
             raise error
 
-    async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, link: Link) -> None:
-        instance = resident.instance
+    async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, piece: Piece) -> bool:
+        instance, link = resident.instance, piece[0]
         if hook is DISCONNECT:
             assert link.session is not None
             if instance.sessions.get(link.session.id) is not link:
-                return
+                return True
             self._forget(resident, link.session.id)
-        if hook.name in instance.definition.hooks:
-            await self._run_user_hook(resident, worker, hook.name, link.caller)
+        if hook is ACTIVATE and resident.keeper is not None:
+            await self._durability.load(resident, resident.keeper)
+        finished = True
+        if hook.name in instance.definition.hooks and resident.failure is None:
+            finished = await self._run_user_hook(resident, worker, hook.name, piece)
         if hook is ACTIVATE:
             resident.active = True
+        return finished
 
-    async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, caller: Caller) -> None:
+    async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
         """A hook that raises is logged with its actor and id; everything else lives on."""
         instance = resident.instance
         started = self._begin(worker, instance, self._limits.handler_timeout_s, hook)
         try:
-            effects = await instance.run_hook(hook, caller, "")
+            effects = await instance.run_hook(hook, piece[0].caller, "")
         except BaseException as error:  # border: a developer's hook
             fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
             self._end(worker, None, started)
             self._reraise_if_stopping(error)
             resident.counts.hook_failures += 1
             log.error("%s raised", hook, exc_info=error, extra=fields)
-            return
+            return True
         self._end(worker, None, started)
-        self._publish(resident, effects)
+        if resident.keeper is not None:
+            resident.keeper.add(Outcome(piece, effects, None))
+            return False
+        self.publish(resident, effects)
+        return True
 
-    def _publish(self, resident: Resident, effects: Effects) -> None:
+    def publish(self, resident: Resident, effects: Effects) -> None:
         """Patch first, then the events; each encoded once."""
         _, operations, events = effects
         if operations is not None and resident.history is not None:
@@ -318,7 +378,7 @@ class Host:
         if "on_connect" not in resident.instance.definition.hooks:
             return False
         self._pending += 1
-        resident.mailbox.extendleft((piece, (link, CONNECT, "", None, piece[4])))
+        resident.mailbox.extendleft((piece, (link, CONNECT, "", None, piece[4], None)))
         return True
 
     def _remember(self, resident: Resident, session_id: str, link: Link) -> None:
@@ -330,19 +390,20 @@ class Host:
         resident.watchers.discard(session_id)
         resident.events.discard(session_id)
 
-    def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> None:
-        if link.session is None:
-            return None
-        session_id = link.session.id
+    def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> bool:
+        session_id = "" if link.session is None else link.session.id
         if type(request) is StateUnsub:
-            return resident.watchers.discard(session_id)
-        if type(request) is EventUnsub:
-            return resident.events.discard(session_id)
-        if session_id not in resident.instance.sessions:
-            return None
-        if isinstance(request, StateSub):
-            return self._watch(resident, link, request, request_id)
-        return resident.events.add(session_id, link)
+            resident.watchers.discard(session_id)
+        elif type(request) is EventUnsub:
+            resident.events.discard(session_id)
+        elif session_id in resident.instance.sessions:
+            if resident.failure is not None:
+                self.refuse(link, request, request_id, resident.failure)
+            elif isinstance(request, StateSub):
+                self._watch(resident, link, request, request_id)
+            else:
+                resident.events.add(session_id, link)
+        return True
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
@@ -351,7 +412,7 @@ class Host:
         if link.session.id not in resident.instance.sessions:
             self._remember(resident, link.session.id, link)
             if "on_connect" in resident.instance.definition.hooks:
-                self._put(resident, (link, CONNECT, request_id, None, now))
+                self._put(resident, (link, CONNECT, request_id, None, now, None))
         self._watch(resident, link, request, request_id)
 
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
@@ -367,7 +428,8 @@ class Host:
                 link.send(frames.patch(resident.address, operations, version))
             return
         try:
-            state = resident.instance.document.snapshot()
+            keeper = resident.keeper
+            state = resident.instance.document.snapshot() if keeper is None else keeper.visible
         except Exception as error:  # border: a developer's field serializers
             log.error("snapshot failed", exc_info=error, extra=_fields(resident.instance))
             link.send(frames.problem(to_caller(error, request_id, dev_mode=self._dev_mode), *_address(resident)))
@@ -377,9 +439,15 @@ class Host:
 
     # -- errors, end ---------------------------------------------------------------------------------------------
 
-    def _refuse(
-        self, link: Link, request: Request, request_id: str, error: BaseException, resident: Resident | None = None
-    ) -> None:
+    def refuse(
+        self,
+        link: Link,
+        request: Request,
+        request_id: str,
+        error: BaseException,
+        resident: Resident | None = None,
+        piece: Piece | None = None,
+    ) -> bool:
         """Answers with an error; one that nobody raised on purpose is logged with its traceback."""
         session = link.session
         public = to_caller(error, request_id, dev_mode=self._dev_mode)
@@ -393,10 +461,15 @@ class Host:
             if session is not None:
                 extra["session"] = session.id
             log.error("call failed: %s", public.code, exc_info=error, extra=extra)
-        if type(request) is Rpc:
-            link.answer(request.id, frames.failure(request.id, public))
-        else:
+        if type(request) is not Rpc:
             link.send(frames.problem(public, request.actor, request.actor_id))
+            return True
+        answer = frames.failure(request.id, public)
+        if piece is not None and resident is not None and resident.keeper is not None:
+            resident.keeper.add(Outcome(piece, (None, None, ()), answer))
+            return False
+        link.answer(request.id, answer)
+        return True
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until every request here is finished; False if `timeout_s` were not enough."""
@@ -422,7 +495,7 @@ class Host:
         now = self._clock.now()
         for resident in self._residents.values():
             if "on_deactivate" in resident.instance.definition.hooks:
-                self._put(resident, (NOBODY, DEACTIVATE, "", None, now))
+                self._put(resident, (NOBODY, DEACTIVATE, "", None, now, None))
         await self.drain(timeout_s)
         await self.abort()
 
@@ -432,6 +505,16 @@ class Host:
         await self._pool.stop()
         self._residents.clear()
         self._known.clear()
+
+    def abandon(self, resident: Resident, pieces: int) -> None:
+        """Another process owns the instance: nothing of ours is answered or done, it gets the messages again."""
+        self._residents.pop(_address(resident), None)
+        for session_id in list(resident.instance.sessions):
+            self._known.get(session_id, {}).pop(resident, None)
+        self._pending -= pieces + len(resident.mailbox)
+        resident.mailbox.clear()
+        if not self._pending:
+            self._quiet.set()
 
     @property
     def pending(self) -> int:
@@ -451,7 +534,7 @@ class Host:
             yield from counts.samples(actor)
 
 
-def _finish(done: Callable[[], None] | None) -> None:
+def _done(done: Callable[[], None] | None) -> None:
     if done is not None:
         done()
 

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.core import Instance
+    from zocket.errors import ZocketError
     from zocket.host.counts import TypeCounts
     from zocket.host.history import History
+    from zocket.host.keeper import Keeper
+    from zocket.host.store import Position
     from zocket.protocol.frames import Request
 
-Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float]
-"""Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived."""
+Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
+"""Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived, and
+where its message stands in its stream (None: it cannot be delivered twice)."""
 
 
 class Hook:
@@ -54,9 +58,29 @@ NOBODY: Final = _Nobody()
 
 
 class Resident:
-    """An instance with its mailbox and subscribers."""
+    """An instance with its mailbox and subscribers.
 
-    __slots__ = ("active", "address", "counts", "events", "history", "instance", "mailbox", "scheduled", "watchers")
+    Attributes:
+        active: `on_activate` is over, and for a durable instance its state is here.
+        scheduled: it is in the pool's queue, or being served.
+        history: versions of the state, from the first state subscription on.
+        keeper: of a durable instance.
+        failure: why a durable instance cannot be used; its requests are answered with it.
+    """
+
+    __slots__ = (
+        "active",
+        "address",
+        "counts",
+        "events",
+        "failure",
+        "history",
+        "instance",
+        "keeper",
+        "mailbox",
+        "scheduled",
+        "watchers",
+    )
 
     def __init__(self, instance: Instance, counts: TypeCounts) -> None:
         self.instance = instance
@@ -66,6 +90,8 @@ class Resident:
         self.watchers = Audience()
         self.events = Audience()
         self.history: History | None = None
+        self.keeper: Keeper | None = None
+        self.failure: ZocketError | None = None
         self.scheduled = False
         self.active = False
 

@@ -1,0 +1,132 @@
+"""Durable instances of a host: loading, releasing what is stored, and what to do when a save goes wrong.
+
+Rules: what the store says counts; turns that it does not have run again in their order, or fail with an error; a turn
+of an instance that another process owns now leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zocket.errors import PlatformError, StoredStateError, TooLarge
+from zocket.host.keeper import Keeper
+from zocket.ids import new_epoch
+from zocket.protocol import frames
+from zocket.protocol.frames import Rpc
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zocket.clock import Clock
+    from zocket.errors import ZocketError
+    from zocket.host.host import Host
+    from zocket.host.keeper import Outcome
+    from zocket.host.link import Link
+    from zocket.host.resident import Resident
+    from zocket.host.store import Position, StateStore
+
+log = logging.getLogger("zocket.host")
+
+
+class Durability:
+    """The durable side of a host.
+
+    Args:
+        host: runs the turns.
+        store: keeps the records; None if no actor is durable.
+        clock: pauses between attempts.
+        owns: whether this process still owns its instances; None where it always does.
+    """
+
+    def __init__(
+        self, host: Host, store: StateStore | None, *, clock: Clock, owns: Callable[[], Awaitable[bool]] | None
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._clock = clock
+        self._owns = owns
+        self._writer = new_epoch()
+
+    def keep(self, resident: Resident) -> None:
+        """From now on the resident's turns leave when they are stored."""
+        assert self._store is not None
+        resident.keeper = Keeper(
+            resident.instance,
+            self._store,
+            self._writer,
+            self._clock,
+            release=partial(self._release, resident),
+            troubled=partial(self._host.schedule, resident),
+        )
+
+    async def may_go_on(self, resident: Resident, keeper: Keeper) -> bool:
+        """Whether a further turn may run now; first settles what went wrong with the store."""
+        if keeper.trouble is not None:
+            await self._recover(resident, keeper)
+        return bool(resident.mailbox) and not keeper.full
+
+    async def load(self, resident: Resident, keeper: Keeper) -> None:
+        """The instance's state is here afterwards, or `resident.failure` says why it cannot be used."""
+        try:
+            await keeper.load()
+        except StoredStateError as error:
+            log.error("stored state cannot be used: %s", error.message, extra=fields(resident))
+            resident.failure = error
+        resident.history = keeper.history
+
+    def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
+        """These turns are stored: their effects and answers leave, in order."""
+        for piece, effects, answer in outcomes:
+            self._host.publish(resident, effects)
+            if answer is not None:
+                piece[0].answer(piece[1].id, answer)  # type: ignore[union-attr]
+            self._host.finish(piece)
+        if resident.mailbox:
+            self._host.schedule(resident)
+
+    async def _recover(self, resident: Resident, keeper: Keeper) -> None:
+        """A save went wrong: what the store says counts; turns that it does not have run again, or fail."""
+        trouble, single = keeper.trouble, not keeper.careful
+        try:
+            stored, lost, record = await keeper.recover()
+        except StoredStateError as error:
+            keeper.trouble, resident.failure = None, error
+            return
+        resident.history = keeper.history
+        self._release(resident, stored)
+        if not keeper.written_by_us(record) and self._owns is not None and not await self._owns():
+            log.warning("another process owns the instance", extra=fields(resident))
+            self._host.abandon(resident, len(lost))
+            return
+        if isinstance(trouble, TooLarge) and lost and not single:
+            failed, *lost = lost
+            self._fail(resident, failed, trouble)
+        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+        if isinstance(trouble, TooLarge):
+            keeper.careful = len(lost) + 1
+
+    def _fail(self, resident: Resident, outcome: Outcome, error: ZocketError) -> None:
+        """A turn whose state the store does not take."""
+        link, request, request_id = outcome.piece[:3]
+        if type(request) is Rpc:
+            self._host.refuse(link, request, request_id, error)
+        else:
+            log.error("a hook's state was refused: %s", error.message, extra=fields(resident))
+        self._host.finish(outcome.piece)
+
+
+def repeat(keeper: Keeper, link: Link, request: Rpc, request_id: str, position: Position) -> bool:
+    """A call that is in the state already was delivered again: its answer goes out again."""
+    answer = keeper.answer_of(position)
+    if answer is None:
+        gone = PlatformError("the call took effect; its answer is gone", code="repeated", request_id=request_id)
+        answer = frames.failure(request.id, gone)
+    link.answer(request.id, answer)
+    return True
+
+
+def fields(resident: Resident) -> dict[str, str]:
+    """Log fields of an instance."""
+    return {"actor": resident.instance.definition.name, "actor_id": resident.instance.actor_id}

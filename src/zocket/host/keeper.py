@@ -1,0 +1,278 @@
+"""Keeps one durable instance: saves what turns committed, and only then lets it out.
+
+Rules: nothing of a turn is visible before its record is stored; what was committed while a save was under way goes
+into the next one (group commit), in order; a save that failed is never guessed about: the record is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from zocket.errors import StoredStateError, Unavailable
+from zocket.host.history import History
+from zocket.host.store import Record, decode_record, encode_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zocket.clock import Clock
+    from zocket.core import Effects, Instance
+    from zocket.errors import ZocketError
+    from zocket.host.resident import Piece
+    from zocket.host.store import Position, StateStore
+
+MAX_UNSAVED: Final = 256
+"""Turns that run ahead of the store; then the instance waits for it."""
+MAX_ANSWERS_BYTES: Final = 256 * 1024
+"""Answers kept in one record; above it only the newest: a caller whose answer is gone gets the `repeated` error."""
+RETRY_FIRST_S: Final = 0.05
+RETRY_MOST_S: Final = 2.0
+"""Between attempts while the store is away."""
+
+
+class Outcome(NamedTuple):
+    """A committed turn that waits for its record."""
+
+    piece: Piece
+    effects: Effects
+    answer: bytes | None
+
+
+class Keeper:
+    """The store's side of one instance.
+
+    Args:
+        instance: whose document is kept.
+        store: where.
+        writer: names this life of this process.
+        clock: pauses between attempts.
+        release: these turns are stored; let them out, in order.
+        troubled: a save went wrong (`trouble` says how); the host calls `recover` from a worker.
+
+    Attributes:
+        visible: JSON of the newest stored state: what a new subscriber may see.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_attempt",
+        "_clock",
+        "_commit",
+        "_instance",
+        "_pause_s",
+        "_planned",
+        "_release",
+        "_revision",
+        "_saving",
+        "_saving_state",
+        "_store",
+        "_troubled",
+        "_unsaved",
+        "_watermarks",
+        "_writer",
+        "careful",
+        "history",
+        "trouble",
+        "visible",
+    )
+
+    def __init__(
+        self,
+        instance: Instance,
+        store: StateStore,
+        writer: str,
+        clock: Clock,
+        release: Callable[[list[Outcome]], None],
+        troubled: Callable[[], None],
+    ) -> None:
+        self._instance = instance
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._release = release
+        self._troubled = troubled
+        self._revision = 0
+        self._commit = 0
+        self._watermarks: dict[str, int] = {}
+        self._answers: dict[str, msgspec.Raw] = {}
+        self._unsaved: list[Outcome] = []
+        self._saving: list[Outcome] = []
+        self._saving_state = b""
+        self._attempt = b""
+        self._planned = False
+        self._pause_s = RETRY_FIRST_S
+        self.history = History()
+        self.visible = b""
+        self.trouble: ZocketError | None = None
+        self.careful = 0
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def load(self) -> Record | None:
+        """Reads the record and makes the instance what it says; the initial state if there is none.
+
+        Waits as long as the store is away.
+
+        Raises:
+            StoredStateError: this deployment cannot use what is stored.
+        """
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                stored = await self._store.load(self._instance.definition.name, self._instance.actor_id)
+                break
+            except Unavailable:
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_MOST_S)
+        if stored is None:
+            self._begin_anew()
+            return None
+        try:
+            record = decode_record(stored.record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StoredStateError(f"{self._instance.definition.name}: the stored record cannot be read") from error
+        state = self._instance.definition.restore_state(record.state, record.version)
+        self._instance.document.replace(state)
+        self._revision = stored.revision
+        self._watermarks = record.watermarks
+        self._answers = record.answers
+        if self.history.epoch != record.epoch or self.history.seq != record.seq:
+            self.history = History(record.epoch, record.seq)
+        self.visible = self._instance.document.snapshot()
+        return record
+
+    def _begin_anew(self) -> None:
+        definition = self._instance.definition
+        self._instance.document.replace(definition.cls.initial_state())
+        self._revision = 0
+        self._watermarks, self._answers = {}, {}
+        self.history = History()
+        self.visible = self._instance.document.snapshot()
+
+    def includes(self, position: Position | None) -> bool:
+        """Whether the message is in the state already: it was delivered again and must not run."""
+        return position is not None and position.sequence <= self._watermarks.get(position.source, 0)
+
+    def answer_of(self, position: Position) -> bytes | None:
+        """The answer of a message that is in the state, if it is of the newest commit; an older one was sent."""
+        raw = self._answers.get(_key(position))
+        return None if raw is None else bytes(raw)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Whether no further turn may run before the store has caught up."""
+        waiting = len(self._unsaved) + len(self._saving)
+        return waiting >= (1 if self.careful else MAX_UNSAVED)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is stored."""
+        return not self._unsaved and not self._saving and self.trouble is None
+
+    def add(self, outcome: Outcome) -> None:
+        """Takes a committed turn; it is released once it is stored, after those before it."""
+        self._unsaved.append(outcome)
+        if not self._saving and not self._planned and self.trouble is None:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._save)
+
+    def _save(self) -> None:
+        """Stores everything that is committed now as one record."""
+        self._planned = False
+        if self.trouble is not None or self._saving or not self._unsaved:
+            return
+        group, self._unsaved = self._unsaved, []
+        if not any(has_effect(outcome.effects) for outcome in group):
+            self._release(group)  # nothing changed: what they read is stored
+            return
+        self._saving = group
+        self._saving_state = self._instance.document.snapshot()
+        self._commit += 1
+        self._attempt = encode_record(self._record(group))
+        self._write()
+
+    def _record(self, group: list[Outcome]) -> Record:
+        watermarks, answers, size = dict(self._watermarks), {}, 0
+        for outcome in reversed(group):
+            position = outcome.piece[5]
+            if position is None:
+                continue
+            watermarks[position.source] = max(watermarks.get(position.source, 0), position.sequence)
+            if outcome.answer is not None and size + len(outcome.answer) <= MAX_ANSWERS_BYTES:
+                size += len(outcome.answer)
+                answers[_key(position)] = msgspec.Raw(outcome.answer)
+        return Record(
+            version=self._instance.definition.version,
+            state=msgspec.Raw(self._saving_state),
+            watermarks=watermarks,
+            answers=answers,
+            epoch=self.history.epoch,
+            seq=self.history.seq + sum(outcome.effects[1] is not None for outcome in group),
+            writer=self._writer,
+            commit=self._commit,
+        )
+
+    def _write(self) -> None:
+        instance = self._instance
+        self._store.save(instance.definition.name, instance.actor_id, self._attempt, self._revision, self._written)
+
+    def _written(self, result: int | ZocketError) -> None:
+        if isinstance(result, Unavailable):
+            # Written or not: with the same expected revision a second write of the same record cannot do harm.
+            self._clock.call_later(self._pause_s, self._write)
+            self._pause_s = min(2 * self._pause_s, RETRY_MOST_S)
+        elif isinstance(result, int):
+            self._stored(result)
+        else:
+            self.trouble = result
+            self._troubled()
+
+    def _stored(self, revision: int) -> None:
+        record = decode_record(self._attempt)
+        self._revision = revision
+        self._pause_s = RETRY_FIRST_S
+        self._watermarks, self._answers = record.watermarks, record.answers
+        self.visible = self._saving_state
+        group, self._saving = self._saving, []
+        self.careful = max(0, self.careful - 1)
+        self._release(group)
+        if self._unsaved:
+            self._save()
+
+    # -- trouble -------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> tuple[list[Outcome], list[Outcome], Record | None]:
+        """Reads the record after a save that went wrong; the instance is what the record says afterwards.
+
+        Returns:
+            The turns that are stored after all (their acknowledgement was lost), those that are not, and the record.
+
+        Raises:
+            StoredStateError: this deployment cannot use what is stored.
+        """
+        attempted, later = self._saving, self._unsaved
+        self._saving, self._unsaved = [], []
+        commit = self._commit
+        record = await self.load()
+        self.trouble = None
+        if record is not None and record.writer == self._writer and record.commit == commit:
+            return attempted, later, record
+        return [], [*attempted, *later], record
+
+    def written_by_us(self, record: Record | None) -> bool:
+        """Whether nobody else has written since."""
+        return record is None or record.writer == self._writer
+
+
+def _key(position: Position) -> str:
+    return f"{position.source}/{position.sequence}"
+
+
+def has_effect(effects: Effects) -> bool:
+    """Whether a turn changed the state or emitted anything."""
+    return effects[1] is not None or bool(effects[2])
