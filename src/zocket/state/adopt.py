@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from zocket.errors import StateValueError
 from zocket.state import builtin, models, records
-from zocket.state.journal import MAX_DEPTH, MISSING, TRACKED, climb
+from zocket.state.journal import MAX_DEPTH, MISSING, TRACKED, climb, depth_of
 from zocket.state.kinds import (
     KINDS,
     LEAVES,
@@ -22,6 +22,7 @@ from zocket.state.kinds import (
     Untracker,
     check_scalar,
     check_value,
+    descend,
     kind_of,
     refused,
 )
@@ -77,12 +78,22 @@ def _crossing(changed: list[Change]) -> list[Change]:
     return crossing
 
 
+def _check_height(value: Any, room: int) -> None:
+    """Raise Refusal if something in a moved part is now nested too deep; it is emitted whole, so this adds little."""
+    if room < 0:
+        raise Refusal(f"nested deeper than {MAX_DEPTH} levels")
+    for _, part in descend(value):
+        if type(part) in TRACKED or isinstance(part, tuple):
+            _check_height(part, room - 1)
+
+
 class Settlement:
     """The settling of one commit. It moves what was taken out, copies what is still in, wraps the rest."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.active: set[int] = set()
+        self.depth = 0
         self.displaced: set[int] = _NONE
         self.robbed: set[int] = _NONE
         self.relinked: list[tuple[Kind, Any, Any, Any]] = []
@@ -153,7 +164,9 @@ class Settlement:
             return value
         if id(value) in self.active:
             raise Refusal("a value cannot contain itself")
-        if len(self.active) > MAX_DEPTH:
+        if not self.active:
+            self.depth = depth_of(parent)
+        if len(self.active) + self.depth > MAX_DEPTH:
             raise Refusal(f"nested deeper than {MAX_DEPTH} levels")
         kind.check(value)
         self.active.add(id(value))
@@ -180,6 +193,7 @@ class Settlement:
                     self.robbed.add(id(holder))
                     holder = holder._zp
                 self.link(node, parent, key)
+                _check_height(node, MAX_DEPTH - depth_of(node))
                 return node
         if id(node) in self.active:
             raise Refusal("a value cannot contain itself")

@@ -16,7 +16,7 @@ import msgspec
 
 from zocket.state.builtin import DictKind, ListKind, SetKind
 from zocket.state.encoding import encode_checked
-from zocket.state.journal import MISSING, TRACKED, climb
+from zocket.state.journal import MISSING, TRACKED, climb, depth_of
 from zocket.state.kinds import KINDS, PLAIN, Kind, Untracker, kind_of
 from zocket.state.pointer import escape
 from zocket.state.positions import HIDDEN, OPAQUE, Position
@@ -47,11 +47,11 @@ class Emission:
     def run(self, settled: list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]) -> None:
         """Emit the changes of every settled node, outermost first."""
         if len(settled) > 1:
-            settled.sort(key=lambda entry: _depth(entry[0]))
+            settled.sort(key=lambda entry: depth_of(entry[0]))
         for node, kind, changed in settled:
             differing = _differing(changed)
             if isinstance(kind, SetKind):
-                if set(node) != set(node._zc) and (place := self.place(node)) is not SILENT:
+                if not same_elements(set(node._zc), node) and (place := self.place(node)) is not SILENT:
                     self.whole(node, *place)
             elif differing and (place := self.place(node)) is not SILENT:
                 self.emit(node, kind, differing, *place)
@@ -237,13 +237,6 @@ def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | Non
     return ops
 
 
-def _depth(node: Any) -> int:
-    depth, journal = 0, node._zj
-    while node is not journal:
-        node, depth = node._zp, depth + 1
-    return depth
-
-
 def same(old: Any, new: Any) -> bool:
     """Tell whether a value is the same JSON as the committed one, so that no operation is needed.
 
@@ -260,16 +253,21 @@ def same(old: Any, new: Any) -> bool:
             return bool(old == new)
         found = KINDS.get(left) or kind_of(left)
         if found is None:
-            return bool(old == new)
+            return bool(old == new) and repr(old) == repr(new)
         return _same_parts(found, old, new)
     if TRACKED.get(right) is not kind:
         return False
     return _same_parts(kind, old if old._zc is None else kind.committed(old, old._zc), new)
 
 
+def same_elements(old: Any, new: Any) -> bool:
+    """Tell whether two sets are the same JSON: `1` equals `True` and `1.0` for Python, but not there."""
+    return len(old) == len(new) and bool(old == new) and sorted(map(repr, old)) == sorted(map(repr, new))
+
+
 def _same_parts(kind: Kind, old: Any, new: Any) -> bool:
-    if kind.name in ("set", "frozenset"):
-        return bool(set(old) == set(new))
+    if isinstance(old, (set, frozenset)):
+        return same_elements(old, new)
     if isinstance(kind, DictKind):
         return len(old) == len(new) and all(
             type(key) in (str, int) and key in new and same(part, dict.__getitem__(new, key))

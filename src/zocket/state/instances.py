@@ -13,7 +13,7 @@ import operator
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.state.journal import MISSING, TRACKED, touch
-from zocket.state.kinds import Untracker, check_value
+from zocket.state.kinds import Untracker, check_key, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,13 +35,13 @@ class Shield:
         """Do not run the hooks of the user's class."""
 
     def __copy__(self) -> Any:
-        return kind_of_node(self).plain(self, _as_it_is)
+        return kind_of_node(self).plain(self, as_it_is)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
-        return Untracker(memo)(self)
+        return Untracker({} if memo is None else memo)(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return Untracker()(self).__reduce_ex__(protocol)
+        return Untracker({})(self).__reduce_ex__(protocol)
 
 
 def kind_of_node(node: Any) -> Any:
@@ -49,7 +49,8 @@ def kind_of_node(node: Any) -> Any:
     return type(node)._zkind
 
 
-def _as_it_is(value: Any) -> Any:
+def as_it_is(value: Any) -> Any:
+    """Convert a part for a shallow copy."""
     return value
 
 
@@ -186,6 +187,8 @@ class InstanceKind:
                     self.put(node, key, old)
                     continue
                 if new is not MISSING:
+                    if key not in self.field_set:
+                        check_key(node, key)
                     check_value(node, key, new)
                 changes.setdefault(key, old)
         except BaseException:

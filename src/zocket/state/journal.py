@@ -82,10 +82,18 @@ def climb(node: Any) -> Any:
     journal, above = node._zj, node._zp
     steps = 0
     while above is not journal:
-        if above is None or steps > MAX_DEPTH:
+        if above is None or steps > 2 * MAX_DEPTH:
             return node
         node, above, steps = above, above._zp, steps + 1
     return journal
+
+
+def depth_of(node: Any) -> int:
+    """Return how many parts lie around a node of the tree, itself included; 0 for None."""
+    depth = 0
+    while node is not None and hasattr(node, "_zp"):
+        node, depth = node._zp, depth + 1
+    return depth
 
 
 def pointer_of(node: Any) -> str:

@@ -15,7 +15,7 @@ import math
 import pathlib
 import re
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zocket.errors import StateValueError
 from zocket.state.journal import MAX_DEPTH, TRACKED, pointer_of
@@ -222,6 +222,14 @@ def check_value(node: Any, key: Any, value: Any) -> None:
         raise (refused(refusal, node, key) if node is not None else refused(refusal, None)) from None
 
 
+def check_key(node: Any, key: Any) -> None:
+    """Check a key that is about to be added to a node; raises StateValueError with its pointer."""
+    try:
+        json_key(key)
+    except Refusal as refusal:
+        raise refused(refusal, node, key) from None
+
+
 def refused(refusal: Refusal, node: Any, *keys: Any) -> StateValueError:
     """Turn a Refusal below the keys of a node into the error that the user sees."""
     where = pointer_of(node) if node is not None else ""
@@ -261,11 +269,13 @@ def json_names(keys: Iterable[Any]) -> dict[str, Any] | None:
 
 
 class Untracker:
-    """Copies values into the user's own classes; shared parts stay shared, tracked or not."""
+    """Copies values into the user's own classes; what is shared stays shared.
 
-    unsafe: ClassVar[str] = "a value cannot contain itself"
+    With the memo of `copy.deepcopy`, what is no part of the state (private attributes) is copied deeply as well.
+    """
 
     def __init__(self, memo: dict[int, Any] | None = None) -> None:
+        self.deep = memo is not None
         self.memo = {} if memo is None else memo
         self.active: set[int] = set()
 
@@ -281,7 +291,7 @@ class Untracker:
         if key in self.memo:
             return self.memo[key]
         if key in self.active or len(self.active) >= MAX_DEPTH:
-            raise StateValueError(self.unsafe)
+            raise StateValueError("A value cannot contain itself")
         self.active.add(key)
         copy = self.memo[key] = kind.plain(value, self)
         self.active.discard(key)

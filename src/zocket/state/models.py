@@ -8,6 +8,7 @@ time and are only rolled back.
 
 from __future__ import annotations
 
+import copy
 from abc import ABCMeta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pydantic_core import MultiHostUrl, Url
 
 from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
 from zocket.state.journal import MISSING, touch
-from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, check_value
+from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Untracker, check_value, json_key
 from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
@@ -111,24 +112,31 @@ class PydanticKind(InstanceKind):
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         fields = {name: convert(part) for name, part in value.__dict__.items() if name in self.field_set}
         extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        if private is not None:
+            memo = convert.memo if isinstance(convert, Untracker) and convert.deep else None
+            private = dict(private) if memo is None else copy.deepcopy(private, memo)
         return self.bare(
             self.cls,
             fields,
             extra if extra is None else {name: convert(part) for name, part in extra.items()},
-            private if private is None else dict(private),
+            private,
             set(value.__pydantic_fields_set__),
         )
 
+    def check(self, value: Any) -> None:
+        for key in value.__pydantic_extra__ or ():
+            json_key(key)
+
     def copy(self, node: Any) -> Any:
         extra = node.__pydantic_extra__
-        copy = self.bare(
+        made = self.bare(
             self.tracked,
-            dict(node.__dict__),
+            {name: part for name, part in node.__dict__.items() if name in self.field_set},
             extra if extra is None else dict(extra),
             node.__pydantic_private__,
             node.__pydantic_fields_set__,
         )
-        return self.bind(copy, None)
+        return self.bind(made, None)
 
     def clear(self, node: Any) -> None:
         set_raw(node, "_zc", None)
@@ -159,6 +167,8 @@ class PydanticKind(InstanceKind):
 
     def restore(self, node: Any, changes: dict[str, Any]) -> None:
         super().restore(node, changes)
+        for cached in node.__dict__.keys() - self.field_set:
+            del node.__dict__[cached]
         order = node._zj.orders.get(id(node)) if node._zj is not None else None
         if order is not None:
             fields = node.__dict__

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import force_setattr
 
-from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
+from zocket.state.instances import (
+    MARKS,
+    InstanceKind,
+    Shield,
+    as_it_is,
+    kind_of_node,
+    namespace,
+    plain_constructor,
+    set_raw,
+)
 from zocket.state.journal import MISSING
 from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Refusal, check_value
 from zocket.state.schema import is_ambiguous
@@ -98,7 +107,7 @@ class StructKind(InstanceKind):
         space.update(dict.fromkeys(MARKS), __post_init__=lambda _self: None)
         if config.eq:
             space["__eq__"] = _eq_of(self)
-            space["__hash__"] = cls.__hash__
+            space["__hash__"] = cls.__hash__ and (lambda node: hash(self.plain(node, as_it_is)))
         if config.order:
             space.update({name: _order_of(self, name) for name in ("__lt__", "__le__", "__gt__", "__ge__")})
         options = {"dict": True, "gc": True, "tag": config.tag, "tag_field": config.tag_field}

@@ -195,6 +195,28 @@ def test_plain_cycles_and_endless_nesting_are_refused_at_the_mutation() -> None:
         Document({"x": cycle})
 
 
+def test_a_state_that_is_nested_deeper_every_turn_is_refused_in_time() -> None:
+    document: Document[Any] = Document({"x": [0]})
+    for _ in range(200):
+        before = document.snapshot()
+        document.begin()
+        document.state["x"] = {"inside": document.state["x"]}
+        try:
+            document.commit()
+        except StateValueError:
+            document.rollback()
+            break
+    else:
+        pytest.fail("nested without end")
+    assert document.snapshot() == before
+    part = document.state["x"]
+    while isinstance(part, dict):
+        part = part["inside"]
+    document.begin()
+    part.append(1)
+    assert document.commit() is not None
+
+
 def test_a_shared_plain_value_without_a_cycle_is_fine(turn: Turn) -> None:
     document: Document[Any] = Document({})
     shared = [1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -123,6 +125,24 @@ def test_an_equal_value_that_was_written_anew_is_no_change(turn: Turn) -> None:
     for different in ({"x": [1, {"y": 2}]}, {"x": [True, {"y": 2.0}]}, {"x": [1]}):
         fresh: Document[Any] = Document({"a": {"x": [1, {"y": 2.0}]}})
         assert len(turn(fresh, lambda state, different=different: state.update(a=different))) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (datetime(2026, 1, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=1)))),
+        (Decimal("1.0"), Decimal("1.00")),
+        ((1, True), (True, 1)),
+        (frozenset({1}), frozenset({True})),
+        (1, 1.0),
+        ("", None),
+    ],
+)
+def test_values_that_are_equal_in_python_but_not_in_json_are_a_change(before: Any, after: Any, turn: Turn) -> None:
+    document: Document[Any] = Document({"v": before, "l": [before], "s": {before}})
+    assert len(turn(document, lambda state: state.update(v=after))) == 1
+    assert len(turn(document, lambda state: state["l"].__setitem__(0, after))) == 1
+    assert len(turn(document, lambda state: (state["s"].clear(), state["s"].add(after)))) == 1
 
 
 def test_a_long_list_stays_cheap_to_append_to_and_costly_to_shift(turn: Turn) -> None:

@@ -359,6 +359,8 @@ def test_extra_fields_are_fields(turn: Turn, undone: Callable[..., None]) -> Non
     with pytest.raises(StateValueError):
         document.state.c = float("nan")  # type: ignore[attr-defined]
     assert not hasattr(document.state, "c")
+    with pytest.raises(StateValueError, match="prototype"):
+        document.state.constructor = 1  # type: ignore[attr-defined]
     document.rollback()
 
 
@@ -381,7 +383,9 @@ def test_private_attributes_are_rolled_back_and_never_told(turn: Turn) -> None:
     document.rollback()
     assert document.state._cache == 1
     assert turn(document, lambda state: setattr(state, "_cache", 3)) == []
-    assert copy.deepcopy(document.state)._cache == 3
+    plain = copy.deepcopy(document.state)
+    plain._list.append(1)
+    assert (plain._cache, document.state._list) == (3, [])
 
 
 def test_computed_fields_are_told_when_they_differ(turn: Turn, undone: Callable[..., None]) -> None:
@@ -418,7 +422,18 @@ def test_a_cached_computed_property_is_computed_again_for_the_state() -> None:
     value = Cached()
     assert value.double == 2
     value.n = 2
-    assert Document(value).state.double == 4
+    document = Document(value)
+    assert document.state.double == 4
+    document.begin()
+    document.state.n = 3
+    document.rollback()
+    document.begin()
+    document.state.n = 4
+    assert document.state.double == 8
+    document._snapshot = None
+    assert json.loads(document.snapshot()) == {"n": 2, "double": 4}
+    document.rollback()
+    assert document.state.double == 4
 
 
 def test_custom_serializers_are_told_as_a_whole(turn: Turn) -> None:

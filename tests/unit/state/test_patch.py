@@ -102,4 +102,7 @@ JSON = st.recursive(
 def test_operations_by_another_library_are_applied_as_it_does(before: Any, after: Any) -> None:
     if isinstance(before, (list, dict)) and isinstance(after, type(before)):
         operations: Any = jsonpatch.make_patch(before, after).patch
+        # Its differences with moves are not always valid, not even to itself.
+        if any(operation["op"] == "move" for operation in operations):
+            return
         assert apply(before, operations) == jsonpatch.apply_patch(before, operations)
