@@ -207,6 +207,21 @@ class ControlSettings:
     """Directory of the stored bundles."""
     public_url: str = setting("PUBLIC_URL", "")
     """How runtimes reach this service; empty means as they called it."""
+    dashboard_url: str = setting("DASHBOARD_URL", "")
+    """How people reach this service (links, OpenID Connect callback); empty means as they called it."""
+    project_domain: str = setting("PROJECT_DOMAIN", "localhost")
+    """A project without a host name of its own is served at `{slug}.` and this."""
+    gateway_url: str = setting("GATEWAY_URL", "ws://{domain}:3000")
+    """How clients reach a project's sockets; `{domain}` in it becomes the project's host name."""
+    oidc_issuer: str = setting("OIDC_ISSUER", "")
+    """Issuer of OpenID Connect that people sign in with; empty for passwords."""
+    oidc_client_id: str = setting("OIDC_CLIENT_ID", "")
+    oidc_client_secret: str = setting("OIDC_CLIENT_SECRET", "", secret=True)
+    """Empty for a public client."""
+    oidc_open: bool = setting("OIDC_OPEN", False)
+    """Whoever the issuer knows gets an account; otherwise only who is invited, or has one."""
+    trusted_proxies: str = setting("TRUSTED_PROXIES", "")
+    """Addresses, comma-separated, of proxies whose X-Forwarded-For and X-Forwarded-Proto count."""
     internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
     dev_mode: bool = setting("ZOCKET_DEV", False)
 

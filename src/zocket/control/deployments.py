@@ -32,7 +32,7 @@ MAX_MESSAGE_CHARS: Final = 8_000
 """What is kept of a runtime's message; the whole traceback is in its log."""
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
-_DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z|\[[0-9a-f:.]+\]\Z")
+DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z|\[[0-9a-f:.]+\]\Z")
 
 
 class Deployments:
@@ -65,7 +65,7 @@ class Deployments:
             raise InvalidFrame(error.message) from error
         if not _SLUG.match(config.slug):
             raise InvalidFrame("slug: expected 1-64 lower-case letters, digits or '-'")
-        if config.domain is not None and not _DOMAIN.match(config.domain):
+        if config.domain is not None and not DOMAIN.match(config.domain):
             raise InvalidFrame("domain: expected a host name in lower case without a port")
         config.auth.check()
         async with self._database.session() as session:
@@ -234,7 +234,7 @@ def _auth_config(record: ProjectAuth | None) -> AuthConfig:
 
 
 def _limits(record: ProjectAuth | None) -> SessionLimits | None:
-    if record is None or record.rate_per_s is None:
+    if record is None or (record.rate_per_s is None and record.burst is None):
         return None
     return SessionLimits(rate_per_s=record.rate_per_s, burst=record.burst)
 

@@ -55,7 +55,7 @@ def paging(
 
 async def read_page(
     session: AsyncSession,
-    query: Select[Any],
+    query: Select[*tuple[Any, ...]],
     asked: Paging,
     view: Callable[[Any], View],
     *,

@@ -56,7 +56,15 @@ async def serve(settings: ControlSettings, *, clock: Clock | None = None) -> Asy
     check_internal_token(settings.internal_token, [f"http://{host}"], dev_mode=settings.dev_mode)
     app = create_app(settings, clock=clock or SystemClock())
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_TIMEOUT_S, ws="none"
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        ws="none",
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or [],
     )
     async with _opened(app, settings):
         with _listen(settings.host, settings.port) as listener:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 from zocket.errors import InvalidFrame
@@ -23,6 +23,14 @@ class Body(BaseModel):
     """Base of every body."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        """PostgreSQL stores no NUL in a text."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("a text may not contain NUL")
+        return value
 
 
 class Configuration(Body):
@@ -80,7 +88,7 @@ class Knock(Body):
 
 
 class SessionLimits(Configuration):
-    """What one client session may do: so many messages a second, and so many at once (by default twice the rate)."""
+    """What one client session may do: so many messages a second, and so many at once (by default the gateway's own)."""
 
     rate_per_s: float | None = Field(default=None, gt=0, le=100_000)
     burst: int | None = Field(default=None, ge=1, le=1_000_000)

@@ -140,13 +140,7 @@ def requires(
 
     async def in_workspace(caller: Found, parts: Parts, workspace_id: Id) -> Granted:
         _admit(caller, rule)
-        query = select(Workspace.id, Membership.role).join(Membership, Membership.workspace_id == Workspace.id)
-        async with parts.database.reading() as session:
-            query = query.where(Workspace.id == workspace_id, Membership.user_id == caller.user_id)
-            found = (await session.execute(query)).one_or_none()
-        if found is None:
-            raise NotFound("no such workspace")
-        return Granted(caller, found[0], role=_ranked(found[1], rule))
+        return await _in_workspace(parts, caller, rule, workspace_id)
 
     async def in_project(caller: Found, parts: Parts, project_id: Id) -> Granted:
         _admit(caller, rule)
@@ -213,6 +207,26 @@ def _ranked(role: str, rule: Rule) -> Role:
     if rule.role and RANKS[has] < RANKS[rule.role]:
         raise Forbidden(f"this needs the role {rule.role}; yours is {has}")
     return has
+
+
+async def granted_in_workspace(parts: Services, caller: Caller, workspace_id: str, role: Role) -> Granted:
+    """The same as `requires(workspace=role)`, for a workspace that the body names.
+
+    Raises:
+        NotFound: the caller is no member.
+        Forbidden: the caller's role does not suffice.
+    """
+    return await _in_workspace(parts, caller, Rule(PERSON, role), workspace_id)
+
+
+async def _in_workspace(parts: Services, caller: Caller, rule: Rule, workspace_id: str) -> Granted:
+    query = select(Workspace.id, Membership.role).join(Membership, Membership.workspace_id == Workspace.id)
+    async with parts.database.reading() as session:
+        query = query.where(Workspace.id == workspace_id, Membership.user_id == caller.user_id)
+        found = (await session.execute(query)).one_or_none()
+    if found is None:
+        raise NotFound("no such workspace")
+    return Granted(caller, found[0], role=_ranked(found[1], rule))
 
 
 async def _in_project(session: AsyncSession, caller: Caller, rule: Rule, named: str) -> Granted:

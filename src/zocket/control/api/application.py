@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from zocket.control.api import internal
+from zocket.control.api import auth, internal, projects, workspaces
 from zocket.control.api.errors import add_error_handlers
-from zocket.control.api.services import Services
+from zocket.control.api.services import Services, Throttles
 from zocket.control.bodies import BodyLimit
 from zocket.control.bundles import BundleStore
 from zocket.control.callers import Callers
 from zocket.control.database import Database
 from zocket.control.deployments import Deployments
+from zocket.control.identity.accounts import Accounts
+from zocket.control.identity.bearers import Bearers
+from zocket.control.identity.browsers import Browsers
+from zocket.control.identity.devices import Devices
+from zocket.control.identity.oidc import Issuer, SignIn
+from zocket.control.identity.passwords import Passwords
+from zocket.control.identity.throttle import Throttle
+from zocket.control.identity.workspaces import Workspaces
 from zocket.control.key_sets import KeySets
+from zocket.control.projects import Projects
 from zocket.control.schemas import Failure
 from zocket.control.tokens import TokenChecker
 
@@ -30,15 +39,27 @@ if TYPE_CHECKING:
     from zocket.settings import ControlSettings
 
 
-def create_app(settings: ControlSettings, *, clock: Clock, key_sets: KeySets | None = None) -> FastAPI:
+def create_app(
+    settings: ControlSettings,
+    *,
+    clock: Clock,
+    key_sets: KeySets | None = None,
+    passwords: Passwords | None = None,
+) -> FastAPI:
     """The application; the database is open during its lifespan.
 
     Args:
         settings: environment of the control plane.
         clock: time of records and of token expiry.
         key_sets: public keys of `jwt-jwks` projects; by default fetched from the public internet.
+        passwords: hashes those of people; by default argon2 with its usual cost.
+
+    Raises:
+        SettingsError: the issuer of OpenID Connect is configured in part, or without https.
     """
     checker = TokenChecker(clock, key_sets or KeySets(clock))
+    hashing = passwords or Passwords()
+    issuer = _issuer(settings, clock)
 
     def now_ms() -> int:
         return int(clock.wall() * 1000)
@@ -56,6 +77,15 @@ def create_app(settings: ControlSettings, *, clock: Clock, key_sets: KeySets | N
                 callers=Callers(database, now_ms, settings.internal_token),
                 deployments=deployments,
                 store=BundleStore(Path(settings.bundle_store)),
+                accounts=Accounts(database, hashing, now_ms, open_to_anyone=settings.oidc_open),
+                passwords=hashing,
+                browsers=Browsers(database, now_ms),
+                devices=Devices(database, now_ms),
+                sign_in=SignIn(database, issuer, now_ms) if issuer else None,
+                workspaces=Workspaces(database, now_ms),
+                bearers=Bearers(database, now_ms),
+                projects=Projects(database, checker, settings, now_ms),
+                throttles=_throttles(clock),
             )
             yield
 
@@ -67,7 +97,27 @@ def create_app(settings: ControlSettings, *, clock: Clock, key_sets: KeySets | N
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(internal.router)
+    for part in (internal, auth, workspaces, projects):
+        app.include_router(part.router)
     app.add_middleware(BodyLimit, unbounded=internal.UPLOAD_PATH)
     add_error_handlers(app)
     return app
+
+
+def _issuer(settings: ControlSettings, clock: Clock) -> Issuer | None:
+    if not settings.oidc_issuer:
+        return None
+    return Issuer(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock)
+
+
+def _throttles(clock: Clock) -> Throttles:
+    """Attempts at once, and seconds until one comes back."""
+    return Throttles(
+        logins_of_address=Throttle(20, 6, clock.now),
+        logins_of_account=Throttle(10, 30, clock.now),
+        device_starts=Throttle(20, 6, clock.now),
+        device_polls=Throttle(60, 0.5, clock.now),
+        user_codes=Throttle(10, 30, clock.now),
+        sign_ins=Throttle(60, 2, clock.now),
+        invitations=Throttle(30, 5, clock.now),
+    )

@@ -21,6 +21,7 @@ from zocket.errors import (
     INTERNAL,
     CallerError,
     InvalidFrame,
+    Overloaded,
     TooLarge,
     TooManyRequests,
     Unauthorized,
@@ -42,6 +43,7 @@ _STATUSES: Final[tuple[tuple[type[ZocketError], int], ...]] = (
     (TooLarge, 413),
     (TooManyRequests, 429),
     (Unavailable, 503),
+    (Overloaded, 503),
     (CallerError, 400),
 )
 _HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 408: "timeout", 413: "too_large"}
