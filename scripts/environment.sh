@@ -2,7 +2,9 @@
 #
 # Needs bash and a Python of 3.11 or later; everything else comes with pip, from wherever pip is set up to look.
 
-say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+say() {
+  if [ -t 2 ]; then printf '\033[2m%s\033[0m\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi
+}
 
 die() {
   printf '%s\n' "$*" >&2

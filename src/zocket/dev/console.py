@@ -109,8 +109,8 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def _is_noise(record: Mapping[str, Any]) -> bool:
-    """The web server below the control plane, which tells what the control plane tells itself."""
-    return record["level"] == "info" and str(record.get("logger", "")).startswith("uvicorn")
+    """What libraries below the control plane tell of themselves."""
+    return record["level"] == "info" and str(record.get("logger", "")).startswith(("uvicorn", "alembic"))
 
 
 def _plain(value: Any) -> str:
