@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -20,6 +19,7 @@ from nats.aio.client import Client
 from zocket.errors import BootError, Unavailable
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -147,7 +147,7 @@ class Connection(Client):
             await self.connect(
                 [url],
                 name=name,
-                tls=tls or (ssl.create_default_context() if url.startswith("tls:") else None),
+                tls=tls,
                 error_cb=self._note,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,

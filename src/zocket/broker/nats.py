@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import secrets
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,6 @@ from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject
 from zocket.errors import BootError, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from zocket.broker.port import (
@@ -67,7 +67,8 @@ class NatsBroker:
         self._servers = list(servers.urls)
         self._credentials = servers.credentials
         self._name = name
-        self._tls = tls
+        # Made once: it reads the certificates of the machine from disk.
+        self._tls = tls or (ssl.create_default_context() if str(servers).count("tls://") else None)
         self._connection: Connection | None = None
         self._closing = False
         self._listeners: list[Callable[[ConnectionState], None]] = []

@@ -1,8 +1,9 @@
 """The port to the broker: everything above speaks to this, and only an adapter below it knows NATS.
 
 Rules: sending never waits (an adapter writes what was given in one loop turn together, in order); receiving gives
-lists, synchronously, on the event loop; no NATS type and no NATS exception passes upward. Two adapters pass the same
-conformance tests: `broker.memory` and `broker.nats`.
+lists, synchronously, on the event loop, never inside a call to the port; a callback that raises is logged and ends
+nothing; no NATS type and no NATS exception passes upward; a malformed subject, message id or key is a `UsageError` at
+once. Two adapters pass the same conformance tests: `broker.memory` and `broker.nats`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ class Broker(Protocol):
         """Calls back at every change of the connection."""
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Core publish: in order, unacknowledged. While disconnected up to 8 MiB wait, the oldest are dropped first."""
+        """Core publish: in order, unacknowledged. While disconnected up to 8 MiB wait, the oldest are dropped first.
+
+        A message that the server would not take (too large) is dropped with an error in the log, the others leave.
+        """
 
     def publish(
         self, subject: str, payload: bytes, message_id: str, done: Callable[[ZocketError | None], None]
@@ -127,8 +131,11 @@ class Broker(Protocol):
     ) -> Subscription:
         """Deletes the durable of that name if there is one and creates it anew, delivered to this process alone.
 
-        What is unacknowledged comes again at once and in order. `lost` is called when the server says that the
-        consumer is gone, or misses its heartbeats; then nothing more comes until the caller takes over again.
+        What is unacknowledged comes again at once and in order, after this has returned. `lost` is called when the
+        server says that the consumer is gone, or misses its heartbeats (on NATS about 6.5 s); then nothing more comes
+        until the caller takes over again. An earlier delivery of this connection to the same durable ends silently.
+        After a reconnect the delivery goes on if the consumer still exists, but what came before can no longer be
+        settled: the stream may have been made anew and count from 1 again.
 
         Raises:
             Unavailable: the stream is missing, or the server is away or refuses.

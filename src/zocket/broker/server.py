@@ -149,9 +149,11 @@ class NatsServer:
         """Ends it at once, as a crash does."""
         await self._end(signal.SIGKILL)
 
-    def pause(self) -> None:
-        """Stops the process without ending it: sockets stay open and nothing answers."""
+    async def pause(self) -> None:
+        """Stops the process without ending it: sockets stay open and nothing answers, once this has returned."""
         self._signal(signal.SIGSTOP)
+        while (pid := self.pid) and not _is_stopped(pid):  # noqa: ASYNC110 — a process sets no event
+            await asyncio.sleep(POLL_S)
 
     def resume(self) -> None:
         """Lets a paused process go on."""
@@ -237,3 +239,8 @@ class NatsServer:
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process is not None:
             os.kill(self._process.pid, number)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a child has taken its SIGSTOP, which comes some time after the call that sent it."""
+    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None

@@ -299,7 +299,7 @@ async def test_a_server_that_stopped_to_answer_makes_publishes_unavailable(monke
     monkeypatch.setattr("zocket.broker.acknowledgements.ACK_TIMEOUT_S", 0.5)
     async with NatsServer() as server, connected(server.url) as broker:
         await broker.ensure_stream(StreamSpec("S", ("s.>",), "limits", 60.0))
-        server.pause()
+        await server.pause()
         outcome = await publish(broker, "s.1", b"", "1")
         assert isinstance(outcome, Unavailable)
         assert "acknowledge" in outcome.message
@@ -313,7 +313,7 @@ async def test_a_server_that_does_not_read_never_fills_the_memory(monkeypatch: p
     monkeypatch.setattr("zocket.broker.nats.SOCKET_BYTES", 4_000_000)
     async with NatsServer() as server, connected(server.url) as broker:
         await broker.ensure_stream(StreamSpec("S", ("s.>",), "limits", 60.0))
-        server.pause()
+        await server.pause()
         outcomes: list[ZocketError | None] = []
         for number in range(60):
             broker.publish("s.1", bytes(1_000_000), f"{number}", outcomes.append)

@@ -112,7 +112,7 @@ def test_the_binary_is_found_beside_the_interpreter_first_then_on_the_path(
 
 async def test_it_can_be_paused_and_resumed() -> None:
     async with NatsServer() as server:
-        server.pause()
+        await server.pause()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
@@ -129,7 +129,7 @@ async def test_a_paused_server_can_be_ended() -> None:
     await server.start()
     pid = server.pid
     assert pid is not None
-    server.pause()
+    await server.pause()
     async with asyncio.timeout(8):
         await server.aclose()
     assert not alive(pid)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from zocket.broker.acknowledgements import PublishWindow
+from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable, ZocketError
+
+NO_RESPONDERS = b"NATS/1.0 503\r\n\r\n"
+
+
+async def test_each_publish_is_answered_once_by_its_number() -> None:
+    window = PublishWindow(asyncio.get_running_loop())
+    outcomes: list[tuple[str, ZocketError | None]] = []
+    first = window.add(lambda error: outcomes.append(("first", error)))
+    second = window.add(lambda error: outcomes.append(("second", error)))
+    window.answered(second, b'{"stream":"S","seq":1}', None)
+    window.answered(second, b'{"stream":"S","seq":1}', None)
+    window.answered(99, b"", None)
+    assert outcomes == [("second", None)]
+    assert len(window) == 1
+    window.answered(first, b'{"stream":"S","seq":1,"duplicate":true}', None)
+    assert outcomes[1:] == [("first", None)]
+    window.fail("closing")
+    assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize(
+    ("payload", "header", "kind"),
+    [
+        (b"", NO_RESPONDERS, Unavailable),
+        (b'{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}', None, Overloaded),
+        (b'{"error":{"code":400,"err_code":10054,"description":"message size"}}', None, TooLarge),
+        (b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"}}', None, Conflict),
+        (b'{"error":{"code":500,"err_code":1,"description":"?"}}', None, Unavailable),
+        (b'{"error":', None, Unavailable),
+    ],
+)
+async def test_a_refusal_becomes_one_of_our_errors(payload: bytes, header: bytes | None, kind: type) -> None:
+    window = PublishWindow(asyncio.get_running_loop())
+    outcomes: list[ZocketError | None] = []
+    window.answered(window.add(outcomes.append), payload, header)
+    assert isinstance(outcomes[0], kind)
+    window.fail("end")
+
+
+async def test_what_is_not_answered_in_time_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zocket.broker.acknowledgements.ACK_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("zocket.broker.acknowledgements.SWEEP_S", 0.005)
+    window = PublishWindow(asyncio.get_running_loop())
+    done: asyncio.Future[ZocketError | None] = asyncio.get_running_loop().create_future()
+    window.add(done.set_result)
+    outcome = await asyncio.wait_for(done, 5)
+    assert isinstance(outcome, Unavailable)
+    assert len(window) == 0
+
+
+async def test_a_callback_that_raises_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    window = PublishWindow(asyncio.get_running_loop())
+    outcomes: list[ZocketError | None] = []
+
+    def fail(_: ZocketError | None) -> None:
+        raise RuntimeError("planted")
+
+    window.add(fail)
+    window.add(outcomes.append)
+    window.fail("gone")
+    assert isinstance(outcomes[0], Unavailable)
+    assert "planted" in caplog.text
