@@ -190,6 +190,8 @@ class ServeSettings:
     """PEM file of the certificate's private key."""
     drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
     """How long a clean stop waits for open calls."""
+    state_file: str = setting("STATE_FILE", ".zocket/state.db")
+    """Where durable actors are kept; made if there are any."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     """Unexpected exceptions reach the client with their text."""
     limits: Limits = field(default_factory=Limits)

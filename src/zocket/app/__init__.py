@@ -42,6 +42,7 @@ class App:
         authorize: who a token belongs to, for the standalone server; None lets everybody in as unknown. Behind a
             gateway the control plane decides, and this is not asked.
         limits: bounds of the standalone server; None takes the defaults.
+        state_file: where the standalone server keeps durable actors; made if there are any.
 
     Raises:
         DefinitionError: an actor, method, event or name that cannot be; the message names it.
@@ -55,10 +56,12 @@ class App:
         rename: Rename = None,
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None = None,
         limits: Limits | None = None,
+        state_file: str = ".zocket/state.db",
     ) -> None:
         self.definition = AppDefinition(actors, middleware=middleware, rename=rename)
         self.authorize = authorize
         self.limits = limits or Limits()
+        self.state_file = state_file
         self._invoker = _Local(self)
 
     def __repr__(self) -> str:
@@ -69,7 +72,9 @@ class App:
         from zocket.server.asgi import AsgiServer
         from zocket.server.local import LocalServer
 
-        return AsgiServer(lambda: LocalServer.open(self.definition, limits=self.limits), self.authorize)
+        return AsgiServer(
+            lambda: LocalServer.open(self.definition, limits=self.limits, state_file=self.state_file), self.authorize
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""

@@ -7,7 +7,7 @@ only what lies between them is left out. A socket that closes is a session that 
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.core import AppDefinition
+    from zocket.host.store import StateStore
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
+DEFAULT_STATE_FILE: Final = ".zocket/state.db"
+"""Where a standalone server keeps its durable actors, from the working directory."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -102,10 +105,18 @@ class LocalServer:
         host: runs the actors.
     """
 
-    def __init__(self, definition: AppDefinition, *, clock: Clock, limits: Limits, dev_mode: bool) -> None:
+    def __init__(
+        self,
+        definition: AppDefinition,
+        *,
+        clock: Clock,
+        limits: Limits,
+        dev_mode: bool,
+        store: StateStore | None = None,
+    ) -> None:
         self.clock = clock
         self.limits = limits
-        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode)
+        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
         self._timeouts = 0
@@ -121,18 +132,27 @@ class LocalServer:
         clock: Clock | None = None,
         dev_mode: bool = False,
         drain_timeout_s: float = 10.0,
+        state_file: str = DEFAULT_STATE_FILE,
     ) -> AsyncIterator[LocalServer]:
-        """A running server; at the end sockets are closed with 1001, open calls are finished, `on_deactivate` runs."""
-        server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode)
-        server._sweep()
-        try:
-            yield server
-        finally:
-            server._running = False
-            await server.host.drain(drain_timeout_s)
-            for session in list(server._sessions.values()):
-                session.close(1001, "server stops")
-            await server.host.aclose(drain_timeout_s)
+        """A running server; at the end sockets are closed with 1001, open calls are finished, `on_deactivate` runs.
+
+        `state_file` is where durable actors are kept; it is only made if there are any.
+
+        Raises:
+            BootError: the state file is another process's, or cannot be opened.
+        """
+        async with AsyncExitStack() as stack:
+            store = await _open_store(stack, definition, state_file)
+            server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
+            server._sweep()
+            try:
+                yield server
+            finally:
+                server._running = False
+                await server.host.drain(drain_timeout_s)
+                for session in list(server._sessions.values()):
+                    session.close(1001, "server stops")
+                await server.host.aclose(drain_timeout_s)
 
     def open_session(self, peer: Peer, identity: Identity) -> LocalSession:
         """The session of a socket that was let in."""
@@ -165,3 +185,14 @@ class LocalServer:
         yield Sample("sessions_opened", "Sessions opened so far.", "counter", self._opened)
         yield Sample("call_timeouts", "Calls answered with timeout.", "counter", self._timeouts)
         yield from self.host.samples()
+
+
+async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> StateStore | None:
+    durable = [actor.cls.durability for actor in definition.actors.values() if actor.durable]
+    if not durable:
+        return None
+    from zocket.server.sqlite_store import SqliteStore
+
+    store = await stack.enter_async_context(SqliteStore.open(state_file, sync="sync" in durable))
+    log.info("durable actors are stored", extra={"state_file": str(store.path)})
+    return store

@@ -59,7 +59,11 @@ async def serve(
     tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
     async with (
         LocalServer.open(
-            definition, limits=limits, dev_mode=settings.dev_mode, drain_timeout_s=settings.drain_timeout_s
+            definition,
+            limits=limits,
+            dev_mode=settings.dev_mode,
+            drain_timeout_s=settings.drain_timeout_s,
+            state_file=settings.state_file,
         ) as server,
         SocketFront.open(
             settings.host,

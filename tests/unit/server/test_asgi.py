@@ -15,6 +15,7 @@ from zocket.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 class Count(BaseModel):
@@ -211,3 +212,17 @@ class TestServerCalls:
 
         with pytest.raises(UsageError, match="not in this app"):
             App(actors={"counter": Counter}).actor(Other, "c")
+
+
+@pytest.mark.realtime
+async def test_durable_actors_survive_the_server(tmp_path: Path) -> None:
+    class Kept(Counter):
+        durability = "file"
+
+    def make() -> App:
+        return App(actors={"counter": Kept}, state_file=str(tmp_path / "state.db"))
+
+    for expected in (1, 2, 3):
+        app = make()
+        async with app.lifespan():
+            assert await app.actor(Kept, "c").increment() == expected
