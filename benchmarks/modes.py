@@ -1,0 +1,148 @@
+"""The modes that are measured: what each starts, and which processes count.
+
+Rules: the commands and settings are those of a user, with every default on; whatever a call passes through is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from processes import BIN, Process, answers, dies_with_us, free_port, request, serves_calls
+
+from zocket.broker.server import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+HERE: Final = Path(__file__).resolve().parent
+SCOPE: Final = "workspaceId=local-workspace&projectId=local-project"
+
+
+@dataclass(frozen=True)
+class Service:
+    """Something that the load generator can be pointed at.
+
+    Attributes:
+        pids: of its processes, by role.
+    """
+
+    url: str
+    pids: Mapping[str, int]
+
+
+@contextmanager
+def standalone(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
+    """`zocket serve app:app`."""
+    port = free_port()
+    command = [f"{BIN}/zocket", "serve", "app:app", "--port", str(port)]
+    with Process("serve", command, home, environ=environ, directory=HERE) as server:
+        yield _ready(server, port, {"serve": server.pid})
+
+
+@contextmanager
+def asgi(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
+    """`uvicorn app:app`."""
+    port = free_port()
+    command = [f"{BIN}/uvicorn", "app:app", "--port", str(port), "--loop", "uvloop"]
+    with Process("uvicorn", command, home, environ=environ, directory=HERE) as server:
+        yield _ready(server, port, {"uvicorn": server.pid})
+
+
+@contextmanager
+def fastapi(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
+    """The service written by hand, under the same server with the same options as `asgi`."""
+    port = free_port()
+    command = [f"{BIN}/uvicorn", "fastapi_rooms:app", "--port", str(port), "--loop", "uvloop"]
+    with Process("peer", command, home, environ=environ, directory=HERE / "peers") as server:
+        yield _ready(server, port, {"fastapi": server.pid})
+
+
+@contextmanager
+def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
+    """A deployment: NATS server, control plane, gateway and runtime, with the commands and variables of production."""
+    nats = NatsServer(preexec=dies_with_us)
+    token = secrets.token_hex(16)
+    ports = {name: free_port() for name in ("control", "gateway", "metrics", "runtime")}
+    control_url = f"http://127.0.0.1:{ports['control']}"
+    with ExitStack() as stack:
+        stack.callback(lambda: asyncio.run(nats.aclose()))
+        asyncio.run(nats.start())
+        common = {
+            "NATS_URL": nats.url,
+            "CONTROL_PLANE_URL": control_url,
+            "CONTROL_PLANE_INTERNAL_TOKEN": token,
+            "HOST": "127.0.0.1",
+        }
+
+        def start(role: str, **variables: str) -> Process:
+            process = Process(
+                role, [f"{BIN}/zocket", role], home, environ={**common, **environ, **variables}, directory=home
+            )
+            return stack.enter_context(process)
+
+        control = start(
+            "control",
+            PORT=str(ports["control"]),
+            DATABASE_URL=f"sqlite+aiosqlite:///{home}/control.db",
+            BUNDLE_STORE=str(home / "store"),
+        )
+        control.wait_until("/api/health", lambda: answers(f"{control_url}/api/health"))
+        deployment_id = _deploy(control_url, token)
+        runtime = start(
+            "runtime",
+            DEPLOYMENT_ID=deployment_id,
+            BUNDLE_DIR=str(home / "bundles"),
+            API_HOST="127.0.0.1",
+            API_PORT=str(ports["runtime"]),
+        )
+        gateway = start("gateway", PORT=str(ports["gateway"]), METRICS_PORT=str(ports["metrics"]))
+        runtime.wait_until("/ready", lambda: answers(f"http://127.0.0.1:{ports['runtime']}/ready"))
+        assert nats.pid is not None
+        pids = {"nats": nats.pid, "gateway": gateway.pid, "runtime": runtime.pid, "control": control.pid}
+        yield _ready(gateway, ports["gateway"], pids)
+
+
+def _deploy(control_url: str, token: str) -> str:
+    """Creates the project of this machine's address, uploads `app.py` as its bundle; the deployment's id."""
+    bearer = {"Authorization": f"Bearer {token}"}
+    project = b'{"workspaceId":"local-workspace","slug":"benchmarks","domain":"127.0.0.1"}'
+    url = f"{control_url}/api/internal"
+    request("PUT", f"{url}/projects/local-project", project, {**bearer, "Content-Type": "application/json"})
+    headers = {**bearer, "Content-Type": "application/octet-stream"}
+    deployment = request("POST", f"{url}/deployments?{SCOPE}", (HERE / "app.py").read_bytes(), headers)
+    return str(deployment["deploymentId"])
+
+
+def _ready(process: Process, port: int, pids: Mapping[str, int]) -> Service:
+    url = f"ws://127.0.0.1:{port}/"
+    process.wait_until("a call", lambda: serves_calls(url))
+    return Service(url, pids)
+
+
+MODES: Final[Mapping[str, Callable[[Mapping[str, str], Path], AbstractContextManager[Service]]]] = {
+    "standalone": standalone,
+    "nats": over_nats,
+    "asgi": asgi,
+    "peers": fastapi,
+}
+"""By the name that `--mode` takes; "peers" is the baseline of the ratios."""
+
+BASELINE: Final = "peers"
+
+
+@contextmanager
+def serving(modes: list[str], environ: Mapping[str, str]) -> Iterator[dict[str, Service]]:
+    """Fresh services of these modes, all running during the block."""
+    with ExitStack() as stack:
+        services: dict[str, Service] = {}
+        for mode in modes:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zocket-bench-")))
+            services[mode] = stack.enter_context(MODES[mode](environ, home))
+        yield services
