@@ -58,12 +58,13 @@ def consumer(scope: Scope, actor: str) -> str:
 
 
 def agrees(subject: str, scope: Scope, actor: str, actor_id: str) -> bool:
-    """Whether an envelope's instance is the one its subject names, by canonical token or by raw id."""
-    head = f"inbound.{scope.workspace_id}.{scope.project_id}.{actor}."
-    if not subject.startswith(head):
-        return False
-    rest = subject[len(head) :]
-    return rest == actor_id or rest == actor_id_token(actor_id)
+    """Whether an envelope's instance is the one its subject names, by canonical token or by raw id.
+
+    Raises:
+        InvalidId: the envelope's actor type or actor id is none that may be used.
+    """
+    prefix = inbound_prefix(scope)
+    return subject == prefix + instance(actor, actor_id) or subject == f"{prefix}{actor}.{actor_id}"
 
 
 def outbound(scope: Scope, session_id: str) -> str:

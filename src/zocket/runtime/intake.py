@@ -17,7 +17,7 @@ import msgspec
 
 from zocket import logs
 from zocket.core import Session
-from zocket.errors import InvalidFrame
+from zocket.errors import InvalidFrame, InvalidId
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import Rpc
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zocket.broker.port import Broker, Delivered, Message
+    from zocket.errors import CallerError
     from zocket.host import Host
     from zocket.ids import Scope
     from zocket.protocol.envelopes import Inbound
@@ -52,6 +53,7 @@ class _Sender(msgspec.Struct, rename="camel"):
     session_id: str
     message: msgspec.Raw
     gateway: str | None = None
+    request_id: str | None = None
 
 
 _senders: Final = msgspec.json.Decoder(_Sender)
@@ -108,14 +110,14 @@ class Intake:
             try:
                 envelope = envelopes.decode_inbound(delivered.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._reject(delivered, "the envelope cannot be decoded")
+                self._reject(delivered, InvalidFrame("the envelope cannot be decoded"))
                 continue
-            if (reason := self._disagreement(delivered, envelope)) is not None:
-                self._reject(delivered, reason)
+            if (refusal := self._disagreement(delivered, envelope)) is not None:
+                self._reject(delivered, refusal)
                 continue
             self._held[delivered.sequence] = delivered
             link = self._link(envelope)
-            request_id = envelope.request_id or "r_" + secrets.token_hex(8)
+            request_id = envelope.request_id or _new_request_id()
             self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered))
 
     def _is_repeated(self, delivered: Delivered) -> bool:
@@ -135,14 +137,18 @@ class Intake:
             return True
         return False
 
-    def _disagreement(self, delivered: Delivered, envelope: Inbound) -> str | None:
+    def _disagreement(self, delivered: Delivered, envelope: Inbound) -> CallerError | None:
         message = envelope.message
         if envelope.scope != self._wire_scope:
-            return "the envelope is of another project"
-        if not subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id):
-            return "subject and envelope name different actors"
-        if not _TOKEN.match(envelope.session_id) or not _TOKEN.match(envelope.gateway or "-"):
-            return "the session or gateway id cannot be part of a subject"
+            return InvalidFrame("the envelope is of another project")
+        try:
+            agrees = subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id)
+        except InvalidId as error:
+            return error
+        if not agrees:
+            return InvalidFrame("subject and envelope name different actors")
+        if not _are_tokens(envelope.session_id, envelope.gateway):
+            return InvalidFrame("the session or gateway id cannot be part of a subject")
         return None
 
     def _finish(self, delivered: Delivered) -> None:
@@ -182,20 +188,18 @@ class Intake:
             self._gone.add(ended.session_id, True)
             self._host.disconnect(ended.session_id)
 
-    def _reject(self, delivered: Delivered, reason: str) -> None:
+    def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
         self._rejected += 1
-        self._log.warning(
-            "a message is refused: %s",
-            reason,
-            extra={"subject": delivered.subject[:LOGGED_SUBJECT_CHARS], "sequence": delivered.sequence},
-        )
         self._broker.term([delivered])
-        try:
-            sender = _senders.decode(delivered.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        sender = _sender(delivered.payload)
+        told = sender.request_id if sender is not None else None
+        request_id = refusal.request_id = told if told and _TOKEN.match(told) else _new_request_id()
+        where = {"subject": delivered.subject[:LOGGED_SUBJECT_CHARS], "sequence": delivered.sequence}
+        self._log.warning("a message is refused: %s", refusal.message, extra={**where, "request": request_id})
+        if sender is None or sender.scope != self._wire_scope or not _are_tokens(sender.session_id, sender.gateway):
             return
-        usable = _TOKEN.match(sender.session_id) and _TOKEN.match(sender.gateway or "-")
-        if usable and sender.scope == self._wire_scope and (frame := _refusal(bytes(sender.message), reason)):
+        frame = _refusal(bytes(sender.message), refusal)
+        if frame is not None:
             SessionLink(self._outbox, Session(sender.session_id), sender.gateway).send(frame)
 
     def report_progress(self) -> None:
@@ -233,11 +237,44 @@ def _claims(raw: msgspec.Raw) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def _refusal(frame: bytes, reason: str) -> bytes | None:
+def _new_request_id() -> str:
+    return "r_" + secrets.token_hex(8)
+
+
+def _are_tokens(session_id: str, gateway: str | None) -> bool:
+    """Whether answers to this session have a subject."""
+    return bool(_TOKEN.match(session_id)) and (gateway is None or bool(_TOKEN.match(gateway)))
+
+
+_MESSAGE: Final = b'"message":'
+
+
+def _sender(payload: bytes) -> _Sender | None:
+    """Who sent an envelope, even if no parser here takes its frame (a lone surrogate, or too deep)."""
+    try:
+        return _senders.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    front, found, frame = payload.partition(_MESSAGE)
+    if not found:
+        return None
+    try:
+        sender = _senders.decode(front + _MESSAGE + b"null}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    sender.message = msgspec.Raw(frame.rstrip().removesuffix(b"}"))
+    return sender
+
+
+def _refusal(frame: bytes, refusal: CallerError) -> bytes | None:
     """The answer to a frame that was not run; None if nobody waits for one."""
     try:
         request = frames.decode_request(frame)
     except InvalidFrame as error:
         call_id, error.data = str(error.data).encode(), None
+        error.request_id = refusal.request_id
         return frames.failure(call_id, error)
-    return frames.failure(request.id, InvalidFrame(reason)) if isinstance(request, Rpc) else None
+    if isinstance(request, Rpc):
+        return frames.failure(request.id, refusal)
+    deep_id = frames.salvage_id_of_deep(frame) if request is None else None
+    return None if deep_id is None else frames.failure(deep_id, refusal)
