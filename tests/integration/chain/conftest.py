@@ -46,11 +46,13 @@ class RawSocket:
 
     Attributes:
         received: every frame, in order.
+        raw: their bytes.
         closed_with: the close code, None while it is open.
     """
 
     def __init__(self) -> None:
         self.received: list[Frame] = []
+        self.raw: list[bytes] = []
         self.closed_with: int | None = None
         self.session: GatewaySession
 
@@ -58,6 +60,7 @@ class RawSocket:
 
     def send(self, frame: bytes) -> None:
         assert self.closed_with is None, "a frame after the close"
+        self.raw.append(frame)
         self.received.append(json.loads(frame))
 
     def close(self, code: int, reason: str = "") -> None:
