@@ -1,20 +1,21 @@
 """Who may open a socket: the control plane says it, by the host name and the token (spec: control plane).
 
 Rules: every answer comes from the control plane; a positive one counts for a few seconds more, but never beyond the
-token's own end; equal questions that are asked at the same time are asked once; no token is ever logged.
+token's own end; equal questions that are asked at the same time are asked once; a page of an origin that the project
+does not list is refused, also where the answer is remembered; no token is ever logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import httpx
 import msgspec
 
 from zocket.errors import SettingsError, Unauthorized, Unavailable
-from zocket.gateway.session import Identity
+from zocket.gateway.session import Identity, SessionLimits
 from zocket.ids import Scope
 from zocket.sockets.port import Refused
 
@@ -48,11 +49,18 @@ class _Answer(NamedTuple):
     until: float
 
 
+class _Limits(msgspec.Struct, rename="camel"):
+    rate_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    burst: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
 class _Authorized(msgspec.Struct, rename="camel"):
     workspace_id: str
     project_id: str
     user_id: str | None = None
     claims: msgspec.Raw = msgspec.Raw(b"null")
+    origins: list[str] | None = None
+    limits: _Limits | None = None
 
 
 class _Rejected(msgspec.Struct):
@@ -94,9 +102,14 @@ class ControlPlaneAuthorizer:
         """Who knocks.
 
         Raises:
-            Refused: with 401 the token or the host is none that may open a socket, with 503 nobody can say it now.
+            Refused: with 401 the token or the host is none that may open a socket, with 403 the page is none, with
+                503 nobody can say it now.
         """
-        ask = _Ask(head.host, head.token)
+        identity = await self._identify(_Ask(head.host, head.token))
+        _check_origin(head, identity)
+        return identity
+
+    async def _identify(self, ask: _Ask) -> Identity:
         remembered = self._recall(ask)
         if remembered is not None:
             return remembered
@@ -163,10 +176,23 @@ class ControlPlaneAuthorizer:
             user_id=authorized.user_id,
             claims=bytes(authorized.claims),
             expires_at=_expires_at(authorized.claims),
+            origins=frozenset(map(str.lower, authorized.origins)) if authorized.origins else None,
+            limits=_own_limits(authorized.limits),
         )
         if identity.expires_at is not None and identity.expires_at <= self._clock.wall():
             return Refused(401, Unauthorized.default_code, "the token has expired")
         return identity
+
+
+def _check_origin(head: Head, identity: Identity) -> None:
+    """A browser always names the page's origin, and no page can change it; other programs name none and may connect."""
+    origin = head.headers.get("origin")
+    if identity.origins is not None and origin is not None and origin.lower() not in identity.origins:
+        raise Refused(403, "origin_refused", "pages of this origin may not connect")
+
+
+def _own_limits(limits: _Limits | None) -> SessionLimits | None:
+    return None if limits is None else SessionLimits(limits.rate_per_s, limits.burst)
 
 
 def _expires_at(claims: msgspec.Raw) -> float | None:

@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections import deque
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -141,7 +142,7 @@ class Gateway:
     def open_session(self, peer: Peer, identity: Identity) -> GatewaySession:
         """The session of a socket; `welcome` is its first frame."""
         project = self.directory.join(identity.scope)
-        edge = EdgeSession(new_session_id(), self._limits)
+        edge = EdgeSession(new_session_id(), self._limits_of(identity))
         session = GatewaySession(self, project, edge, peer, identity)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
@@ -154,6 +155,18 @@ class Gateway:
         if not self.accepting:
             session.end(RESTARTING_CODE, STOPPING)
         return session
+
+    def _limits_of(self, identity: Identity) -> Limits:
+        """Of one session: the project's own, where it has some."""
+        own = identity.limits
+        if own is None:
+            return self._limits
+        rate, burst = own.rate_per_s, own.rate_burst
+        return replace(
+            self._limits,
+            rate_per_s=self._limits.rate_per_s if rate is None else rate,
+            rate_burst=self._limits.rate_burst if burst is None else burst,
+        )
 
     def ended(self, session: GatewaySession) -> None:
         """A session's socket is gone; called by the session."""

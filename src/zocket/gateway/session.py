@@ -36,18 +36,30 @@ _OWN_TYPES: Final = frozenset({"welcome", "rpc:result"})
 
 
 @dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What a project lets one of its sessions send; None leaves it to the gateway's own settings."""
+
+    rate_per_s: float | None = None
+    rate_burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who a session is, as the control plane says.
 
     Attributes:
         claims: of the token, as JSON.
         expires_at: seconds since the epoch after which the token counts no longer, or None.
+        origins: pages that may open sockets of the project, in lower case; None for every page.
+        limits: the project's own, or None.
     """
 
     scope: Scope
     user_id: str | None = None
     claims: bytes = field(default=b"null", repr=False)
     expires_at: float | None = None
+    origins: frozenset[str] | None = None
+    limits: SessionLimits | None = None
 
 
 def concerns_no_call(frame: bytes) -> bool:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from zocket.gateway.authorization import MAX_REMEMBERED, REMEMBERED_S, ControlPlaneAuthorizer, control_plane
-from zocket.gateway.session import Identity
+from zocket.gateway.session import Identity, SessionLimits
 from zocket.ids import Scope
 from zocket.sockets.port import Head, Refused
 from zocket.testing.clock import EPOCH_S, VirtualClock
@@ -23,8 +23,8 @@ TOKEN = "eyJhbGciOi.secret"
 GRANTED = {"workspaceId": "acme", "projectId": "chat", "userId": "ada", "claims": {"sub": "ada"}}
 
 
-def head(token: str | None = TOKEN, host: str = "chat.example.com") -> Head:
-    return Head("/", host, token, "127.0.0.1:1", {})
+def head(token: str | None = TOKEN, host: str = "chat.example.com", **headers: str) -> Head:
+    return Head("/", host, token, "127.0.0.1:1", headers)
 
 
 class ControlPlane:
@@ -203,6 +203,42 @@ async def test_a_token_that_is_no_text_is_refused_without_asking() -> None:
     plane = ControlPlane()
     assert (await refusal(plane.authorizer(), head(token="\ud800"))).status == 401
     assert plane.asked == []
+
+
+@pytest.mark.parametrize("origin", ["https://chat.example.com", "HTTPS://Chat.Example.COM"])
+async def test_a_page_of_a_listed_origin_is_admitted(origin: str) -> None:
+    authorize = ControlPlane(origins=["https://chat.example.com"]).authorizer()
+    assert (await authorize(head(origin=origin))).user_id == "ada"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://chat.example.com", "https://chat.example.com.evil.example", "null", "", "*"],
+)
+async def test_a_page_of_another_origin_is_refused_also_when_the_answer_is_remembered(origin: str) -> None:
+    plane = ControlPlane(origins=["https://chat.example.com"])
+    authorize = plane.authorizer()
+    assert (await authorize(head())).user_id == "ada"
+    refused = await refusal(authorize, head(origin=origin))
+    assert (refused.status, refused.code) == (403, "origin_refused")
+    assert len(plane.asked) == 1
+
+
+@pytest.mark.parametrize("granted", [{}, {"origins": None, "limits": None}, {"origins": [], "limits": {}}])
+async def test_a_project_or_control_plane_that_lists_nothing_restricts_nothing(granted: dict[str, Any]) -> None:
+    identity = await ControlPlane(**granted).authorizer()(head(origin="https://anywhere.example"))
+    assert identity.origins is None
+    assert identity.limits in (None, SessionLimits())
+
+
+async def test_the_projects_limits_come_with_the_identity() -> None:
+    identity = await ControlPlane(limits={"ratePerS": 2.5, "burst": 7, "later": 1}).authorizer()(head())
+    assert identity.limits == SessionLimits(2.5, 7)
+
+
+@pytest.mark.parametrize("limits", [{"ratePerS": 0}, {"ratePerS": -1}, {"burst": 0}, {"burst": "many"}, 5])
+async def test_limits_that_cannot_be_used_admit_nobody(limits: Any) -> None:
+    assert (await refusal(ControlPlane(limits=limits).authorizer())).status == 503
 
 
 async def test_no_token_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
