@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from zocket.state.builtin import DictKind, ListKind, SetKind
+from zocket.state.comparison import differences, same_elements
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, climb, depth_of
-from zocket.state.kinds import KINDS, PLAIN, Kind, Untracker, kind_of
+from zocket.state.kinds import KINDS, Kind, Untracker
 from zocket.state.pointer import escape
 from zocket.state.positions import HIDDEN, OPAQUE, Position
 
@@ -43,13 +44,17 @@ class Emission:
         self.ops: list[tuple[str, str, bytes | None]] = []
         self.places: dict[int, Any] = {id(root): ("", position.at(root))}
         self.wholes: set[str] = set()
+        self.equal: set[int] = set()
+        """Nodes that are, changes included, what another node was at their place: their own changes are not told."""
 
     def run(self, settled: list[tuple[Any, Kind, list[tuple[Any, Any, Any]]]]) -> None:
         """Emit the changes of every settled node, outermost first."""
         if len(settled) > 1:
             settled.sort(key=lambda entry: depth_of(entry[0]))
         for node, kind, changed in settled:
-            differing = _differing(changed)
+            if id(node) in self.equal:
+                continue
+            differing = differences(changed, self.equal)
             if isinstance(kind, SetKind):
                 if not same_elements(set(node._zc), node) and (place := self.place(node)) is not SILENT:
                     self.whole(node, *place)
@@ -171,28 +176,6 @@ def _fits(parts: list[tuple[int, Any]], room: int) -> bool:
     return room > 0
 
 
-SAMPLE: Final = 32
-"""Pairs of parts that are compared in depth before the rest of a long list counts as different without a look."""
-
-
-def _differing(changed: list[tuple[Any, Any, Any]]) -> list[tuple[Any, Any, Any]]:
-    """Leave out what is the same JSON as before; in a long row of different parts, no longer look inside."""
-    differing: list[tuple[Any, Any, Any]] = []
-    deep = 0
-    for change in changed:
-        _, old, new = change
-        if old is new:
-            continue
-        if old is not MISSING and new is not MISSING and (type(old) not in TRACKED or deep < SAMPLE):
-            if same(old, new):
-                deep = 0
-                continue
-            if type(old) in TRACKED:
-                deep += 1
-        differing.append(change)
-    return differing
-
-
 def _holder(kind: Kind, above: Any, child: Any) -> tuple[Any, Any]:
     """Find the tuple that holds a child, and its key."""
     if isinstance(kind, ListKind):
@@ -235,46 +218,6 @@ def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | Non
     else:
         ops.append(("replace", "", new))
     return ops
-
-
-def same(old: Any, new: Any) -> bool:
-    """Tell whether a value is the same JSON as the committed one, so that no operation is needed.
-
-    A node is the same as itself: what changed inside it has its own operations.
-    """
-    if old is new:
-        return True
-    left, right = type(old), type(new)
-    kind = TRACKED.get(left)
-    if kind is None:
-        if left is not right:
-            return False
-        if left in PLAIN or left is str or left is float:
-            return bool(old == new)
-        found = KINDS.get(left) or kind_of(left)
-        if found is None:
-            return bool(old == new) and repr(old) == repr(new)
-        return _same_parts(found, old, new)
-    if TRACKED.get(right) is not kind:
-        return False
-    return _same_parts(kind, old if old._zc is None else kind.committed(old, old._zc), new)
-
-
-def same_elements(old: Any, new: Any) -> bool:
-    """Tell whether two sets are the same JSON: `1` equals `True` and `1.0` for Python, but not there."""
-    return len(old) == len(new) and bool(old == new) and sorted(map(repr, old)) == sorted(map(repr, new))
-
-
-def _same_parts(kind: Kind, old: Any, new: Any) -> bool:
-    if isinstance(old, (set, frozenset)):
-        return same_elements(old, new)
-    if isinstance(kind, DictKind):
-        return len(old) == len(new) and all(
-            type(key) in (str, int) and key in new and same(part, dict.__getitem__(new, key))
-            for key, part in kind.items(old)
-        )
-    left, right = list(kind.items(old)), list(kind.items(new))
-    return len(left) == len(right) and all(a[0] == b[0] and same(a[1], b[1]) for a, b in zip(left, right, strict=True))
 
 
 def size_up_to(value: Any, limit: int) -> int:

@@ -87,6 +87,25 @@ def test_a_change_inside_a_part_that_keeps_its_place_in_a_new_list_is_told(turn:
     assert turn(document, change) == [{"op": "replace", "path": "/items/1/n", "value": 50}]
 
 
+def test_a_part_that_moves_to_where_its_like_was_is_not_told_to_change_there(turn: Turn) -> None:
+    document: Document[Any] = Document([{}, {}, {"a": []}])
+
+    def change(state: Any) -> None:
+        state.pop(0)
+        del state[1]["a"]
+
+    assert turn(document, change) == [{"op": "remove", "path": "/2"}]
+    inside: Document[Any] = Document({"x": {"l": [1], "n": 0}, "y": {"l": [1], "n": 1}})
+
+    def swap(state: Any) -> None:
+        state["x"], state["y"] = state["y"], state["x"]
+        state["x"]["n"] = 0
+        state["y"]["n"] = 1
+        state["x"]["l"].append(2)
+
+    turn(inside, swap)
+
+
 def test_the_same_object_at_two_places_becomes_two(turn: Turn) -> None:
     document, item = room(), Item(n=5)
 
