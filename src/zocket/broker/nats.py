@@ -71,6 +71,7 @@ class NatsBroker:
         self._tls = tls or (ssl.create_default_context() if str(servers).count("tls://") else None)
         self._connection: Connection | None = None
         self._closing = False
+        self._told_away = False
         self._listeners: list[Callable[[ConnectionState], None]] = []
         self._inbox = f"{servers.credentials.inbox_prefix}.{secrets.token_hex(11)}."
         self._inboxes = 0
@@ -193,7 +194,9 @@ class NatsBroker:
         if lost is not None and not self._closing:
             _log.warning("The connection to NATS is lost: %s", reason)
             self._fail_waiting("the connection to NATS is lost")
-            self._tell("disconnected")
+            if not self._told_away:
+                self._told_away = True
+                self._tell("disconnected")
 
     _lost_connection: Connection | None = None
 
@@ -215,9 +218,17 @@ class NatsBroker:
                     told = failure.message
                     _log.warning("NATS is away, trying for ever: %s", told)
                 await asyncio.sleep(next(delays))
-            if not self._closing:
+            connection = self._connection
+            # Told only when the server has the subscriptions again, so that an answer to what is sent then is heard.
+            answered = connection is not None and await connection.round_trip(API_TIMEOUT_S)
+            if self._connection is not connection or connection is None or self._closing:
+                continue
+            if answered:
+                self._told_away = False
                 _log.info("NATS is connected again")
                 self._tell("reconnected")
+            else:
+                self._connection_lost("the server does not answer")
 
     async def drain(self, timeout_s: float) -> None:
         """See `Broker.drain`."""

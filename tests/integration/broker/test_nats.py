@@ -376,3 +376,34 @@ async def test_drain_ends_with_its_time_when_the_server_is_away() -> None:
         started = asyncio.get_running_loop().time()
         await broker.drain(0.3)
         assert 0.2 < asyncio.get_running_loop().time() - started < 2
+
+
+async def test_reconnected_means_that_the_server_has_the_subscriptions_again() -> None:
+    async def drop_and_hear(broker: NatsBroker, other: NatsBroker, subject: str) -> None:
+        heard: list[Message] = []
+        await broker.subscribe(subject, heard.extend)
+        states = states_of(broker)
+        assert broker._connection is not None
+        broker._connection._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        await until(lambda: states == ["disconnected", "reconnected"])
+        other.send([Message(subject, b"1")])
+        await until(lambda: heard)
+
+    async with NatsServer() as server, connected(server.url) as broker, connected(server.url) as other:
+        for number in range(20):
+            await drop_and_hear(broker, other, f"x{number}")
+
+
+async def test_a_server_that_stops_during_the_reconnection_is_told_once() -> None:
+    async with NatsServer() as server, connected(server.url) as broker:
+        states = states_of(broker)
+        await server.pause()
+        assert broker._connection is not None
+        broker._connection._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        await until(lambda: states == ["disconnected"])
+        await asyncio.sleep(0.2)
+        await server.kill()
+        await server.start()
+        await until(lambda: len(states) > 1)
+        assert states == ["disconnected", "reconnected"]
+        assert broker.connected
