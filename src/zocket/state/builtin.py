@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from zocket.state.containers import ListChanges, TrackedDefaultDict, TrackedDict, TrackedList, TrackedSet
 from zocket.state.journal import MISSING
-from zocket.state.kinds import DISCOVERERS, KINDS, PLAIN, Kind, Refusal, is_immutable, json_names, register
+from zocket.state.kinds import (
+    DISCOVERERS,
+    FORBIDDEN_KEYS,
+    KINDS,
+    PLAIN,
+    Kind,
+    Refusal,
+    all_plain,
+    is_immutable,
+    json_names,
+    register,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +40,9 @@ class _Container:
     frozen = False
     ambiguous = False
     computed = False
+
+    def flat(self, value: Any) -> bool:
+        return all_plain(value)
 
     def check(self, value: Any) -> None:
         """Every list and every set will do."""
@@ -130,6 +144,11 @@ class DictKind(_Container):
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return dict.items(value)
+
+    def flat(self, value: Any) -> bool:
+        if not all_plain(dict.values(value)):
+            return False
+        return all(type(key) is str and key.isascii() and key not in FORBIDDEN_KEYS for key in value)
 
     def check(self, value: Any) -> None:
         json_names(value)
@@ -274,6 +293,9 @@ class FrozenSetKind:
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return [(part, part) for part in value]
 
+    def flat(self, value: Any) -> bool:
+        return False
+
     def check(self, value: Any) -> None:
         for part in value:
             if not is_immutable(part):
@@ -299,6 +321,9 @@ class TupleKind:
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return enumerate(value)
+
+    def flat(self, value: Any) -> bool:
+        return False
 
     def check(self, value: Any) -> None:
         """Every tuple will do."""

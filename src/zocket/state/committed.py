@@ -78,7 +78,7 @@ class ComputedFields:
         self.fresh: list[tuple[Any, dict[str, bytes]]] = []
         for node in committed.affected.values():
             if TRACKED[type(node)].computed:
-                known = node._zv if hasattr(node, "_zv") else None
+                known = getattr(node, "_zv", None)
                 self.owners.append((node, known or _computed(committed.copy(node), node)))
 
     def emit(self, emission: Emission) -> None:
@@ -99,7 +99,7 @@ class ComputedFields:
     def keep(self) -> None:
         """Remember the values, now that they are committed."""
         for node, values in self.fresh:
-            if hasattr(node, "_zv"):
+            if hasattr(type(node), "_zv"):
                 object.__setattr__(node, "_zv", values)
 
 

@@ -88,19 +88,18 @@ class Document(Generic[S]):
         if not journal.touched:
             journal.close()
             return None
-        quick = False if journal.special else quick_commit(journal, self._position)
-        if isinstance(quick, bool):
+        patches: Any = False if journal.special else quick_commit(journal, self._position)
+        if patches is False:
+            journal.places.clear()
             patches = self._commit(journal)
-        else:
-            patches = quick
-            if patches is not None:
-                if self._max_bytes is not None:
-                    self._grow(patches)
-                self._snapshot = None
+        elif patches is not None:
+            if self._max_bytes is not None:
+                self._grow(patches)
+            self._snapshot = None
         for node in journal.touched:
             TRACKED[type(node)].clear(node)
         journal.close()
-        return patches
+        return patches  # type: ignore[no-any-return]
 
     def _commit(self, journal: Journal) -> bytes | None:
         """Settle and emit a turn of any kind."""

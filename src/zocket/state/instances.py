@@ -86,6 +86,10 @@ class InstanceKind:
     fields: tuple[str, ...]
     field_set: frozenset[str]
 
+    def flat(self, value: Any) -> bool:
+        """Not known quickly."""
+        return False
+
     def check(self, value: Any) -> None:
         """Classes are judged when their kind is made."""
 

@@ -41,7 +41,7 @@ TRACKED: Final[dict[type, Kind]] = {}
 class Journal:
     """What happened in the open turn of one document."""
 
-    __slots__ = ("computed", "open", "orders", "plain", "special", "touched", "undo")
+    __slots__ = ("computed", "open", "orders", "places", "plain", "special", "touched", "undo")
 
     def __init__(self) -> None:
         self.open = False
@@ -50,6 +50,8 @@ class Journal:
         """By the id of a mapping from which a key was removed: all its keys, or the ranks of those removed."""
         self.undo: list[tuple[Callable[..., Any], Any]] = []
         """What a rollback must call besides putting old values back, in reverse order."""
+        self.places: dict[int, Any] = {}
+        """Path and position of nodes by their id, until a turn moves parts (see `quick`)."""
         self.special = False
         """Whether no turn can be committed by `quick`."""
         self.computed = False
@@ -72,7 +74,8 @@ def touch(node: Any) -> None:
     journal = node._zj
     if journal is None or not journal.open:
         raise _stale(node, "was written to outside a turn of its state")
-    if node._zp is not journal and climb(node) is not journal:
+    above = node._zp
+    if above is not journal and (above is None or above._zp is not journal) and climb(node) is not journal:
         raise _stale(node, "is no longer a part of the state and cannot be written to")
     journal.touched.append(node)
 

@@ -80,6 +80,9 @@ class Kind(Protocol):
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         """Every part that JSON or Python code can reach, with its key."""
 
+    def flat(self, value: Any) -> bool:
+        """Tell quickly whether a plain value holds nothing but scalars that may be in the state, under such keys."""
+
     def check(self, value: Any) -> None:
         """Raise Refusal unless the keys and the class as such may be in the state."""
 
@@ -132,6 +135,15 @@ def register(cls: type, kind: Kind) -> None:
     KINDS[cls] = kind
     if kind.tracked is not None:
         TRACKED[kind.tracked] = kind
+
+
+def all_plain(values: Iterable[Any]) -> bool:
+    """Tell whether all values are scalars that JSON holds as they are."""
+    for value in values:
+        cls = type(value)
+        if cls not in PLAIN and not (cls is str and value.isascii()):
+            return False
+    return True
 
 
 def kind_of(cls: type) -> Kind | None:
@@ -216,6 +228,9 @@ def is_immutable(value: Any) -> bool:
 
 def check_value(node: Any, key: Any, value: Any) -> None:
     """Check what is about to be placed into a node; raises StateValueError with the pointer to the culprit."""
+    kind = KINDS.get(type(value))
+    if kind is not None and kind.flat(value):
+        return
     try:
         walk(value, set())
     except Refusal as refusal:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABCMeta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -17,14 +18,13 @@ from pydantic_core import MultiHostUrl, Url
 
 from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
 from zocket.state.journal import MISSING, touch
-from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Untracker, check_value, json_key
+from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Untracker, all_plain, check_value, json_key
 from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from zocket.state.adopt import Settlement
-    from zocket.state.journal import Journal
 
 _new = object.__new__
 
@@ -51,20 +51,15 @@ class PydanticKind(InstanceKind):
         )
         self.computed = bool(cls.__pydantic_decorators__.computed_fields)
         self.ambiguous = is_ambiguous(cls.__pydantic_core_schema__)
+        self.special = self.computed or self.ambiguous
+        if config.get("extra") != "allow":
+            self.store = attrgetter("__dict__")  # type: ignore[method-assign, assignment]
         space = namespace(cls, self)
-        space["__slots__"] = (*MARKS, "_zv")
+        space["__slots__"] = (*MARKS, "_zv") if self.computed else MARKS
         space["__new__"] = plain_constructor(cls)
         space["__setattr__"] = _setattr_of(self)
         space["__delattr__"] = _delattr
         self.tracked = ABCMeta.__new__(type(cls), cls.__name__, (Shield, cls), space)
-
-    def bind(self, node: Any, journal: Journal | None) -> Any:
-        set_raw(node, "_zj", journal)
-        set_raw(node, "_zp", None)
-        set_raw(node, "_zk", None)
-        set_raw(node, "_zc", None)
-        set_raw(node, "_zv", None)
-        return node
 
     def bare(self, cls: Any, fields: dict[str, Any], extra: Any, private: Any, fields_set: Any) -> Any:
         """Make an instance without validation."""
@@ -97,7 +92,6 @@ class PydanticKind(InstanceKind):
         set_raw(node, "_zp", parent)
         set_raw(node, "_zk", key)
         set_raw(node, "_zc", None)
-        set_raw(node, "_zv", None)
         adopt = settlement.adopt
         names = self.field_set
         for name, part in source.items():
@@ -122,6 +116,9 @@ class PydanticKind(InstanceKind):
             private,
             set(value.__pydantic_fields_set__),
         )
+
+    def flat(self, value: Any) -> bool:
+        return not (value.__pydantic_extra__ or self.special) and all_plain(value.__dict__.values())
 
     def check(self, value: Any) -> None:
         for key in value.__pydantic_extra__ or ():
@@ -184,7 +181,11 @@ def _setattr_of(kind: PydanticKind) -> Any:
             return
         changes = self._zc
         if changes is None:
-            touch(self)
+            journal = self._zj
+            if journal is not None and journal.open and self._zp is journal:
+                journal.touched.append(self)
+            else:
+                touch(self)
             changes = {}
             set_raw(self, "_zc", changes)
         cls = type(value)

@@ -49,7 +49,7 @@ HIDDEN: Final = Step.HIDDEN
 class Position:
     """A place; this class is the opaque one."""
 
-    __slots__ = ("computed", "encode", "scalars")
+    __slots__ = ("computed", "encode", "known", "scalars", "tracked")
 
     computed: Callable[[Any], bytes] | None
     """Encodes only the computed fields of a model; None if there are none."""
@@ -59,6 +59,9 @@ class Position:
         self.scalars = scalars
         """Whether plain scalars here are written as any encoder writes them."""
         self.computed = None
+        self.known: dict[str, Any] = {}
+        """Steps that were taken before, for nodes of the class `tracked`."""
+        self.tracked: type | None = None
 
     def bytes_of(self, value: Any) -> bytes:
         """Encode a value at this place."""
@@ -150,7 +153,7 @@ class Fields(Position):
     the field has a serializer of its own, which may ask for the model around it.
     """
 
-    __slots__ = ("build", "cls", "extra", "known", "names", "only", "tracked")
+    __slots__ = ("build", "cls", "extra", "names", "only")
 
     def __init__(self, encode: Callable[[Any], bytes], cls: Any, names: Any, build: Any, extra: Any) -> None:
         super().__init__(encode)
@@ -161,8 +164,6 @@ class Fields(Position):
         self.build = build
         self.extra = extra
         """Schema of fields that the class does not declare, None if it has none."""
-        self.known: dict[str, Any] = {}
-        self.tracked: type | None = None
 
     def step(self, node: Any, key: Any) -> Any:
         found = self.known.get(key)

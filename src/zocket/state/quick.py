@@ -17,13 +17,17 @@ from zocket.state.builtin import DictKind, ListKind
 from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
-from zocket.state.kinds import Refusal, check_value, refused
+from zocket.state.kinds import KINDS, Refusal, check_value, refused
 from zocket.state.positions import HIDDEN, OPAQUE, Position
 
 _text = msgspec.json.Encoder().encode
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str})
 _REPLACEABLE: Final = _SCALARS | {Missing}
+
+MAX_PLACES: Final = 1024
+"""Places that a journal remembers; in an ordinary turn no part leaves its place, any other turn forgets them all."""
+
 _ADD: Final = b'{"op":"add","path":'
 _REPLACE: Final = b'{"op":"replace","path":'
 
@@ -36,15 +40,18 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     """
     parts: list[bytes] = []
     late: list[Any] = []
+    places = journal.places
     for node in journal.touched:
         kind: Any = TRACKED[type(node)]
-        if node._zp is journal:
-            path, position = "", root_position
-        else:
+        place = places.get(id(node))
+        if place is None:
             place = _place(node, journal, root_position)
             if place is None:
                 return False
-            path, position = place
+            if len(places) >= MAX_PLACES:
+                places.clear()
+            places[id(node)] = place
+        path, position = place
         changes = node._zc
         store = kind.store(node)
         entries = kind.written(node, changes) if store is None else changes.items()
@@ -62,7 +69,9 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if old_class is new_class and old == new:
                 continue
-            step = position.step(node, key)
+            step = position.known.get(key) if type(node) is position.tracked else None
+            if step is None:
+                step = position.step(node, key)
             if step is OPAQUE:
                 return False
             if step is HIDDEN:
@@ -85,6 +94,8 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
         settlement = Settlement(journal)
         for index, *entry in late:
             parts[index] = _adopted(settlement, *entry)
+        if journal.special:
+            return False
     if not parts:
         return None
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
@@ -94,11 +105,15 @@ def _adopted(
     settlement: Settlement, node: Any, kind: Any, key: Any, new: Any, head: bytes, position: Position
 ) -> bytes:
     """Make a new value a part of the state; return its operation."""
-    try:
-        adopted = settlement.adopt(new, node, key)
-    except Refusal as refusal:
-        check_value(node, key, new)
-        raise refused(refusal, node, key) from None
+    new_kind = KINDS.get(type(new))
+    if new_kind is not None and new_kind.flat(new):
+        adopted = new_kind.adopt(new, node, key, settlement)
+    else:
+        try:
+            adopted = settlement.adopt(new, node, key)
+        except Refusal as refusal:
+            check_value(node, key, new)
+            raise refused(refusal, node, key) from None
     if adopted is not new:
         kind.put(node, key, adopted)
     return head + encode_checked(position.encode, adopted) + b"}"
@@ -107,6 +122,8 @@ def _adopted(
 def _place(node: Any, journal: Journal, root_position: Position) -> Any:
     """Return path and position of a node, None if it is not emitted by itself."""
     above = node._zp
+    if above is journal:
+        return "", root_position
     place = ("", root_position) if above._zp is journal else _place(above, journal, root_position)
     if place is None:
         return None

@@ -506,6 +506,20 @@ def test_patches_and_snapshots_agree_with_the_plain_model_whatever_the_schema(tu
         assert all(operation["path"] for operation in operations)
 
 
+def test_models_with_computed_fields_or_ambiguous_unions_may_come_late(turn: Turn) -> None:
+    class Pair(BaseModel):
+        one: Base | Derived = Base()
+
+    document: Document[Any] = Document({"n": 0})
+    operations = turn(document, lambda state: state.update(p=Pair(one=Derived(y=[1])), t=Total(items=[Item(n=1)])))
+    assert [operation["value"] for operation in operations] == [
+        {"one": {"x": 0, "y": [1]}},
+        {"items": [{"n": 1, "tags": []}], "theSum": 1},
+    ]
+    turn(document, lambda state: state["p"].one.y.append(2))
+    assert len(turn(document, lambda state: state["t"].items.pop())) == 2
+
+
 def test_values_that_pydantic_writes_as_text_can_be_anywhere(turn: Turn) -> None:
     class Values(BaseModel):
         at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
