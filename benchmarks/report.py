@@ -5,6 +5,7 @@ Rules: a machine is described by what matters for the figures; no host name, no 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -18,6 +19,7 @@ from zocket.broker.server import find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from scenarios import Result, Timing
 
@@ -92,6 +94,18 @@ def _row(result: Result, ratio: Mapping[str, float]) -> str:
         f"{result.scenario.name:13} {result.mode:10} {result.per_s:9,.0f} {result.cpu_total:9.3f} "
         f"{result.p50_ms:8.2f} {result.p99_ms:8.2f} {result.violations:5d} {result.busy:4.2f} {rate}  {parts}".rstrip()
     )
+
+
+def profile(title: str, samples: Path) -> list[str]:
+    """The functions with the most CPU time of their own, and those with the most together with what they call."""
+    found = json.loads(samples.read_text())
+    total = max(found["samples"], 1)
+    lines = [f"{title}: {found['samples']} samples; of its own | with what it calls"]
+    # What is always there (main, the loop) tells nothing.
+    inner = [item for item in found["with_calls"].items() if item[1] < 0.95 * total]
+    for (own, own_count), (with_calls, count) in zip(list(found["self"].items())[:25], inner, strict=False):
+        lines.append(f"{100 * own_count / total:5.1f}% {own[:58]:58} | {100 * count / total:5.1f}% {with_calls[:58]}")
+    return lines
 
 
 def document(results: list[Result], timing: Timing, repeat: int) -> dict[str, Any]:

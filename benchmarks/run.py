@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import report
-from modes import MODES, serving
+from modes import HERE, MODES, serving
 from processes import BenchmarkError
 from scenarios import SCENARIOS, Result, Scenario, Timing, generate
 
@@ -76,6 +78,21 @@ def measure(scenario: Scenario, stage: Stage, timing: Timing, repeat: int) -> li
     return [Result.of(mode, scenario, found) for mode, found in runs.items()]
 
 
+def profile(scenario: Scenario, mode: str, timing: Timing) -> None:
+    """Prints in which functions each Python process of a mode spends its CPU time."""
+    with tempfile.TemporaryDirectory(prefix="zocket-samples-") as samples:
+        paths = [str(HERE / "sampling"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environ = {**scenario.environ, "BENCHMARK_SAMPLES": samples, "PYTHONPATH": os.pathsep.join(paths)}
+        with serving([mode], environ) as services:
+            service = services[mode]
+            processes = {role: pid for role, pid in service.pids.items() if role not in ("nats", "control")}
+            for pid in processes.values():
+                os.kill(pid, signal.SIGUSR2)
+            generate(scenario, service, timing)
+        for role, pid in processes.items():
+            print("\n".join(report.profile(f"{scenario.name} {role}", Path(samples, f"{pid}.json"))), flush=True)
+
+
 def hold(mode: str) -> None:
     """Keeps one mode running for a load generator started by hand, or a profiler."""
     with serving([mode], {}) as services:
@@ -114,6 +131,11 @@ def main() -> int:
     try:
         if arguments.hold:
             hold(modes[0])
+        if arguments.profile:
+            for scenario in chosen_scenarios(arguments.scenario or ["rpc-50x16"]):
+                for mode in modes:
+                    profile(scenario, mode, timing)
+            return 0
         print(report.heading(), flush=True)
         with Stage(modes, reuse=arguments.quick) as stage:
             for scenario in chosen_scenarios(arguments.scenario):
@@ -157,6 +179,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, help="measuring window in seconds (5)")
     parser.add_argument("--warm", type=float, help="seconds before it (1)")
     parser.add_argument("--json", metavar="FILE", help="write everything there, with facts about the machine")
+    parser.add_argument("--profile", action="store_true", help="no figures: where the CPU time goes (rpc-50x16)")
     parser.add_argument("--hold", action="store_true", help="start the mode, print how to reach it, wait for Ctrl-C")
     return parser.parse_args()
 
