@@ -1,6 +1,7 @@
 """Who owns a project: one record, written by compare-and-set (delivery design, ownership and takeover).
 
-Rules: whoever boots last owns; an earlier owner finds another epoch in the record and never takes anything back. A
+Rules: whoever boots last owns; an earlier owner finds another epoch in the record and never takes anything back. An
+owner that was told to stop says so in its record, and whoever comes next waits until it has finished what it has. A
 record that is gone (the broker lost its memory) is written again by the owner that is still there.
 """
 
@@ -15,20 +16,28 @@ from zocket.errors import Conflict, Superseded, Unavailable
 from zocket.protocol import subjects
 
 if TYPE_CHECKING:
-    from zocket.broker.port import Broker
+    from zocket.broker.port import Broker, Entry
+    from zocket.clock import Clock
     from zocket.ids import Scope
 
 MAX_ATTEMPTS: Final = 20
 """Compare-and-sets that may fail in a row; each failure means that another runtime claimed in that very moment."""
+LEAVING_POLL_S: Final = 0.05
+"""How often a successor looks whether the owner has left."""
 
 
-class OwnerRecord(msgspec.Struct, rename="camel", frozen=True):
-    """Who owns the project, and since when (milliseconds since the epoch)."""
+class OwnerRecord(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Who owns the project, and since when (milliseconds since the epoch).
+
+    Attributes:
+        leaving_s: the owner takes nothing more and is gone after so long at most; 0 while it serves.
+    """
 
     epoch: str
     process: str
     since: int
     actor_types: list[str] = []
+    leaving_s: float = 0.0
 
 
 _decode: Final = msgspec.json.Decoder(OwnerRecord).decode
@@ -37,25 +46,54 @@ _decode: Final = msgspec.json.Decoder(OwnerRecord).decode
 class Ownership:
     """This runtime's claim on a project."""
 
-    def __init__(self, broker: Broker, scope: Scope, record: OwnerRecord) -> None:
+    def __init__(self, broker: Broker, scope: Scope, record: OwnerRecord, clock: Clock) -> None:
         self._broker = broker
+        self._clock = clock
         self._key = subjects.owner_key(scope)
         self._record = record
 
     async def claim(self) -> OwnerRecord | None:
-        """This runtime owns the project now; gives the record of the one before.
+        """This runtime owns the project now; gives the record of the one before. Waits for one that is leaving.
 
         Raises:
             Unavailable: the broker is away, or others claim all the time.
         """
         for _ in range(MAX_ATTEMPTS):
-            entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            entry = await self._wait_left(await self._broker.get(subjects.OWNER_BUCKET, self._key))
             try:
                 await self._write(None if entry is None else entry.revision)
             except Conflict:
                 continue
             return None if entry is None else _read(entry.value)
         raise Unavailable("the owner record changes all the time: more runtimes than one start over and over")
+
+    async def _wait_left(self, entry: Entry | None) -> Entry | None:
+        """The record once its owner has left, or has taken longer than it said, as one that was killed meanwhile."""
+        owner = None if entry is None else _read(entry.value)
+        deadline = self._clock.now() + (owner.leaving_s if owner is not None else 0.0)
+        while entry is not None and self._clock.now() < deadline:
+            await self._clock.sleep(LEAVING_POLL_S)
+            previous, entry = entry, await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            if entry is not None and entry.revision != previous.revision:
+                break
+        return entry
+
+    async def leave(self, within_s: float) -> None:
+        """Says that this runtime takes nothing more and releases the project within so many seconds.
+
+        Raises:
+            Superseded: another runtime owns the project already.
+            Unavailable: the broker is away.
+        """
+        revision = await self._revision()
+        self._record = msgspec.structs.replace(self._record, leaving_s=within_s)
+        try:
+            if revision is not None:
+                await self._write(revision)
+                return
+        except Conflict:
+            pass
+        raise Superseded("another runtime owns the project now")
 
     async def confirm(self) -> None:
         """Returns if this runtime still owns the project.

@@ -42,6 +42,8 @@ ANNOUNCE_EVERY_S: Final = 5.0
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 2.0
 """Between attempts to get the consumers back while the broker refuses."""
+HOOKS_TIMEOUT_S: Final = 5.0
+"""How long a stop waits for `on_deactivate` of all instances."""
 FLUSH_TIMEOUT_S: Final = 2.0
 """How long a stop waits for the broker to take the last answers and acknowledgements."""
 
@@ -84,7 +86,7 @@ class Runtime:
             for name in self.actor_types
         }
         record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
-        self._ownership = Ownership(broker, scope, record)
+        self._ownership = Ownership(broker, scope, record, clock)
         self._outbox = Outbox(broker, scope)
         self._host = Host(
             definition,
@@ -338,9 +340,9 @@ class Runtime:
     async def _stop(self) -> None:
         served, self._serving = self._serving, False
         await self._close_subscriptions()
-        if served:
+        if served and await self._say_leaving():
             await self._host.drain(self._drain_timeout_s)
-        await self._host.aclose()
+        await self._host.aclose(HOOKS_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -351,6 +353,17 @@ class Runtime:
         if self._failure is None:
             await self._leave()
         self._log.info("runtime stopped", extra={"epoch": self.epoch})
+
+    async def _say_leaving(self) -> bool:
+        """Lets a successor wait for what is finished here; False if there is one already, which has it all."""
+        try:
+            await self._ownership.leave(self._drain_timeout_s + HOOKS_TIMEOUT_S + FLUSH_TIMEOUT_S)
+        except Superseded as error:
+            await self._stand_down(error)
+            return False
+        except Unavailable as error:
+            self._log.warning("a successor will not wait for what is finished here: %s", error.message)
+        return True
 
     async def _leave(self) -> None:
         """Lets an existing runtime follow: without a successor neither the record nor the consumers stay."""

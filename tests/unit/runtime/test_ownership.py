@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -10,12 +11,13 @@ from zocket.ids import Scope
 from zocket.protocol import subjects
 from zocket.runtime.ownership import OwnerRecord, Ownership
 from zocket.testing.clock import VirtualClock
+from zocket.testing.loop import START
 
 SCOPE = Scope("ws", "proj")
 
 
 def claimant(broker: MemoryBroker, epoch: str) -> Ownership:
-    return Ownership(broker, SCOPE, OwnerRecord(epoch, f"process {epoch}", 7, ["room"]))
+    return Ownership(broker, SCOPE, OwnerRecord(epoch, f"process {epoch}", 7, ["room"]), VirtualClock())
 
 
 async def test_the_last_claim_counts_and_the_record_is_readable() -> None:
@@ -72,6 +74,48 @@ async def test_only_the_owner_removes_the_record() -> None:
     assert await second.is_ours()
     await second.release()
     assert await broker.get(subjects.OWNER_BUCKET, "ws.proj") is None
+
+
+async def test_r19_a_claim_waits_for_an_owner_that_is_leaving() -> None:
+    clock = VirtualClock()
+    broker = MemoryServer(clock).connect()
+    first, second = claimant(broker, "e1"), claimant(broker, "e2")
+    await first.claim()
+    await first.leave(within_s=17.0)
+    await first.confirm()
+    claiming = asyncio.create_task(second.claim())
+    await clock.sleep(10)
+    assert not claiming.done()
+    assert await first.is_ours()
+    await first.release()
+    assert await claiming is None
+    assert clock.now() - START == pytest.approx(10, abs=0.1)
+    assert await second.is_ours()
+
+
+async def test_r19_a_claim_waits_no_longer_than_the_owner_said() -> None:
+    clock = VirtualClock()
+    broker = MemoryServer(clock).connect()
+    first, second, third = (claimant(broker, f"e{number}") for number in range(3))
+    await first.claim()
+    await first.leave(within_s=17.0)
+    claims = [asyncio.create_task(item.claim()) for item in (second, third)]
+    await clock.sleep(16.9)
+    assert not any(claim.done() for claim in claims)
+    await clock.sleep(0.3)
+    assert all(claim.done() for claim in claims)
+    assert not await first.is_ours()
+    assert await second.is_ours() is not await third.is_ours()
+
+
+async def test_r18_an_owner_that_leaves_too_late_is_told_that_another_has_claimed() -> None:
+    broker = MemoryServer(VirtualClock()).connect()
+    first, second = claimant(broker, "e1"), claimant(broker, "e2")
+    await first.claim()
+    await second.claim()
+    with pytest.raises(Superseded):
+        await first.leave(within_s=17.0)
+    assert await second.is_ours()
 
 
 async def test_a_record_that_nobody_can_read_is_somebody_elses() -> None:
