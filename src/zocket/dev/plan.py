@@ -114,6 +114,9 @@ class Plan:
             PORT=str(self.control_port),
             DATABASE_URL=f"sqlite+aiosqlite:///{self.data / 'control.db'}",
             BUNDLE_STORE=str(self.data / "bundles"),
+            RUNTIME_DIR=str(self.data / "runtimes"),
+            ZOCKET_SECRET_KEY_FILE=str(self.data / "secret.key"),
+            ORCHESTRATOR="none",  # runtimes are ours, so that their logs are here
         )
 
     def gateway_environ(self) -> Mapping[str, str]:
@@ -141,7 +144,7 @@ class Plan:
             "NATS_URL": self.nats_url,
             "PROJECT_ID": LOCAL.project_id,
             "PYTHONUNBUFFERED": "1",
-            "STREAM_STORAGE": "file" if self.options.persist else "memory",
+            "STREAM_STORAGE": "file",  # what durable actors need; without `persist` the files go with the server
             "WORKSPACE_ID": LOCAL.workspace_id,
             "ZOCKET_DEV": "1",
             **own,

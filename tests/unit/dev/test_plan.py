@@ -53,9 +53,15 @@ def test_the_developers_own_variables_reach_the_app() -> None:
 
 def test_nothing_is_kept_unless_it_is_asked_for() -> None:
     passing, kept = plan(Options(target="chat:app")), plan(Options(target="chat:app", persist=True))
-    assert read(RuntimeSettings, passing.runtime_environ("d", 0)).stream_storage == "memory"
-    assert read(RuntimeSettings, kept.runtime_environ("d", 0)).stream_storage == "file"
-    assert str(Path.cwd() / ".zocket") in kept.control_environ()["DATABASE_URL"]
+    for name in ("DATABASE_URL", "BUNDLE_STORE", "RUNTIME_DIR", "ZOCKET_SECRET_KEY_FILE"):
+        assert "/home-of-this-run/" in passing.control_environ()[name]
+        assert str(Path.cwd() / ".zocket") in kept.control_environ()[name]
+
+
+def test_streams_are_such_that_durable_actors_run() -> None:
+    made = plan(Options(target="chat:app"))
+    assert read(RuntimeSettings, made.runtime_environ("d", 0)).stream_storage == "file"
+    assert read(GatewaySettings, made.gateway_environ()).stream_storage == "file"
 
 
 def test_the_token_is_made_up_anew_and_not_shown() -> None:
