@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from zocket.broker import wire
-from zocket.broker.port import Entry
+from zocket.broker.port import Entry, StreamInfo
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable, UsageError, ZocketError
 
 if TYPE_CHECKING:
@@ -77,8 +77,14 @@ class _StoredMessage(msgspec.Struct):
     hdrs: str = ""
 
 
+class _Config(msgspec.Struct, frozen=True):
+    storage: str = "file"
+
+
 class _Answer(msgspec.Struct):
     error: ApiError | None = None
+    created: str = ""
+    config: _Config = _Config()
     consumers: list[str] | None = None
     total: int = 0
     seq: int = 0
@@ -141,6 +147,16 @@ class JetStream:
         except ServerError as error:
             if error.number != _NAME_IN_USE:
                 raise Unavailable(f"the stream {spec.name} cannot be created: {error.message}") from error
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        """See `Broker.stream_info`."""
+        try:
+            answer = await self._call(f"STREAM.INFO.{_name('stream', stream)}", {})
+        except ServerError as error:
+            if error.number == _STREAM_NOT_FOUND:
+                return None
+            raise
+        return StreamInfo(answer.created, answer.config.storage)
 
     # Consumers.
 

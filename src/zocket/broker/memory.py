@@ -18,7 +18,7 @@ from zocket.broker.deliveries import LOST_AFTER_S
 from zocket.broker.jetstream import check_key
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject, is_pattern, matches, overlaps
 from zocket.broker.memory_stream import MemoryConsumer, MemoryStream, capturing
-from zocket.broker.port import Delivered, Entry, Message
+from zocket.broker.port import Delivered, Entry, Message, StreamInfo
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -53,9 +53,15 @@ class MemoryServer:
         self.streams: dict[str, MemoryStream] = {}
         self.buckets: dict[str, dict[str, Entry]] = {}
         self._revisions: dict[str, int] = {}
+        self._incarnations = 0
         self._brokers: list[MemoryBroker] = []
         self._exact: dict[str, dict[_Delivery, None]] = {}
         self._patterns: dict[_Delivery, None] = {}
+
+    def next_incarnation(self) -> str:
+        """Names one life of a stream."""
+        self._incarnations += 1
+        return str(self._incarnations)
 
     def connect(self) -> MemoryBroker:
         """A further connection."""
@@ -443,7 +449,13 @@ class MemoryBroker:
         for other in self.server.streams.values():
             if any(overlaps(ours, theirs) for ours in spec.subjects for theirs in other.spec.subjects):
                 raise Unavailable(f"the stream {spec.name} cannot be created: it overlaps with {other.spec.name}")
-        self.server.streams[spec.name] = MemoryStream(spec, self._clock)
+        self.server.streams[spec.name] = MemoryStream(spec, self._clock, self.server.next_incarnation())
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        """See `Broker.stream_info`."""
+        await self._turn()
+        found = self.server.streams.get(stream)
+        return None if found is None else StreamInfo(found.incarnation, found.spec.storage)
 
     async def take_over(
         self, spec: ConsumerSpec, callback: Callable[[list[Delivered]], None], lost: Callable[[], None]

@@ -154,6 +154,7 @@ class MemoryStream:
 
     spec: StreamSpec
     clock: Clock
+    incarnation: str = ""
     last_sequence: int = 0
     consumers: dict[str, MemoryConsumer] = field(default_factory=dict)
     _messages: OrderedDict[int, Stored] = field(default_factory=OrderedDict)

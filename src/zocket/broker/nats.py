@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Delivered,
         Entry,
         Message,
+        StreamInfo,
         StreamSpec,
         Subscription,
     )
@@ -466,6 +467,10 @@ class NatsBroker:
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """See `Broker.ensure_stream`."""
         await self._jetstream.ensure_stream(spec)
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        """See `Broker.stream_info`."""
+        return await self._jetstream.stream_info(stream)
 
     async def consumer_names(self, stream: str) -> list[str]:
         """See `Broker.consumer_names`."""

@@ -55,6 +55,19 @@ class StreamSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a stream is.
+
+    Attributes:
+        incarnation: names this life of the stream: one that was lost and made again has another.
+        storage: `memory` or `file`.
+    """
+
+    incarnation: str
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerSpec:
     """A durable push consumer with explicit acknowledgement, delivered to an inbox of this process alone."""
 
@@ -124,6 +137,13 @@ class Broker(Protocol):
 
         Raises:
             Unavailable: the server is away or refuses; the message says why.
+        """
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        """What a stream is; None if there is none of this name.
+
+        Raises:
+            Unavailable: the server is away or refuses.
         """
 
     async def take_over(

@@ -18,6 +18,7 @@ import msgspec
 from zocket import logs
 from zocket.core import Session
 from zocket.errors import InvalidFrame, InvalidId
+from zocket.host.store import Position
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import Rpc
@@ -80,7 +81,11 @@ class _Recent(Generic[K, V]):
 
 
 class Intake:
-    """Between the runtime's subscriptions and its host."""
+    """Between the runtime's subscriptions and its host.
+
+    Attributes:
+        source: names the present life of the stream that messages come from; set before a consumer is taken.
+    """
 
     def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox) -> None:
         self._broker = broker
@@ -88,6 +93,7 @@ class Intake:
         self._wire_scope = envelopes.wire_scope(scope)
         self._host = host
         self._outbox = outbox
+        self.source = ""
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
@@ -118,7 +124,8 @@ class Intake:
             self._held[delivered.sequence] = delivered
             link = self._link(envelope)
             request_id = envelope.request_id or _new_request_id()
-            self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered))
+            position = Position(self.source, delivered.sequence)
+            self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.

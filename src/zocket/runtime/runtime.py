@@ -18,7 +18,7 @@ from zocket import logs
 from zocket.broker.port import ConsumerSpec
 from zocket.broker.port import Message as BrokerMessage
 from zocket.broker.streams import transport_streams
-from zocket.errors import PlatformError, Superseded, Unavailable
+from zocket.errors import BootError, PlatformError, Superseded, Unavailable
 from zocket.host import Host
 from zocket.ids import new_epoch
 from zocket.metrics import Sample
@@ -26,6 +26,7 @@ from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
+from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -95,7 +96,10 @@ class Runtime:
             dev_mode=dev_mode,
             outlet=self._outbox,
             window=limits.max_ack_pending,
+            store=BrokerStateStore(broker, scope),
+            owns=self._still_owns,
         )
+        self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._intake = Intake(broker, scope, self._host, self._outbox)
         announcement = envelopes.Announcement(
             envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
@@ -145,6 +149,7 @@ class Runtime:
             storage: of streams that do not exist yet, `memory` or `file`.
 
         Raises:
+            BootError: an actor is durable, and the stream of requests is in memory.
             Unavailable: the broker is away or refuses.
             Superseded: yet another runtime took the project while this one started.
         """
@@ -208,6 +213,27 @@ class Runtime:
     async def _ensure_streams(self) -> None:
         for stream in self._streams:
             await self._broker.ensure_stream(stream)
+        inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
+        if inbound is None:
+            raise Unavailable(f"the stream {subjects.INBOUND_STREAM} is gone again")
+        if self._durable and inbound.storage != "file":
+            raise BootError(
+                f"{', '.join(self._durable)}: durable actors need the stream {subjects.INBOUND_STREAM} on file "
+                f"storage, and it is in {inbound.storage}. That cannot be changed: stop gateways and runtimes, "
+                f"delete it (nats stream rm {subjects.INBOUND_STREAM}) and start them with STREAM_STORAGE=file"
+            )
+        self._intake.source = f"{subjects.INBOUND_STREAM}:{inbound.incarnation}"
+
+    async def _still_owns(self) -> bool:
+        """Asked after another writer was found in the store: only the owner of the project goes on."""
+        while True:
+            try:
+                if await self._ownership.is_ours():
+                    return True
+                self._disturbed.set()
+                return False
+            except Unavailable:
+                await self._clock.sleep(RETRY_FIRST_S)
 
     async def _take_consumers(self) -> None:
         """Takes every consumer that is not ours, the owner record read before and after."""

@@ -42,6 +42,8 @@ finalizers: ContextVar[AsyncExitStack] = ContextVar("zocket_finalizers")
 """What the pytest plugin closes when the async test is over, in its loop."""
 
 SCOPE: Final = Scope("test-workspace", "test-project")
+STORAGE: Final = "file"
+"""Of the kit's streams, so that durable actors can be tested like any other."""
 ABNORMAL: Final = 1006
 """Close code of a socket that just vanished."""
 SETTLE_STEP_S: Final = 0.002
@@ -180,7 +182,7 @@ class TestApp:
             await self._start_server()
             broker = await self._connect_broker("gateway", self._stack)
             self.gateway = await self._stack.enter_async_context(
-                Gateway.open(broker, clock=self.clock, limits=self._limits)
+                Gateway.open(broker, clock=self.clock, limits=self._limits, stream_storage=STORAGE)
             )
             await self.start()
         except BaseException:
@@ -268,6 +270,7 @@ class TestApp:
                 limits=self._limits,
                 process_name="test",
                 dev_mode=self._dev_mode,
+                storage=STORAGE,
             )
         )
         self._runtime_stack = stack
