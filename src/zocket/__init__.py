@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from zocket.app import ActorFactory as ActorFactory
     from zocket.app import App as App
     from zocket.client import connect as connect
     from zocket.core import Actor as Actor
@@ -31,6 +32,7 @@ __version__: Final = "0.1.0"
 _HOMES: Final = {
     "Actor": "zocket.core",
     "ActorError": "zocket.errors",
+    "ActorFactory": "zocket.app",
     "App": "zocket.app",
     "Call": "zocket.core",
     "CallNext": "zocket.core",

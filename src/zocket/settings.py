@@ -142,6 +142,8 @@ class RuntimeSettings:
     """How long a clean stop finishes what is queued before it gives the rest back."""
     stream_storage: str = setting("STREAM_STORAGE", "memory")
     """Storage of streams that this process creates: memory or file."""
+    standby: bool = setting("ZOCKET_STANDBY", False)
+    """Boots without touching a consumer, reports `standby`, and takes over when the control plane says so."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     """Exceptions reach the client with their text; the published token is accepted."""
     limits: Limits = field(default_factory=Limits)
@@ -198,6 +200,44 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrchestrationSettings:
+    """How the control plane runs the runtimes of deployments."""
+
+    orchestrator: str = setting("ORCHESTRATOR", "local")
+    """`local` (processes here), `kubernetes`, `external` (somebody else runs what is written down), or `none`."""
+    runtime_nats_url: str = setting("RUNTIME_NATS_URL", "nats://localhost:4222")
+    """`NATS_URL` of the runtimes; the control plane itself never connects to it."""
+    runtime_dir: str = setting("RUNTIME_DIR", ".zocket/runtimes")
+    """Directory of the runtimes' bundles and logs; with `external`, of what should run."""
+    runtime_user: str = setting("RUNTIME_USER", "")
+    """`local`: name of the user that runtimes run as; needs root."""
+    runtime_memory_bytes: int = setting("RUNTIME_MEMORY_BYTES", 4 * 1024**3, low=0)
+    """Address space of one runtime (`local`) or its memory limit (`kubernetes`); 0 for no limit."""
+    runtime_open_files: int = setting("RUNTIME_OPEN_FILES", 4_096, low=0)
+    """`local`: files and sockets of one runtime; 0 for no limit of its own."""
+    runtime_processes: int = setting("RUNTIME_PROCESSES", 0, low=0)
+    """`local`: processes and threads of the runtimes' user, counted over all of them; 0 for no limit of its own."""
+    standby_timeout_s: float = setting("RUNTIME_STANDBY_TIMEOUT_S", 60.0, low=0.1)
+    """How long a new runtime may take until it is in standby."""
+    takeover_timeout_s: float = setting("RUNTIME_TAKEOVER_TIMEOUT_S", 20.0, low=0.1)
+    """How long it may take from the activation until it is ready."""
+    grace_s: float = setting("RUNTIME_GRACE_S", 5.0, low=0)
+    """How long the old runtime stays as a spare after that, in case the new one dies."""
+    runtime_image: str = setting("RUNTIME_IMAGE", "zocket:latest")
+    """`kubernetes`: image of the runtimes."""
+    kube_namespace: str = setting("KUBE_NAMESPACE", "zocket")
+    """`kubernetes`: namespace of the runtimes."""
+    kube_config: str = setting("KUBE_CONFIG_FILE", "")
+    """`kubernetes`: kubeconfig file; inside a cluster its own service account."""
+    bundles_kept: int = setting("BUNDLES_KEPT", 20, low=1)
+    """Bundles of a project that are kept besides the active and the previous one's."""
+    secret_key: str = setting("ZOCKET_SECRET_KEY", "", secret=True)
+    """Keys of secrets at rest, comma-separated, 32 bytes in base64 each; the first one encrypts."""
+    secret_key_file: str = setting("ZOCKET_SECRET_KEY_FILE", ".zocket/secret.key")
+    """Where a key is kept, and made at the first use, if ZOCKET_SECRET_KEY is not set."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlSettings:
     """Environment of the control plane."""
 
@@ -206,7 +246,7 @@ class ControlSettings:
     database_url: str = setting("DATABASE_URL", "sqlite+aiosqlite:///.zocket/control.db")
     """SQLAlchemy URL of the records."""
     bundle_store: str = setting("BUNDLE_STORE", ".zocket/bundles")
-    """Directory of the stored bundles."""
+    """Directory of the stored bundles, or `s3://bucket/prefix?endpoint=URL`, or `nats://host:4222/bucket`."""
     public_url: str = setting("PUBLIC_URL", "")
     """How runtimes reach this service; empty means as they called it."""
     dashboard_url: str = setting("DASHBOARD_URL", "")
@@ -226,6 +266,7 @@ class ControlSettings:
     """Addresses, comma-separated, of proxies whose X-Forwarded-For and X-Forwarded-Proto count."""
     internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
     dev_mode: bool = setting("ZOCKET_DEV", False)
+    orchestration: OrchestrationSettings = field(default_factory=OrchestrationSettings)
 
 
 def is_loopback(url: str) -> bool:

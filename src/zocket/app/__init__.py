@@ -7,8 +7,8 @@ server is imported when somebody serves.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from zocket.core import Actor, AppDefinition, actor_definition
 from zocket.errors import ActorError, UsageError
@@ -17,6 +17,7 @@ from zocket.settings import Limits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from zocket.client.handles import Invoker
     from zocket.core import Middleware
     from zocket.core.definition import Rename
     from zocket.protocol.client_session import Instance
@@ -27,6 +28,13 @@ A = TypeVar("A", bound=Actor[Any, Any])
 
 CALL_TIMEOUT_S = 30.0
 """Time limit of a call that `App.actor` makes, waiting for its turn included."""
+
+
+class ActorFactory(Protocol):
+    """What a smoke call is given: `actor(ChatRoom, "general")` is a handle, typed as the class."""
+
+    def __call__(self, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
+        """A handle; see `App.actor`."""
 
 
 class App:
@@ -43,6 +51,8 @@ class App:
             gateway the control plane decides, and this is not asked.
         limits: bounds of the standalone server; None takes the defaults.
         state_file: where the standalone server keeps durable actors; made if there are any.
+        smoke: called with an `ActorFactory` before a new version takes over from the one that serves, on instances of
+            its own that nobody else sees; what it raises refuses the version, and the old one goes on serving.
 
     Raises:
         DefinitionError: an actor, method, event or name that cannot be; the message names it.
@@ -57,8 +67,11 @@ class App:
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None = None,
         limits: Limits | None = None,
         state_file: str = ".zocket/state.db",
+        smoke: Callable[[ActorFactory], Awaitable[None]] | None = None,
     ) -> None:
         self.definition = AppDefinition(actors, middleware=middleware, rename=rename)
+        if smoke is not None:
+            self.definition.smoke = lambda invoker: smoke(partial(self._handle, invoker))
         self.authorize = authorize
         self.limits = limits or Limits()
         self.state_file = state_file
@@ -105,13 +118,16 @@ class App:
             ActorError: (when a call is awaited) the method failed; code and data as a client sees them.
             CallTimeout: (when a call is awaited) no answer within 30 s.
         """
+        return self._handle(self._invoker, cls, actor_id, name=name)
+
+    def _handle(self, invoker: Invoker, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
         from zocket.client.handles import ActorHandle
 
         names = [known for known, item in self.definition.actors.items() if item.cls is cls and name in (None, known)]
         if len(names) != 1:
             found = "several names, give name=" if names else f"not in this app ({', '.join(self.definition.actors)})"
             raise UsageError(f"{cls.__name__}: {found}")
-        return cast("A", ActorHandle(self._invoker, actor_definition(cls, names[0]), actor_id))
+        return cast("A", ActorHandle(invoker, actor_definition(cls, names[0]), actor_id))
 
     def running(self) -> LocalServer | None:
         """The standalone server of this app in this process, if it runs."""

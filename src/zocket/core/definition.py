@@ -29,7 +29,7 @@ from zocket.ids import check_actor_type
 from zocket.state import Document, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from zocket.core.actor import Middleware
 
@@ -318,7 +318,11 @@ def _state_factory(cls: type, annotation: Any) -> Callable[[], Any]:
 
 
 class AppDefinition:
-    """All actor types of an app, by wire name."""
+    """All actor types of an app, by wire name.
+
+    Attributes:
+        smoke: checks a new version before it takes over; called with an invoker on a host of its own, or None.
+    """
 
     def __init__(
         self,
@@ -332,6 +336,7 @@ class AppDefinition:
         for item in middleware:
             if not callable(item):
                 raise DefinitionError(f"middleware: {item!r} is not callable")
+        self.smoke: Callable[[Any], Awaitable[None]] | None = None
         self.actors: dict[str, ActorDefinition] = {}
         for given, cls in actors.items():
             if not (isinstance(cls, type) and issubclass(cls, Actor)):

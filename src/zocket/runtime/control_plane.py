@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -26,6 +26,8 @@ CALL_TIMEOUT_S: Final = 10.0
 """An answer of the control plane takes milliseconds; ten seconds cover one that is just starting."""
 DOWNLOAD_TIMEOUT_S: Final = 60.0
 """Longest silence during a download."""
+ACTIVATION_TIMEOUT_S: Final = 45.0
+"""Longest silence after the question for the word: the control plane holds the answer back for up to 20 s."""
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Largest answer of `active`: an older control plane puts the whole code into it."""
 
@@ -40,6 +42,12 @@ class ActiveDeployment(msgspec.Struct, rename="camel", frozen=True):
     sha256: str | None = None
     size: int | None = None
     code: str | None = None
+
+
+class Activation(msgspec.Struct, rename="camel", frozen=True):
+    """The word to a runtime in standby; `wait` means that there is none yet."""
+
+    action: Literal["wait", "activate", "stop"]
 
 
 class ControlPlane:
@@ -93,6 +101,36 @@ class ControlPlane:
         """
         body = {"deploymentId": deployment_id, "status": "ready", "actorTypes": list(actor_types)}
         await self._call("POST", "/api/internal/runtime/report", "the report `ready`", json=body)
+
+    async def report_progress(
+        self, deployment_id: str, status: Literal["smoke", "standby"], types: Sequence[str]
+    ) -> None:
+        """Tells how far a runtime in standby is; only said to a control plane that asked for standby.
+
+        Raises:
+            BootError: the control plane did not take it.
+        """
+        body = {"deploymentId": deployment_id, "status": status, "actorTypes": list(types)}
+        await self._call("POST", "/api/internal/runtime/report", f"the report `{status}`", json=body)
+
+    async def activation(self, deployment_id: str) -> Literal["wait", "activate", "stop"]:
+        """The word to a runtime in standby; the control plane takes its time to answer.
+
+        Raises:
+            BootError: the control plane is away or answers something else.
+        """
+        query = {"deploymentId": deployment_id}
+        body = await self._call(
+            "GET",
+            "/api/internal/runtime/activation",
+            "the question for the activation",
+            params=query,
+            timeout=ACTIVATION_TIMEOUT_S,
+        )
+        try:
+            return msgspec.json.decode(body, type=Activation).action
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BootError(f"{self._name} answered something that is no activation ({error})") from error
 
     async def report_failed(self, deployment_id: str, message: str) -> None:
         """Tells why the runtime cannot serve (R9).

@@ -1,8 +1,9 @@
-"""The runtime process: boot in the order of the seed, serve, stop.
+"""The runtime process: boot in the order of the seed, serve, stop; or boot in standby and take over when told.
 
 Rules: settings first, before anything is contacted (R1); every failure after that is reported to the control plane in
 words that a person can act on, and ends the process with its own exit code (R9); `ready` is said only when the
-consumers exist and `/health` answers (R8).
+consumers exist and `/health` answers (R8). With `ZOCKET_STANDBY=1` all that can fail is tried first, `standby` is
+reported, and only the word of the control plane makes it take over; superseded, it is a spare and waits again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import os
 import signal
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -27,11 +29,12 @@ from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
 from zocket.runtime.control_plane import ControlPlane
 from zocket.runtime.runtime import Runtime
+from zocket.runtime.standby import RETRY_FIRST_S, RETRY_MOST_S, run_smoke, wait_for_the_word
 from zocket.settings import check_internal_token
 from zocket.sockets.front import HttpFront
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from zocket.clock import Clock
@@ -47,6 +50,7 @@ EXIT_LOST: Final = 4
 """The connection to NATS was closed for good."""
 
 JSON: Final = "application/json"
+T = TypeVar("T")
 
 log = logging.getLogger("zocket.runtime")
 
@@ -73,6 +77,14 @@ async def run(settings: RuntimeSettings, *, clock: Clock | None = None) -> int:
         return await process.run()
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a runtime needs to take over."""
+
+    definition: AppDefinition
+    broker: NatsBroker
+
+
 class RuntimeProcess:
     """One boot and what follows."""
 
@@ -82,7 +94,8 @@ class RuntimeProcess:
         self._scope = Scope(settings.workspace_id, settings.project_id)
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._stopping = asyncio.Event()
-        self._booting: asyncio.Task[int] | None = None
+        self._booting: asyncio.Task[Any] | None = None
+        self._runtime: Runtime | None = None
 
     def stop(self) -> None:
         """Stops cleanly; a boot in progress is given up."""
@@ -104,45 +117,117 @@ class RuntimeProcess:
 
     async def _live(self, control_plane: ControlPlane) -> int:
         # The runtime ends before the port and the connection: it drains while `/ready` says that it does.
-        async with AsyncExitStack() as outer, AsyncExitStack() as inner:
-            self._booting = task = asyncio.current_task()
-            try:
-                runtime = await self._start(control_plane, outer, inner)
-            except asyncio.CancelledError:
-                if task is None or not self._stopping.is_set() or task.uncancel():
-                    raise
-                log.info("stopped while it started")
-                return EXIT_STOPPED
-            except Superseded:
-                raise
-            except Exception as error:  # noqa: BLE001 — border: whatever keeps the process from starting (R9)
-                await self._report_failure(control_plane, error)
-                return EXIT_BOOT_FAILED
-            finally:
-                self._booting = None
-            return await self._wait_end(runtime)
+        async with AsyncExitStack() as outer:
+            boot = self._boot_standby if self._settings.standby else self._boot
+            prepared = await self._booted(control_plane, boot(control_plane, outer))
+            if isinstance(prepared, int):
+                return prepared
+            while True:
+                async with AsyncExitStack() as inner:
+                    runtime = await self._booted(control_plane, self._take_over(prepared, control_plane, outer, inner))
+                    if isinstance(runtime, int):
+                        return runtime
+                    if runtime is not None:
+                        code = await self._wait_end(runtime)
+                        if code is not None:
+                            return code
+                # Superseded: what follows happens with nothing of the old life left.
+                self._runtime = None
 
-    async def _start(self, control_plane: ControlPlane, outer: AsyncExitStack, inner: AsyncExitStack) -> Runtime:
-        """The boot; what it opens is closed by the stacks."""
+    async def _booted(self, control_plane: ControlPlane, step: Coroutine[None, None, T]) -> T | int:
+        """What a part of the boot gives, or the exit code of a process that cannot go on, or need not."""
+        self._booting = task = asyncio.current_task()
+        try:
+            return await step
+        except asyncio.CancelledError:
+            if task is None or not self._stopping.is_set() or task.uncancel():
+                raise
+            log.info("stopped while it started")
+            return EXIT_STOPPED
+        except Superseded:
+            raise
+        except Exception as error:  # noqa: BLE001 — border: whatever keeps the process from starting (R9)
+            await self._report_failure(control_plane, error)
+            return EXIT_BOOT_FAILED
+        finally:
+            self._booting = None
+
+    async def _boot(self, control_plane: ControlPlane, outer: AsyncExitStack) -> Prepared:
+        """The seed's order: whatever follows is the takeover."""
+        definition = await self._load(control_plane)
+        return Prepared(definition, await self._connect(outer))
+
+    async def _boot_standby(self, control_plane: ControlPlane, outer: AsyncExitStack) -> Prepared:
+        """Everything that can fail is tried, and then said; no consumer is touched."""
+        settings = self._settings
+        definition = await self._load(control_plane)
+        types = list(definition.actors)
+        await control_plane.report_progress(settings.deployment_id, "smoke", types)
+        await run_smoke(definition, clock=self._clock, limits=settings.limits)
+        broker = await self._connect(outer)
+        await outer.enter_async_context(self._open_front(definition))
+        return Prepared(definition, broker)
+
+    async def _load(self, control_plane: ControlPlane) -> AppDefinition:
         settings = self._settings
         active = await control_plane.active(self._scope, settings.deployment_id)
         path = await fetch(control_plane, active, Path(settings.bundle_dir), self._clock)
         definition = load(path)
         if not definition.actors:
             raise BootError("the app has no actors: give App(actors={...}) at least one")
+        return definition
+
+    async def _connect(self, outer: AsyncExitStack) -> NatsBroker:
+        settings = self._settings
         broker = await NatsBroker.open(settings.nats_url, name=self._name, boot_timeout_s=settings.nats_boot_timeout_s)
         outer.push_async_callback(broker.aclose)
+        return broker
+
+    async def _take_over(
+        self, prepared: Prepared, control_plane: ControlPlane, outer: AsyncExitStack, inner: AsyncExitStack
+    ) -> Runtime | int | None:
+        """The project is ours from here on; what it opens is closed by the stacks.
+
+        None if somebody else took it in the same moment and this runtime is a spare again; the exit code if the word
+        was to end.
+        """
+        settings = self._settings
+        if settings.standby:
+            types = list(prepared.definition.actors)
+            await self._say_standby(control_plane, types)
+            if not await wait_for_the_word(control_plane, settings.deployment_id, self._clock):
+                return EXIT_STOPPED
         try:
-            runtime = await inner.enter_async_context(self._open_runtime(definition, broker))
+            runtime = await inner.enter_async_context(self._open_runtime(prepared.definition, prepared.broker))
         except Unavailable as error:
             raise BootError(
                 f"NATS refuses the streams or consumers: {error.message}. Is JetStream enabled on the server, and may "
                 "this runtime use it?"
             ) from error
-        await outer.enter_async_context(self._open_front(runtime))
+        except Superseded:
+            if settings.standby:
+                return None
+            raise
+        self._runtime = runtime
+        if not settings.standby:
+            await outer.enter_async_context(self._open_front(prepared.definition))
         await control_plane.report_ready(settings.deployment_id, runtime.actor_types)
         log.info("runtime is ready", extra={"deployment": settings.deployment_id})
         return runtime
+
+    async def _say_standby(self, control_plane: ControlPlane, types: list[str]) -> None:
+        """Until the control plane has heard it: a spare outlives a restart of the control plane."""
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await control_plane.report_progress(self._settings.deployment_id, "standby", types)
+                return
+            except BootError as error:
+                if error.code != Unavailable.default_code:
+                    raise
+                log.warning("standby could not be reported: %s", error.message)
+                await self._clock.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MOST_S)
 
     def _open_runtime(self, definition: AppDefinition, broker: NatsBroker) -> AbstractAsyncContextManager[Runtime]:
         settings = self._settings
@@ -161,22 +246,24 @@ class RuntimeProcess:
         )
 
     @asynccontextmanager
-    async def _open_front(self, runtime: Runtime) -> AsyncIterator[None]:
+    async def _open_front(self, definition: AppDefinition) -> AsyncIterator[None]:
         settings = self._settings
         try:
-            async with HttpFront.open(settings.api_host, settings.api_port, routes=self._routes(runtime)) as front:
+            async with HttpFront.open(
+                settings.api_host, settings.api_port, routes=self._routes(list(definition.actors))
+            ) as front:
                 log.info("health port answers", extra={"host": settings.api_host, "port": front.port})
                 yield
         except BootError as error:
             raise BootError(f"API_PORT: {error.message}") from error
 
-    def _routes(self, runtime: Runtime) -> dict[str, Route]:
+    def _routes(self, actor_types: list[str]) -> dict[str, Route]:
         settings = self._settings
         healthy = msgspec.json.encode(
             {
                 "ok": True,
                 "deploymentId": settings.deployment_id,
-                "actorTypes": runtime.actor_types,
+                "actorTypes": actor_types,
                 "deployCount": 1,
                 "workspaceId": settings.workspace_id,
                 "projectId": settings.project_id,
@@ -187,16 +274,21 @@ class RuntimeProcess:
             return 200, JSON, healthy
 
         async def ready() -> Answer:
-            serving = runtime.serving and not self._stopping.is_set()
+            runtime = self._runtime
+            serving = runtime is not None and runtime.serving and not self._stopping.is_set()
             return (200, JSON, b'{"ready":true}') if serving else (503, JSON, b'{"ready":false}')
 
         async def scrape() -> Answer:
-            return 200, metrics.CONTENT_TYPE, metrics.render(runtime.samples())
+            return (
+                200,
+                metrics.CONTENT_TYPE,
+                metrics.render(self._runtime.samples() if self._runtime is not None else ()),
+            )
 
         return {"/health": health, "/ready": ready, "/metrics": scrape}
 
-    async def _wait_end(self, runtime: Runtime) -> int:
-        """Until somebody asks for a stop, or the runtime cannot go on."""
+    async def _wait_end(self, runtime: Runtime) -> int | None:
+        """Until somebody asks for a stop, or the runtime cannot go on; None for a runtime that is a spare now."""
         asked = asyncio.create_task(self._stopping.wait())
         ended = asyncio.create_task(runtime.wait_stopped())
         try:
@@ -207,6 +299,8 @@ class RuntimeProcess:
             results = await asyncio.gather(asked, ended, return_exceptions=True)
         failure = results[1]
         if isinstance(failure, Superseded):
+            if self._settings.standby:
+                return None
             raise failure
         if isinstance(failure, ZocketError):
             log.error("runtime ends: %s", failure.message)
