@@ -99,7 +99,7 @@ def create_app(
     )
     for part in (internal, auth, workspaces, projects):
         app.include_router(part.router)
-    app.add_middleware(BodyLimit, unbounded=internal.UPLOAD_PATH)
+    app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH])
     add_error_handlers(app)
     return app
 
