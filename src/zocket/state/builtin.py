@@ -54,8 +54,8 @@ class _Container:
         node._zp = parent
         node._zk = key
 
-    def clear(self, node: Any) -> None:
-        node._zc = None
+    def set_changes(self, node: Any, changes: Any, /) -> None:
+        node._zc = changes
 
 
 class ListKind(_Container):

@@ -86,7 +86,9 @@ class Document(Generic[S]):
         if not journal.open:
             raise UsageError("No turn of this state is open")
         if not journal.touched:
-            journal.close()
+            journal.open = False
+            if journal.undo:
+                journal.close()
             return None
         patches: Any = False if journal.special else quick_commit(journal, self._position)
         if patches is False:
@@ -97,8 +99,11 @@ class Document(Generic[S]):
                 self._grow(patches)
             self._snapshot = None
         for node in journal.touched:
-            TRACKED[type(node)].clear(node)
-        journal.close()
+            TRACKED[type(node)].set_changes(node, None)
+        journal.touched = []
+        journal.open = False
+        if journal.orders or journal.undo:
+            journal.close()
         return patches  # type: ignore[no-any-return]
 
     def _commit(self, journal: Journal) -> bytes | None:
@@ -145,7 +150,7 @@ class Document(Generic[S]):
         for node in journal.touched:
             kind = TRACKED[type(node)]
             kind.restore(node, node._zc)
-            kind.clear(node)
+            kind.set_changes(node, None)
         for restore, value in reversed(journal.undo):
             restore(value)
         journal.close()

@@ -127,7 +127,7 @@ class Emission:
                 return
             if step is HIDDEN:
                 continue
-            part, below = step
+            part, below = step[:2]
             if new is MISSING:
                 ops.append(("remove", path + part, below, None))
                 removed += 1

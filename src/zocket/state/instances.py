@@ -110,9 +110,9 @@ class InstanceKind:
         self.mark(node, "_zp", parent)
         self.mark(node, "_zk", key)
 
-    def clear(self, node: Any) -> None:
-        """Forget the changes of the turn."""
-        self.mark(node, "_zc", None)
+    def set_changes(self, node: Any, changes: Any, /) -> None:
+        """Set the changes of the turn, None to forget them."""
+        self.mark(node, "_zc", changes)
 
     def begin(self, node: Any) -> dict[str, Any]:
         """Return the changes of the turn, listing the node at its first change."""
@@ -120,7 +120,7 @@ class InstanceKind:
         if changes is None:
             touch(node)
             changes = {}
-            self.mark(node, "_zc", changes)
+            self.set_changes(node, changes)
         return changes
 
     def get(self, node: Any, key: str) -> Any:

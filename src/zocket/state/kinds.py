@@ -95,8 +95,8 @@ class Kind(Protocol):
     def link(self, node: Any, parent: Any, key: Any) -> None:
         """Say where the node lies."""
 
-    def clear(self, node: Any) -> None:
-        """Forget the changes of the turn."""
+    def set_changes(self, node: Any, changes: Any, /) -> None:
+        """Set the changes of the turn, None to forget them."""
 
     def restore(self, node: Any, changes: Any) -> None:
         """Put the old values back."""

@@ -60,6 +60,7 @@ class PydanticKind(InstanceKind):
         space["__setattr__"] = _setattr_of(self)
         space["__delattr__"] = _delattr
         self.tracked = ABCMeta.__new__(type(cls), cls.__name__, (Shield, cls), space)
+        self.set_changes = self.tracked._zc.__set__  # type: ignore[method-assign]
 
     def bare(self, cls: Any, fields: dict[str, Any], extra: Any, private: Any, fields_set: Any) -> Any:
         """Make an instance without validation."""
@@ -135,9 +136,6 @@ class PydanticKind(InstanceKind):
         )
         return self.bind(made, None)
 
-    def clear(self, node: Any) -> None:
-        set_raw(node, "_zc", None)
-
     def store(self, node: Any) -> Any:
         return None if node.__pydantic_extra__ else node.__dict__
 
@@ -187,7 +185,7 @@ def _setattr_of(kind: PydanticKind) -> Any:
             else:
                 touch(self)
             changes = {}
-            set_raw(self, "_zc", changes)
+            kind.set_changes(self, changes)
         cls = type(value)
         if cls not in PLAIN and not (cls is str and value.isascii()):
             check_value(self, name, value)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _SCALARS: Final = frozenset({type(None), bool, int, str})
 """Classes whose values every serializer writes alike."""
 
+REPLACE: Final = b'{"op":"replace","path":'
+VALUE: Final = b',"value":'
+"""What stands around the path of an operation."""
+
 _encode_scalar = msgspec.json.Encoder().encode
 
 
@@ -74,7 +78,10 @@ class Position:
         return self
 
     def step(self, node: Any, key: Any) -> Any:
-        """Return the escaped path part and the position of a part of the node that lies here, or why there is none."""
+        """Return the escaped path part and the position of a part of the node that lies here, or why there is none.
+
+        A third item, if any, is the beginning of an operation that replaces the part, for a node at the root.
+        """
         return OPAQUE
 
 
@@ -185,7 +192,11 @@ class Fields(Position):
             entry = self.names[key]
             if entry is not None and entry[1] is None:
                 return "/" + escape(entry[0]), self.bound(node, key)
-            found = HIDDEN if entry is None else ("/" + escape(entry[0]), self.build(entry[1]))
+            if entry is None:
+                found = HIDDEN
+            else:
+                part = "/" + escape(entry[0])
+                found = part, self.build(entry[1]), REPLACE + _encode_scalar(part) + VALUE
             self.known[key] = found
         return found
 

@@ -18,7 +18,7 @@ from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
 from zocket.state.kinds import KINDS, Refusal, check_value, refused
-from zocket.state.positions import HIDDEN, OPAQUE, Position
+from zocket.state.positions import HIDDEN, OPAQUE, REPLACE, VALUE, Position
 
 _text = msgspec.json.Encoder().encode
 
@@ -29,7 +29,6 @@ MAX_PLACES: Final = 1024
 """Places that a journal remembers; in an ordinary turn no part leaves its place, any other turn forgets them all."""
 
 _ADD: Final = b'{"op":"add","path":'
-_REPLACE: Final = b'{"op":"replace","path":'
 
 
 def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | None:
@@ -76,11 +75,14 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if step is HIDDEN:
                 continue
-            quoted = _text(path + step[0] if path else step[0])
-            if new is MISSING:
-                parts.append(b'{"op":"remove","path":' + quoted + b"}")
-                continue
-            head = (_ADD if old is MISSING else _REPLACE) + quoted + b',"value":'
+            if path or len(step) == 2 or new is MISSING or old is MISSING:
+                quoted = _text(path + step[0])
+                if new is MISSING:
+                    parts.append(b'{"op":"remove","path":' + quoted + b"}")
+                    continue
+                head = (_ADD if old is MISSING else REPLACE) + quoted + VALUE
+            else:
+                head = step[2]
             if new_class in _SCALARS:
                 value = _text(new) if step[1].scalars else encode_checked(step[1].encode, new)
                 parts.append(head + value + b"}")
