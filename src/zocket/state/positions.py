@@ -275,7 +275,8 @@ def class_position(cls: Any) -> Position:
 
 
 def _encoder(serializer: Any, include: Any = None) -> Callable[[Any], bytes]:
-    return partial(serializer.to_json, by_alias=True, warnings=False, fallback=fallback, include=include)
+    options = {} if include is None else {"include": include}
+    return partial(serializer.to_json, by_alias=True, warnings=False, fallback=fallback, **options)
 
 
 def _lazily(make: Callable[[], Callable[..., bytes]]) -> Callable[..., bytes]:
