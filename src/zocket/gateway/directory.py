@@ -36,6 +36,9 @@ MAX_DOUBTFUL: Final = 4_096
 """Requests of a project that wait for a listing; what goes out beyond them is answered by its time limit."""
 PAST_EPOCHS: Final = 16
 """Superseded epochs that are remembered for a project, so that a runtime that does not know it yet changes nothing."""
+SILENT_AFTER_S: Final = 12.0
+"""An epoch that was not announced for so long, twice in a row, does not stand in the way of a superseded one: what came
+last when two runtimes announced themselves at the same moment need not be the one that stays."""
 
 
 class Project:
@@ -51,6 +54,7 @@ class Project:
         doubtful: requests that went out without knowing whether anybody serves their type.
         past_epochs: superseded ones.
         asked_at: when its runtime was last asked to announce itself (monotonic seconds).
+        heard_at: when `epoch` was last announced.
         fields: for the log.
     """
 
@@ -60,6 +64,7 @@ class Project:
         "doubtful",
         "epoch",
         "fields",
+        "heard_at",
         "inbound",
         "key",
         "past_epochs",
@@ -78,6 +83,7 @@ class Project:
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: deque[str] = deque(maxlen=PAST_EPOCHS)
         self.asked_at = 0.0
+        self.heard_at = 0.0
         self.wire_scope = envelopes.wire_scope(scope)
         self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
 
@@ -155,15 +161,19 @@ class Directory:
                 self._note(project, announcement)
 
     def _note(self, project: Project, announcement: envelopes.Announcement) -> None:
+        now = self._clock.now()
         if announcement.epoch in project.past_epochs:
-            return
+            if now - project.heard_at < SILENT_AFTER_S:
+                return
+            project.past_epochs.remove(announcement.epoch)
+        project.heard_at = now
         project.actor_types = frozenset(announcement.actor_types)
         previous, project.epoch = project.epoch, announcement.epoch
         if previous != announcement.epoch:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             if previous is not None:
                 project.past_epochs.append(previous)
-            if previous is not None or self._clock.now() - project.asked_at > DISCOVERY_WAIT_S:
+            if previous is not None or now - project.asked_at > DISCOVERY_WAIT_S:
                 self._restarted(project)
         self._settle_doubts(project)
 

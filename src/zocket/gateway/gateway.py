@@ -1,8 +1,8 @@
 """`Gateway`: client sessions on a broker, without sockets and without HTTP.
 
-Rules: a runtime's message reaches only sessions of the scope in its subject; nothing here waits while a message is
-handled; whoever may have missed something (a runtime restarted, the broker was away) gets all its subscriptions sent
-again, a bounded number in each turn of the event loop.
+Rules: a runtime's message reaches only sessions of the scope in its subject, and none if another runtime has taken over
+since; nothing here waits while a message is handled; whoever may have missed something (a runtime restarted, the broker
+was away) gets all its subscriptions sent again, a bounded number in each turn of the event loop.
 """
 
 from __future__ import annotations
@@ -222,6 +222,9 @@ class Gateway:
                 continue
             if batch.scope != project.wire_scope:
                 self._unreadable(project)
+                continue
+            if batch.epoch != project.epoch and batch.epoch in project.past_epochs:
+                self.statistics.dropped += len(batch.deliveries)
                 continue
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)

@@ -57,10 +57,11 @@ class Delivery(msgspec.Struct, rename="camel", gc=False):
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
-    """Frames for the sessions of one gateway, in the order they were made."""
+    """Frames for the sessions of one gateway, in the order they were made; `epoch` is the runtime's."""
 
     scope: WireScope
     deliveries: list[Delivery]
+    epoch: str | None = None
 
 
 class SessionConnected(msgspec.Struct, rename="camel"):
@@ -142,9 +143,10 @@ def delivery(sessions: bytes, frame: bytes) -> bytes:
     return b'{"sessions":%b,"message":%b}' % (sessions, frame)
 
 
-def batch(scope: bytes, deliveries: Iterable[bytes]) -> bytes:
-    """A batch of entries; `scope` is JSON."""
-    return b'{"scope":%b,"deliveries":[%b]}' % (scope, b",".join(deliveries))
+def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"") -> bytes:
+    """A batch of entries; `scope` and `epoch` are JSON."""
+    more = b'"epoch":%b,' % epoch if epoch else b""
+    return b'{"scope":%b,%b"deliveries":[%b]}' % (scope, more, b",".join(deliveries))
 
 
 def session_list(sessions: Sequence[str]) -> bytes:

@@ -2,7 +2,8 @@
 
 Rules: everything of one loop turn leaves together, frames before acknowledgements, each session's frames in order. A
 gateway that announced itself gets batches; every session of another one gets each frame as a message of its own (R14).
-Once muted, nothing leaves any more.
+While it is in doubt whether this runtime still owns its project, everything is held back. Once muted, nothing leaves
+any more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zocket.host import Link
 from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH_BYTES: Final = 512 * 1024
 """A batch is sent before it grows beyond this: half of what a NATS server takes by default."""
+MAX_HELD_BYTES: Final = 8 * 1024 * 1024
+"""What is held back at most, the oldest is dropped first: as much as a broker keeps while it is disconnected."""
 MAX_LISTED_SESSIONS: Final = 4_096
 """Sessions in one delivery: their list stays near 128 kB, so that a frame of usual size fits beside it."""
 
@@ -66,13 +69,23 @@ class _Batch:
 
 
 class Outbox:
-    """Collects during a loop turn and sends at its end. It is the host's `Outlet`."""
+    """Collects during a loop turn and sends at its end. It is the host's `Outlet`.
 
-    def __init__(self, broker: Broker, scope: Scope) -> None:
+    Attributes:
+        before_flush: called before anything leaves; it may `hold` it.
+        doubt: counts up with every `hold`.
+        held: whether everything is held back now.
+    """
+
+    def __init__(self, broker: Broker, scope: Scope, epoch: str | None = None) -> None:
         self.scope = scope
         self.messages = 0
         self.bytes = 0
+        self.before_flush: Callable[[], None] | None = None
+        self.doubt = 0
+        self.held = False
         self._broker = broker
+        self._epoch_json = b"" if epoch is None else envelopes.encode(epoch)
         self._scope_json = envelopes.encode(envelopes.wire_scope(scope))
         self._ready: list[Message] = []
         self._batches: dict[str, _Batch] = {}
@@ -112,6 +125,17 @@ class Outbox:
         self._acknowledgements.append(delivered)
         self._plan()
 
+    def hold(self) -> None:
+        """Keeps everything from now on: another runtime may have taken over."""
+        self.doubt += 1
+        self.held = True
+
+    def release(self, doubt: int) -> None:
+        """Sends what was held, unless there was another `hold` after the one that `doubt` counted."""
+        if doubt == self.doubt:
+            self.held = False
+            self.flush()
+
     def mute(self) -> None:
         """Drops what waits and whatever is still added."""
         self._muted = True
@@ -119,9 +143,14 @@ class Outbox:
     def flush(self) -> None:
         """Gives everything to the broker now."""
         self._planned = False
+        if self.before_flush is not None:
+            self.before_flush()
         for batch in self._batches.values():
             self._close(batch)
         self._batches.clear()
+        if self.held and not self._muted:
+            self._drop_oldest()
+            return
         messages, self._ready = self._ready, []
         acknowledgements, self._acknowledgements = self._acknowledgements, []
         if self._muted:
@@ -133,9 +162,16 @@ class Outbox:
         if acknowledgements:
             self._broker.ack(acknowledgements)
 
+    def _drop_oldest(self) -> None:
+        size, first = 0, len(self._ready)
+        while first > 0 and (size := size + len(self._ready[first - 1].payload)) <= MAX_HELD_BYTES:
+            first -= 1
+        del self._ready[:first]
+
     def _close(self, batch: _Batch) -> None:
         if batch.deliveries:
-            self._ready.append(Message(batch.subject, envelopes.batch(self._scope_json, batch.deliveries)))
+            payload = envelopes.batch(self._scope_json, batch.deliveries, self._epoch_json)
+            self._ready.append(Message(batch.subject, payload))
             batch.deliveries, batch.size = [], 0
 
     def _plan(self) -> None:

@@ -1,9 +1,10 @@
 """`Runtime`: the host of an app on a broker, owning its project until it stops or is superseded.
 
 Rules: exactly one runtime takes a project's messages. It claims the owner record first and the consumers after it, and
-reads the record again before it takes a consumer again and after it has. A runtime that was superseded settles nothing
-and sends nothing more. A stop finishes what is here, gives the rest back, and leaves nothing behind unless a successor
-is there.
+reads the record again before it takes a consumer again and after it has. Whenever another may have taken over without
+its knowledge (the connection was lost, the process stood still) nothing leaves until the record was read; a runtime
+that was superseded settles nothing and sends nothing more. A stop finishes what is here, gives the rest back, and
+leaves nothing behind unless a successor is there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
+from zocket.runtime.pulse import BEAT_S, Pulse
 from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
@@ -88,7 +90,9 @@ class Runtime:
         }
         record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
         self._ownership = Ownership(broker, scope, record, clock)
-        self._outbox = Outbox(broker, scope)
+        self._outbox = Outbox(broker, scope, self.epoch)
+        self._pulse = Pulse(clock, self._stood_still)
+        self._outbox.before_flush = self._pulse.beat
         self._host = Host(
             definition,
             clock=clock,
@@ -206,6 +210,7 @@ class Runtime:
         self._serving = True
         self._announce()
         self._spawn(self._supervise())
+        self._spawn(self._repeat(BEAT_S, self._pulse.beat))
         self._spawn(self._repeat(ANNOUNCE_EVERY_S, self._announce))
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
@@ -261,11 +266,20 @@ class Runtime:
         self._disturbed.set()
 
     def _connection_changed(self, state: ConnectionState) -> None:
-        if state == "reconnected":
+        if state == "disconnected":
+            self._outbox.hold()
+        elif state == "reconnected":
             self._missing.update(self._consumers)
             self._disturbed.set()
         elif state == "closed" and self._serving:
             self._end(Unavailable("the connection to the broker was closed"))
+
+    def _stood_still(self, seconds: float) -> None:
+        """This process did nothing for a while: it may have been superseded, and is silent until it knows."""
+        if self._serving:
+            self._log.warning("this process stood still for %.1f s", seconds)
+            self._outbox.hold()
+            self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
         """Another runtime announces itself: look at once who owns the project."""
@@ -292,11 +306,14 @@ class Runtime:
                 delay_s = min(2 * delay_s, RETRY_MOST_S)
 
     async def _recover(self) -> None:
+        doubt = self._outbox.doubt
         if not self._missing:
             await self._ownership.confirm()
+            self._outbox.release(doubt)
             return
         await self._ensure_streams()
         await self._take_consumers()
+        self._outbox.release(doubt)
         self._announce()
         self._log.info("the consumers are ours again")
 
@@ -333,7 +350,7 @@ class Runtime:
     # -- while it serves -----------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        if self._serving:
+        if self._serving and not self._outbox.held:
             self._broker.send([self._announcement])
 
     async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
@@ -372,7 +389,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._outbox.flush()
+        self._outbox.release(self._outbox.doubt)
         returned = self._intake.give_back()
         if returned:
             self._log.warning("given back to the next runtime", extra={"messages": returned})

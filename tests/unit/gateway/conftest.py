@@ -126,7 +126,11 @@ class Runtime:
         self.broker.send([Message(subjects.outbound(self.scope, client.session_id), envelopes.outbound(head, text))])
 
     def batches(
-        self, gateway: Gateway, *deliveries: tuple[list[Client], dict[str, Any] | bytes], scope: Scope | None = None
+        self,
+        gateway: Gateway,
+        *deliveries: tuple[list[Client], dict[str, Any] | bytes],
+        scope: Scope | None = None,
+        epoch: str | None = None,
     ) -> None:
         """Frames for several sessions in the way of our own."""
         entries = [
@@ -136,7 +140,8 @@ class Runtime:
             )
             for clients, frame in deliveries
         ]
-        payload = envelopes.batch(envelopes.encode(envelopes.wire_scope(scope or self.scope)), entries)
+        head = envelopes.encode(envelopes.wire_scope(scope or self.scope))
+        payload = envelopes.batch(head, entries, b"" if epoch is None else envelopes.encode(epoch))
         self.broker.send([Message(subjects.gateway(self.scope, gateway.gateway_id), payload)])
 
 

@@ -374,6 +374,39 @@ async def test_a_superseded_runtime_that_speaks_on_changes_nothing(world: Open) 
         assert "board" in client.session.project.actor_types
 
 
+async def test_r18_frames_of_a_superseded_runtime_reach_nobody(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        await w.settle()
+        client.taken()
+        runtime.announce("e_2", "room")
+        await w.settle()
+        for number, epoch in enumerate(("e_1", None, "e_2", "e_3")):
+            runtime.batches(w.gateway, ([client], {"type": "event", "n": number}), epoch=epoch)
+        await w.settle()
+        assert [frame["n"] for frame in client.taken()] == [1, 2, 3]
+        assert w.gateway.statistics.dropped == 1
+
+
+async def test_a_superseded_epoch_is_believed_again_once_nothing_is_heard_of_its_successor(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_2")
+        client = w.client()
+        client.subscribes()
+        await w.settle()
+        runtime.announce("e_1", "room")  # the one that stands down was heard last
+        await w.settle()
+        runtime.announces = None
+        for _ in range(3):
+            await w.clock.advance(5.0)
+            runtime.requests.clear()
+            runtime.announce("e_2", "room")
+            await w.settle()
+        assert client.session.project.epoch == "e_2"
+        assert [request["message"]["type"] for request in runtime.requests] == ["state:sub"]
+
+
 async def test_a_first_announcement_sends_again_only_if_the_runtime_has_just_come_up(world: Open) -> None:
     async with world() as w:
         client = w.client()

@@ -136,6 +136,65 @@ async def test_a_broadcast_names_each_gateway_once_and_remembers_how(monkeypatch
     }
 
 
+async def test_what_is_held_leaves_in_its_order_once_it_is_released() -> None:
+    recorder, outbox = pair()
+    delivered = Delivered("s", b"", 1, 1, None)
+    outbox.hold()
+    for number in range(3):
+        link(outbox, "s1", "g").send(b"%d" % number)
+        link(outbox, "s2").send(b"%d" % number)
+        outbox.acknowledge(delivered)
+        outbox.flush()
+    assert recorder.calls == []
+    outbox.release(outbox.doubt)
+    assert [kind for kind, _ in recorder.calls] == ["send", "ack"]
+    bodies = [json.loads(message.payload) for message in recorder.messages]
+    assert [body["message"] for body in bodies if "message" in body] == [0, 1, 2]
+    assert [item["message"] for body in bodies for item in body.get("deliveries", [])] == [0, 1, 2]
+    assert len(recorder.calls[1][1]) == 3
+
+
+async def test_a_release_for_an_earlier_doubt_releases_nothing() -> None:
+    recorder, outbox = pair()
+    outbox.hold()
+    doubt = outbox.doubt
+    outbox.hold()
+    link(outbox, "s1").send(b"1")
+    outbox.release(doubt)
+    outbox.flush()
+    assert recorder.calls == []
+    assert outbox.held
+
+
+async def test_what_leaves_can_be_held_at_the_last_moment() -> None:
+    recorder, outbox = pair()
+    outbox.before_flush = outbox.hold
+    link(outbox, "s1").send(b"1")
+    outbox.flush()
+    assert recorder.calls == []
+
+
+async def test_what_is_held_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 1_000)
+    recorder, outbox = pair()
+    outbox.hold()
+    for number in range(100):
+        link(outbox, "s1").send(b"%d" % number)
+        outbox.flush()
+    outbox.release(outbox.doubt)
+    kept = [json.loads(message.payload)["message"] for message in recorder.messages]
+    assert 5 < len(kept) < 15
+    assert kept == list(range(100 - len(kept), 100))
+
+
+async def test_a_batch_names_the_epoch_of_its_runtime() -> None:
+    recorder: Any = Recorder()
+    outbox = Outbox(recorder, SCOPE, "e_1")
+    link(outbox, "s1", "g").send(b"1")
+    outbox.flush()
+    assert json.loads(recorder.messages[0].payload)["epoch"] == "e_1"
+
+
 async def test_once_muted_nothing_leaves() -> None:
     recorder, outbox = pair()
     link(outbox, "s1").send(b"1")

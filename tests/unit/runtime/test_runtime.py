@@ -10,6 +10,7 @@ import pytest
 
 from zocket.errors import Superseded, Unavailable
 from zocket.protocol import subjects
+from zocket.testing.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import Bench
@@ -31,6 +32,49 @@ async def test_a_call_is_answered_and_a_second_one_finds_its_state(bench: type[B
             {"type": "rpc:result", "id": "one", "result": 1},
             {"type": "rpc:result", "id": 2, "result": 2},
         ]
+
+
+async def test_r18_a_runtime_that_stood_still_sends_and_settles_nothing_until_it_knows_that_it_still_owns(
+    bench: type[Bench],
+) -> None:
+    world = bench()
+    wire = await world.wire()
+    async with world.runtime() as old:
+        world.room.gate = gate = asyncio.Event()
+        wire.call("say", input={"text": "a"})
+        await world.settle()
+        connection = world.server.connect()
+        entry = await connection.get(subjects.OWNER_BUCKET, subjects.owner_key(world.scope))
+        assert entry is not None
+        successor = json.loads(entry.value) | {"epoch": "e_new", "process": "new"}
+        await connection.put(
+            subjects.OWNER_BUCKET, subjects.owner_key(world.scope), json.dumps(successor).encode(), entry.revision
+        )
+        gate.set()  # the turn ends in the very moment in which the process wakes up
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.jump(5.0)
+        with pytest.raises(Superseded):
+            await old.wait_stopped()
+        await world.settle()
+        assert world.room.runs == ["a"]
+        assert wire.frames() == []
+    assert len(world.server.streams[subjects.INBOUND_STREAM].current()) == 1, "the request waits for the successor"
+
+
+async def test_a_runtime_whose_loop_was_blocked_goes_on_after_a_look_at_its_record(bench: type[Bench]) -> None:
+    world = bench()
+    wire = await world.wire()
+    async with world.runtime() as runtime:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for number in range(3):
+            wire.call("say", input={"text": "a"}, call_id=number)
+            loop.jump(5.0)
+            await world.settle()
+            await world.clock.sleep(1.0)
+        assert [frame["result"] for frame in wire.frames()] == [1, 2, 3]
+        assert runtime.serving
 
 
 async def test_r5_one_consumer_per_actor_type_with_the_exact_name(bench: type[Bench]) -> None:
