@@ -222,9 +222,9 @@ class ActorDefinition:
                 "override the classmethod initial_state"
             ) from error
 
-    def new_document(self, max_bytes: int | None) -> Document[Any]:
+    def new_document(self, max_bytes: int | None, actor_id: str = "") -> Document[Any]:
         """The state of a new instance."""
-        return Document(self.cls.initial_state(), max_bytes=max_bytes)
+        return Document(self.cls.initial_state(), max_bytes=max_bytes, owner=f"{self.name}/{actor_id}")
 
     def method_of(self, attribute: str) -> MethodDefinition | None:
         """The method with this Python name."""

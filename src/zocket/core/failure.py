@@ -6,6 +6,8 @@ they are; everything else is `internal` with a request id that finds the log lin
 
 from __future__ import annotations
 
+import logging
+
 from zocket.errors import (
     INTERNAL,
     ActorError,
@@ -17,6 +19,8 @@ from zocket.errors import (
     ZocketError,
 )
 from zocket.state import encode
+
+log = logging.getLogger("zocket.core")
 
 
 def to_caller(error: BaseException, request_id: str, *, dev_mode: bool = False) -> ZocketError:
@@ -46,9 +50,10 @@ def _clean(text: str) -> str:
 
 
 def _encodable(data: object) -> object:
-    """The data, or its `repr` if JSON cannot hold it: an error must be able to leave."""
+    """The data, or None if JSON cannot hold it: an error must be able to leave."""
     try:
         encode(data)
-    except StateValueError:
-        return _clean(repr(data))
+    except StateValueError as error:
+        log.warning("the data of an error cannot leave: %s", error.message)
+        return None
     return data

@@ -60,7 +60,7 @@ class Instance:
     ) -> None:
         self.definition = definition
         self.actor_id = actor_id
-        self.document: Document[Any] = definition.new_document(max_state_bytes)
+        self.document: Document[Any] = definition.new_document(max_state_bytes, actor_id)
         self.max_result_bytes = max_result_bytes
         self.sessions: dict[str, Any] = {}
         self.caller: Caller = INSTANCE

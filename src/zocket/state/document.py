@@ -30,6 +30,7 @@ class Document(Generic[S]):
         initial: a Pydantic model, msgspec Struct, dataclass, dict or list. It is copied into tracked parts; the object
             itself is left alone.
         max_bytes: a commit that makes the state larger than this raises TooLarge; None for no limit.
+        owner: whose state it is (`actor/id`), for messages.
 
     Raises:
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
@@ -37,15 +38,15 @@ class Document(Generic[S]):
 
     __slots__ = ("_bytes", "_journal", "_max_bytes", "_opaque", "_position", "_root", "_snapshot")
 
-    def __init__(self, initial: S, *, max_bytes: int | None = None) -> None:
-        self._journal = Journal()
+    def __init__(self, initial: S, *, max_bytes: int | None = None, owner: str = "") -> None:
+        self._journal = Journal(owner)
         self._max_bytes = max_bytes
         self._snapshot: bytes | None = None
         self._bytes = 0
         self._adopt(initial)
 
     def _adopt(self, initial: Any) -> None:
-        journal = Journal()
+        journal = Journal(self._journal.owner)
         self._root = adopt_root(initial, journal)
         self._journal = journal
         kind = TRACKED[type(self._root)]

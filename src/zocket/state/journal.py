@@ -41,9 +41,11 @@ TRACKED: Final[dict[type, Kind]] = {}
 class Journal:
     """What happened in the open turn of one document."""
 
-    __slots__ = ("computed", "open", "orders", "places", "plain", "special", "touched", "undo")
+    __slots__ = ("computed", "open", "orders", "owner", "places", "plain", "special", "touched", "undo")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
+        """Whose state it is, for messages: `actor/id`."""
         self.open = False
         self.touched: list[Any] = []
         self.orders: dict[int, Any] = {}
@@ -122,4 +124,6 @@ def _stale(node: Any, what: str) -> StaleReferenceError:
     pointer = pointer_of(node)
     name = TRACKED[type(node)].name
     where = f"at {pointer!r} " if pointer else ""
-    return StaleReferenceError(f"A {name} {where}{what}", data={"pointer": pointer, "type": name})
+    owner = "" if node._zj is None else node._zj.owner
+    of = f"of {owner} " if owner else ""
+    return StaleReferenceError(f"A {name} {where}{of}{what}", data={"pointer": pointer, "type": name, "owner": owner})

@@ -83,7 +83,12 @@ def test_a_write_outside_a_turn_is_refused_with_its_pointer() -> None:
             write()
     with pytest.raises(StaleReferenceError, match="Item at '/items/0'") as caught:
         document.state.items[0].n = 1
-    assert caught.value.data == {"pointer": "/items/0", "type": "Item"}
+    assert caught.value.data == {"pointer": "/items/0", "type": "Item", "owner": ""}
+    owned = Document(Room(items=[Item()]), owner="chat/general")
+    with pytest.raises(
+        StaleReferenceError, match=r"A Item at '/items/0' of chat/general was written to outside a turn"
+    ):
+        owned.state.items[0].n = 1
     assert document.state == Room(items=[Item()])
 
 

@@ -1,0 +1,38 @@
+"""What of an exception reaches the caller."""
+
+from __future__ import annotations
+
+import pytest
+
+from zocket import ActorError
+from zocket.core import is_expected, to_caller
+from zocket.errors import HandlerTimeout, StaleReferenceError, TooLarge, UnknownMethod
+
+
+def test_an_actors_own_error_passes_as_it_is_and_is_not_changed() -> None:
+    raised = ActorError("no tea", code="teapot", data={"cups": 0})
+    public = to_caller(raised, "r1")
+    assert (public.message, public.code, public.data, public.request_id) == ("no tea", "teapot", {"cups": 0}, "r1")
+    assert raised.request_id is None
+
+
+@pytest.mark.parametrize("error", [UnknownMethod("x"), TooLarge("big"), HandlerTimeout("slow")])
+def test_errors_that_zocket_names_for_callers_pass(error: Exception) -> None:
+    assert to_caller(error, "r1").message == str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("secret"), StaleReferenceError("secret"), SystemExit("secret"), KeyError()]
+)
+def test_everything_else_is_masked_outside_dev_mode(error: BaseException) -> None:
+    public = to_caller(error, "r1")
+    assert (public.message, public.code, public.data) == ("internal error", "internal", None)
+    assert to_caller(error, "r1", dev_mode=True).message == f"{type(error).__name__}: {error}"
+    assert not is_expected(error)
+
+
+def test_text_and_data_that_json_cannot_hold_do_not_stop_the_error(caplog: pytest.LogCaptureFixture) -> None:
+    public = to_caller(ActorError("odd \ud800", data={"x": object()}), "r1")
+    assert public.message == "odd ?"
+    assert public.data is None
+    assert "cannot leave" in caplog.text
