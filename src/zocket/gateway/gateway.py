@@ -13,6 +13,7 @@ import secrets
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from zocket.gateway.statistics import Statistics
 from zocket.ids import new_session_id
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import EdgeSession
+from zocket.protocol.subjects import INBOUND_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -48,6 +50,9 @@ SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
 RETRY_AFTER_S: Final = 1.0
 """Pause before a failed subscription or stream is tried again."""
+LOST_AFTER_S: Final = 5.0
+"""Time for the results that were on their way when the broker lost its memory: a runtime comes back after two seconds
+at most, and most calls that it had taken are finished then. Later results are dropped."""
 RESUBSCRIPTIONS_PER_TURN: Final = 200
 """Subscriptions sent again in one turn of the event loop, a few milliseconds of work."""
 MAX_OUTSTANDING: Final = 5_000
@@ -82,6 +87,8 @@ class Gateway:
         self._is_broker_closed = False
         self._was_away = False
         self._streams_in_doubt = False
+        self._in_doubt_since = 0.0
+        self._inbound_incarnation = ""
         self._resubscribing: deque[GatewaySession] = deque()
         self._resubscribing_later: dict[GatewaySession, None] = {}
         self._sweep_timer: TimerHandle | None = None
@@ -204,6 +211,7 @@ class Gateway:
         """A publish failed: if the broker is there, a stream may be missing."""
         if isinstance(error, Unavailable) and self.broker.connected and not self._streams_in_doubt:
             self._streams_in_doubt = True
+            self._in_doubt_since = self.now()
             self._wake_up()
 
     # What comes from the broker
@@ -276,6 +284,7 @@ class Gateway:
             self._was_away = True
         if state in ("reconnected", "closed"):
             self._is_broker_closed = state == "closed"
+            self._in_doubt_since = self.now()
             self._wake_up()
 
     # What takes longer than a call
@@ -310,8 +319,20 @@ class Gateway:
             return
 
     async def _ensure_streams(self) -> None:
+        since = self._in_doubt_since
         for spec in self._streams:
             await self.broker.ensure_stream(spec)
+        inbound = await self.broker.stream_info(INBOUND_STREAM)
+        if inbound is None:
+            raise Unavailable(f"the stream {INBOUND_STREAM} is gone again")
+        known, self._inbound_incarnation = self._inbound_incarnation, inbound.incarnation
+        if known not in ("", inbound.incarnation):
+            _log.warning("the broker has lost the stream %s; open calls from before are given up soon", INBOUND_STREAM)
+            self._clock.call_later(LOST_AFTER_S, partial(self._fail_lost_calls, since))
+
+    def _fail_lost_calls(self, moment: float) -> None:
+        for session in list(self._sessions.values()):
+            session.fail_lost_calls(moment)
 
     # Subscribing again
 

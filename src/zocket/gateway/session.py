@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from zocket.errors import CallTimeout, UnknownActor
+from zocket.errors import CallTimeout, Unavailable, UnknownActor
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import EventSub, StateSub
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from zocket.sockets.port import Peer
 
 _log: Final = logging.getLogger("zocket.gateway")
+
+LOST: Final = "the broker was restarted and lost the call or its result; it may have taken effect"
 
 _PASSING: Final = (b'{"type":"state:', b'{"type":"event",', b'{"type":"error",')
 """How frames begin that concern no call; they pass without being decoded."""
@@ -176,6 +178,11 @@ class GatewaySession:
     def expire_calls(self, now: float) -> None:
         """Answers the calls that wait too long."""
         if self.edge.pending and self.edge.expire(now):
+            self.flush()
+
+    def fail_lost_calls(self, moment: float) -> None:
+        """Answers the calls that came until `moment` and are open still: the broker has lost them, or their results."""
+        if not self._is_closed and self.edge.fail_older(moment, lambda: Unavailable(LOST)):
             self.flush()
 
     def resubscribe(self) -> int:

@@ -18,6 +18,8 @@ from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUns
 from zocket.protocol.rate import TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zocket.errors import ZocketError
     from zocket.protocol.frames import Request, Subscription
 
@@ -181,11 +183,15 @@ class EdgeSession:
 
     def expire(self, now: float) -> list[bytes]:
         """Answers the calls that wait longer than the limit with `timeout`; their ids."""
-        oldest = now - self._call_timeout_s
-        late = [call_id for call_id, _ in takewhile(lambda item: item[1][0] <= oldest, self.pending.items())]
-        for call_id in late:
-            self.fail(call_id, CallTimeout(f"no result within {self._call_timeout_s:g} s"))
-        return late
+        message = f"no result within {self._call_timeout_s:g} s"
+        return self.fail_older(now - self._call_timeout_s, lambda: CallTimeout(message))
+
+    def fail_older(self, moment: float, error: Callable[[], ZocketError]) -> list[bytes]:
+        """Answers the calls that came until `moment` with an error each; their ids."""
+        older = [call_id for call_id, _ in takewhile(lambda item: item[1][0] <= moment, self.pending.items())]
+        for call_id in older:
+            self.fail(call_id, error())
+        return older
 
     def close(self) -> None:
         """The socket is gone: nothing is pending, nothing is subscribed, nothing is to be sent."""

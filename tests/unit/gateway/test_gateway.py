@@ -10,7 +10,7 @@ import pytest
 
 from zocket.broker.port import Message
 from zocket.errors import Unavailable
-from zocket.gateway.gateway import EXPIRED_CODE, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
+from zocket.gateway.gateway import EXPIRED_CODE, LOST_AFTER_S, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
 from zocket.ids import Scope
 from zocket.metrics import render
 from zocket.protocol import envelopes, subjects
@@ -533,6 +533,66 @@ async def test_calls_that_the_lost_broker_had_not_acknowledged_are_answered(worl
         w.server.stop()
         await w.settle()
         assert [(f["id"], f["code"]) for f in client.taken()] == [(1, "unavailable")]
+
+
+async def test_calls_that_went_down_with_the_broker_are_answered_once_no_result_can_be_on_its_way(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        for number in range(3):
+            client.calls(number)
+        await w.settle()
+        client.taken()
+        w.server.stop()
+        await w.clock.advance(3.0)
+        w.server.start(lose_memory=True)
+        await w.settle()
+        await runtime.consume("room")
+        await w.clock.advance(0.1)
+        client.calls("new")
+        await w.settle()
+        runtime.batches(w.gateway, ([client], {"type": "rpc:result", "id": 1, "result": "late"}))
+        await w.clock.advance(LOST_AFTER_S - 0.2)
+        assert [(f["id"], f["result"]) for f in client.taken()] == [(1, "late")]
+        await w.clock.advance(0.2)
+        assert [(f["id"], f["code"]) for f in client.taken()] == [(0, "unavailable"), (2, "unavailable")]
+        runtime.batches(w.gateway, ([client], {"type": "rpc:result", "id": 0, "result": "too late"}))
+        runtime.batches(w.gateway, ([client], {"type": "rpc:result", "id": "new", "result": 1}))
+        await w.settle()
+        assert [(f["id"], f["result"]) for f in client.taken()] == [("new", 1)]
+
+
+async def test_calls_that_a_restarted_broker_kept_wait_for_their_results(world: Open) -> None:
+    async with world() as w:
+        await w.runtime("room", epoch="e_1")
+        client = w.client()
+        client.calls(1)
+        await w.settle()
+        client.taken()
+        w.server.stop()
+        w.server.start()
+        await w.clock.advance(2 * LOST_AFTER_S)
+        assert client.taken() == []
+        assert client.session.edge.pending
+
+
+async def test_a_stream_that_somebody_deletes_is_missed_by_the_next_call(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        client.calls(1)
+        await w.settle()
+        client.taken()
+        del w.server.streams["INBOUND"]
+        client.calls(2)
+        await w.settle()
+        assert [(f["id"], f["code"]) for f in client.taken()] == [(2, "unavailable")]
+        await runtime.consume("room")
+        await w.clock.advance(0.1)
+        client.calls(3)
+        await w.clock.advance(LOST_AFTER_S + 0.1)
+        assert [(f["id"], f["code"]) for f in client.taken()] == [(1, "unavailable")]
+        assert [json.loads(call_id) for call_id in client.session.edge.pending] == [3]
 
 
 async def test_after_a_broker_that_lost_its_memory_everything_works_again(world: Open) -> None:
