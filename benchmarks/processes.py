@@ -126,20 +126,32 @@ class Process:
         """Returns when the condition holds.
 
         Raises:
-            BenchmarkError: the process ended, or the condition does not come to hold in time.
+            BenchmarkError: the process ended, or the condition does not come to hold in time; with the end of its log.
         """
-        assert self._process is not None
-        limit = time.monotonic() + READY_TIMEOUT_S
-        while not holds():
+
+        def holds_or_ended() -> bool:
+            assert self._process is not None
             if (code := self._process.poll()) is not None:
-                raise BenchmarkError(f"{self.name} ended with code {code}:\n{self.log_end()}")
-            if time.monotonic() > limit:
-                raise BenchmarkError(f"{self.name}: {what} not within {READY_TIMEOUT_S:g} s:\n{self.log_end()}")
-            time.sleep(POLL_S)
+                raise BenchmarkError(f"it ended with code {code}")
+            return holds()
+
+        try:
+            wait_until(what, holds_or_ended)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{self.name}: {error}:\n{self.log_end()}") from None
 
     def log_end(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
+
+
+def wait_until(what: str, holds: Callable[[], bool]) -> None:
+    """Returns when the condition holds; raises BenchmarkError if it does not in time."""
+    limit = time.monotonic() + READY_TIMEOUT_S
+    while not holds():
+        if time.monotonic() > limit:
+            raise BenchmarkError(f"{what}: not within {READY_TIMEOUT_S:g} s")
+        time.sleep(POLL_S)
 
 
 def answers(url: str) -> bool:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import report
 from modes import HERE, MODES, serving
-from processes import BenchmarkError
+from processes import BenchmarkError, wait_until
 from scenarios import SCENARIOS, Result, Scenario, Timing, generate
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def profile(scenario: Scenario, mode: str, timing: Timing) -> None:
             for pid in processes.values():
                 os.kill(pid, signal.SIGUSR2)
             generate(scenario, service, timing)
-        for role, pid in processes.items():
-            print("\n".join(report.profile(f"{scenario.name} {role}", Path(samples, f"{pid}.json"))), flush=True)
+            for role, pid in processes.items():
+                os.kill(pid, signal.SIGUSR2)
+                file = Path(samples, f"{pid}.json")
+                wait_until(f"{role} writes its samples", file.exists)
+                print("\n".join(report.profile(f"{scenario.name} {mode} {role}", file)), flush=True)
 
 
 def hold(mode: str) -> None:

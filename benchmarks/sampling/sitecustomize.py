@@ -1,14 +1,13 @@
 """A sampling profiler that `run.py --profile` puts into the processes that it starts; Python imports it by its name.
 
-Rules: without `BENCHMARK_SAMPLES` it does nothing; it samples CPU time from the first SIGUSR2 on, so that starting up
-does not count; the result is written when the process ends. Time in C is its caller's in Python. What the event loop
-does in C between two callbacks (system calls, sockets) shows at the beginning of the next callback; such samples are
-counted apart.
+Rules: without `BENCHMARK_SAMPLES` it does nothing; it samples CPU time between a first and a second SIGUSR2, so that
+starting and stopping do not count; the second one writes the result. Time in C is its caller's in Python. What the
+event loop does in C between two callbacks (system calls, sockets) shows at the beginning of the next callback; such
+samples are counted apart.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
@@ -51,15 +50,17 @@ def _sample(number: int, frame: FrameType | None) -> None:
 
 def _start(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGPROF, _sample)
+    signal.signal(signal.SIGUSR2, _write)
     signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
 
 
-def _write(directory: str) -> None:
+def _write(number: int, frame: FrameType | None) -> None:
     signal.setitimer(signal.ITIMER_PROF, 0)
     found = {"self": dict(_self.most_common(60)), "with_calls": dict(_below.most_common(80)), "samples": _self.total()}
-    Path(directory, f"{os.getpid()}.json").write_text(json.dumps(found, indent=1))
+    file = Path(os.environ["BENCHMARK_SAMPLES"], f"{os.getpid()}.json")
+    file.with_suffix(".part").write_text(json.dumps(found, indent=1))
+    file.with_suffix(".part").rename(file)  # whoever waits for it sees all of it
 
 
-if directory := os.environ.get("BENCHMARK_SAMPLES"):
+if os.environ.get("BENCHMARK_SAMPLES"):
     signal.signal(signal.SIGUSR2, _start)
-    atexit.register(_write, directory)
