@@ -23,9 +23,12 @@ find_python() {
   die "Python 3.11 or later is needed, and none is on PATH."
 }
 
-# What an installed environment was made from: the requirements and the Python.
+# What an installed environment was made from: the Python, the requirements, and where the checkout was.
 stamp_of() {
-  "$1" -c 'import hashlib, sys; print(sys.version.split()[0], hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest())'
+  "$1" -c '
+import hashlib, os, sys
+requirements = open("pyproject.toml", "rb").read()
+print(sys.version.split()[0], hashlib.sha256(requirements).hexdigest(), os.getcwd())'
 }
 
 # ensure_environment EXTRA: .venv holds this checkout with the extra; to be called in the checkout's directory.

@@ -104,7 +104,7 @@ class Rollout:
             return False
         await self._switch(decided, service)
         took_s = self._clock.now() - began
-        self._console.tell(f"version {decided.version} serves, after {took_s:.1f} s")
+        self._console.tell(f"version {decided.version} serves, after {took_s:.1f} s (process {service.pid})")
         return True
 
     async def _switch(self, deployment: Deployment, service: Service) -> None:

@@ -99,14 +99,16 @@ class Service:
         while True:
             began = self._clock.now()
             self._child = await self._launch()
-            self._started(self._child.pid)
+            pid = self._child.pid
+            self._started(pid)
             self.exit_code = await self._child.wait()
             self._child = None
             if not self.restarts:
                 return
             if self._clock.now() - began >= STEADY_S:
                 delay_s = FIRST_DELAY_S
-            self._console.tell(f"{self.role} {_died(self.exit_code)}; starting it again", level="warning")
+            died = f"{self.role} (process {pid}) {_died(self.exit_code)}"
+            self._console.tell(f"{died}; starting it again", level="warning")
             await self._clock.sleep(delay_s)
             delay_s = min(2 * delay_s, MAX_DELAY_S)
 

@@ -64,7 +64,7 @@ async def test_an_edit_or_a_killed_runtime_leaves_sockets_open_and_a_broken_edit
         assert (await actor.add()).startswith("four")
         assert command.wait_until(lambda: command.status()["runtime"]["pid"] != killed)
         assert client.id == session
-    assert "runtime was ended by SIGKILL; starting it again" in command.text()
+    assert f"runtime (process {killed}) was ended by SIGKILL; starting it again" in command.text()
 
     assert command.stop(signal.SIGINT) == 0
     assert command.left_over() == []

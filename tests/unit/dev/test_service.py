@@ -72,8 +72,8 @@ async def test_a_process_that_dies_is_started_again_and_told() -> None:
     (await bench.wait_launched(2)).end(4)
     await bench.wait_launched(3)
     assert bench.pids == [1, 2, 3]
-    assert "runtime was ended by SIGKILL; starting it again" in bench.said.getvalue()
-    assert "runtime ended with code 4; starting it again" in bench.said.getvalue()
+    assert "runtime (process 1) was ended by SIGKILL; starting it again" in bench.said.getvalue()
+    assert "runtime (process 2) ended with code 4; starting it again" in bench.said.getvalue()
     await bench.service.stop()
     assert [child.stopped for child in bench.children] == [False, False, True]
     assert bench.service.pid is None
