@@ -7,6 +7,8 @@ environment or `node_modules` costs nothing; whether a change matters is told by
 from __future__ import annotations
 
 import asyncio
+import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ class Sources:
         Raises:
             UsageError: there is no such module.
         """
-        packed = await asyncio.to_thread(pack, self._target)
+        packed = await asyncio.to_thread(pack, self._target, _search_path())
         self._sources = frozenset(packed.sources)
         return packed
 
@@ -55,6 +57,15 @@ class Sources:
     def _matters(self, change: Change, path: str) -> bool:
         file = Path(path)
         return file in self._sources or file.suffix == ".py" or (change is Change.added and file.is_dir())
+
+
+def _search_path() -> list[str]:
+    """Where an app may be: here, on PYTHONPATH, installed. Not in the standard library, nor beside a command."""
+    paths = sysconfig.get_paths()
+    never = tuple(str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "scripts"))
+    installed = {str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")}
+    found = [str(Path(entry).resolve()) for entry in ("", *sys.path)]
+    return [entry for entry in found if entry in installed or not entry.startswith(never)]
 
 
 def module_directory(packed: Packed) -> Path:
