@@ -305,6 +305,8 @@ class Host:
     def _overrun(self, worker: Worker) -> None:
         instance = worker.instance
         assert instance is not None
+        if instance.abandoned is None:
+            log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
         instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
 
     def _reraise_if_stopping(self, error: BaseException) -> None:

@@ -400,7 +400,9 @@ class TestSubscriptions:
 
 
 class TestTimeLimit:
-    async def test_a_handler_over_its_limit_is_ended_and_its_changes_dropped(self, bench: Callable[..., Any]) -> None:
+    async def test_a_handler_over_its_limit_is_ended_and_its_changes_dropped(
+        self, bench: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
         b = bench(It, handler_timeout_s=2.0)
         s = b.session()
         s.call("nap", seconds=60.0, tag="t")
@@ -409,6 +411,9 @@ class TestTimeLimit:
         assert s.frames[0]["code"] == "handler_timeout"
         assert s.frames[0]["error"] == "nap: ran longer than its limit of 2 s"
         assert s.frames[1]["result"]["log"] == ["+s1"]
+        (line,) = caplog.records
+        assert (line.levelname, line.getMessage()) == ("WARNING", "a turn ran longer than its limit of 2 s")
+        assert vars(line).items() >= {"method": "nap", "request": "r1", "session": "s1"}.items()
 
     async def test_a_handler_that_swallows_its_cancellation_changes_nothing_either(
         self, bench: Callable[..., Any]
