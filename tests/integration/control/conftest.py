@@ -42,7 +42,7 @@ from zocket.control.records import (
     WebSession,
     Workspace,
 )
-from zocket.settings import ControlSettings
+from zocket.settings import ControlSettings, OrchestrationSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -276,6 +276,7 @@ PROJECTS = {"prj_a": ("wsp_a", "alpha"), "prj_b": ("wsp_b", "beta")}
 
 async def populate(world: World) -> None:
     now = world.now_ms
+    earlier = now - 10_000  # than whatever a test makes
     async with world.database.session() as session:
         for workspace in ("wsp_a", "wsp_b", "wsp_admin"):
             session.add(Workspace(id=workspace, name=workspace, created_at=now))
@@ -293,7 +294,9 @@ async def populate(world: World) -> None:
         await session.flush()
         for offset, (name, (workspace, role)) in enumerate(PEOPLE.items()):
             cookie, cli = mint(SESSION), mint(CLI)
-            session.add(Membership(workspace_id=workspace, user_id=f"usr_{name}", role=role, created_at=now + offset))
+            session.add(
+                Membership(workspace_id=workspace, user_id=f"usr_{name}", role=role, created_at=earlier + offset)
+            )
             session.add(
                 WebSession(
                     token_hash=cookie.token_hash,
@@ -303,7 +306,7 @@ async def populate(world: World) -> None:
                     expires_at=now + SESSION_IDLE_MS,
                 )
             )
-            session.add(cli_record(f"clt_{name}", f"usr_{name}", cli.token, now))
+            session.add(cli_record(f"clt_{name}", f"usr_{name}", cli.token, now, created_at=earlier))
             world.people[name] = Someone(f"usr_{name}", f"{name}@example.com", cookie.token, cli.token)
         for project, (workspace, slug) in PROJECTS.items():
             session.add(
@@ -313,7 +316,7 @@ async def populate(world: World) -> None:
                     name=slug.title(),
                     slug=slug,
                     domain=f"{slug}.example",
-                    created_at=now,
+                    created_at=earlier,
                 )
             )
         await session.flush()
@@ -384,6 +387,7 @@ class OpenWorld:
             "internal_token": CONFIGURED,
             "project_domain": "apps.example",
             "gateway_url": "wss://{domain}",
+            "orchestration": OrchestrationSettings(orchestrator="none", secret_key="A" * 43 + "="),
             **settings,
         }
         passwords = Passwords(CHEAP)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from fastapi.routing import APIRoute
+from sqlalchemy import delete
 
 from zocket.control.callers import SESSION_IDLE_MS
 from zocket.control.credentials import CLI, INVITATION, SESSION, digest, mint, new_user_code
 from zocket.control.records import (
     CliToken,
     Deployment,
+    DeploymentEvent,
     DeployToken,
     DeviceFlow,
     InternalToken,
@@ -73,6 +75,7 @@ class Row:
 
 SCOPE = {"workspaceId": "wsp_a", "projectId": "prj_a"}
 ACTIVE = {"params": SCOPE | {"deploymentId": "dpl_a"}}
+UPLOAD = {"params": {"projectId": "prj_a"}, "content": b"app = 1\n"}
 
 TABLE = [
     Row("GET", "/api/health", "public"),
@@ -112,12 +115,26 @@ TABLE = [
     Row("GET", "/api/projects/{project_id}/auth", "viewer"),
     Row("PUT", "/api/projects/{project_id}/auth", "owner", json={"mode": "none"}),
     Row("POST", "/api/projects/{project_id}/auth/test", "developer", json={"token": None}),
+    # deployments
+    Row("POST", "/api/deployments", "developer", 201, deploy=True, more=UPLOAD),
+    Row("GET", "/api/projects/{project_id}/deployments", "viewer", deploy=True),
+    Row("GET", "/api/deployments/{deployment_id}", "viewer", deploy=True),
+    Row("GET", "/api/deployments/{deployment_id}/logs", "viewer", deploy=True),
+    Row("POST", "/api/projects/{project_id}/rollback", "developer", 409, deploy=True, json={}),
+    Row("GET", "/api/projects/{project_id}/status", "viewer", deploy=True),
+    Row("GET", "/api/projects/{project_id}/runtime", "viewer"),
+    Row("PUT", "/api/projects/{project_id}/runtime", "owner", json={}),
+    Row("GET", "/api/projects/{project_id}/env", "viewer"),
+    Row("PUT", "/api/projects/{project_id}/env/{name}", "developer", json={"value": "hello"}),
+    Row("DELETE", "/api/projects/{project_id}/env/{name:set}", "developer"),
+    Row("GET", "/api/events", "person"),
     # the installation
     Row("GET", "/api/internal-tokens", "admin"),
     Row("POST", "/api/internal-tokens", "admin", 201, json={"name": "edge", "kind": "gateway"}),
     Row("POST", "/api/internal-tokens/{token_id:internal}/revoke", "admin"),
     # runtimes and gateways
     Row("GET", "/api/internal/runtime/active", "runtime", more=ACTIVE),
+    Row("GET", "/api/internal/runtime/activation", "runtime", more={"params": {"deploymentId": "dpl_a"}}),
     Row("GET", "/api/internal/bundles/{key}", "runtime"),
     Row("POST", "/api/internal/runtime/report", "runtime", json={"deploymentId": "dpl_a", "status": "ready"}),
     Row("POST", "/api/registry/authorize", "gateway", json={"host": "alpha.example", "token": None}),
@@ -141,6 +158,7 @@ class Proof:
     is_of: str = ""
 
 
+PLACES: list[tuple[str, Literal["cookie", "cli"]]] = [("in a browser", "cookie"), ("in a terminal", "cli")]
 ROLES = {"viewer": 1, "developer": 2, "owner": 3}
 PROOFS = [
     Proof("no token", "none"),
@@ -166,7 +184,7 @@ PROOFS = [
     *(
         Proof(f"{person} {where}", kind, person)
         for person in ("stranger", "viewer", "developer", "owner", "admin")
-        for where, kind in (("in a browser", "cookie"), ("in a terminal", "cli"))
+        for where, kind in PLACES
     ),
 ]
 
@@ -291,6 +309,7 @@ class Stage:
     async def thing(self, name: str, proof: Proof) -> str:
         """What stands for a placeholder of a path or body."""
         now, person = self.world.now_ms, f"usr_{proof.is_of if proof.kind != 'deploy' else 'owner'}"
+        token: Any
         match name:
             case "password":
                 return self.password
@@ -304,6 +323,11 @@ class Stage:
                 return "dpl_a"
             case "key":
                 return self.key
+            case "name":
+                return "GREETING"
+            case "name:set":
+                await self.world.services.environment.set("prj_a", "GREETING", "hello", "somebody")
+                return "GREETING"
             case "project_id:new":
                 token = Project(id=new_id("prj"), workspace_id="wsp_a", name="x", slug=new_id("x")[2:], created_at=now)
             case "token_id:cli":
@@ -377,24 +401,24 @@ def filled(text: Any, things: dict[str, str]) -> Any:
 
 def routes(app: FastAPI) -> dict[tuple[str, str], APIRoute]:
     """Every call that the application answers, by method and path."""
-    found = {}
+    found: dict[tuple[str, str], APIRoute] = {}
     pending: list[Any] = list(app.routes)
     while pending:
         route = pending.pop()
         included = getattr(route, "original_router", None)  # how newer versions of FastAPI keep a router
         pending += included.routes if included else []
         if isinstance(route, APIRoute):
-            found |= {(method, route.path): route for method in route.methods}
+            found |= {(method, route.path): route for method in route.methods or ()}
     return found
 
 
 def rules_of(route: APIRoute) -> list[Any]:
-    found, pending = [], [route.dependant]
+    found: list[Any] = []
+    pending: list[Any] = [route.dependant]
     while pending:
         dependant = pending.pop()
         pending += dependant.dependencies
-        if hasattr(dependant.call, "rule"):
-            found.append(dependant.call.rule)
+        found += [dependant.call.rule] if hasattr(dependant.call, "rule") else []
     return found
 
 
@@ -416,6 +440,7 @@ async def test_every_call_with_every_proof(open_world: OpenWorld, password: str,
     wrong: list[str] = []
     async with open_world() as world:
         stage = Stage(world, password, configured_token, await deploy(world, configured_token))
+        world.services.changes.close()  # a stream ends at once, and nobody is held back
 
         async def judge(row: Row, proof: Proof, things: dict[str, str]) -> None:
             headers = await stage.headers(proof, fresh=row.ends)
@@ -449,5 +474,6 @@ async def deploy(world: World, configured: str) -> str:
     answer = await world.ok("POST", "/api/internal/deployments", headers, params=SCOPE, content=b"app = 1\n")
     async with world.database.session() as session:
         deployment = await session.get_one(Deployment, answer["deploymentId"])
+        await session.execute(delete(DeploymentEvent))
         deployment.id = "dpl_a"
         return deployment.bundle_key

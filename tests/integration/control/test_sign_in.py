@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.realtime  # databases have threads and times of their own
 
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what is decided before the database is asked."""
+
 OWNER = "owner@example.com"
 
 
@@ -144,6 +147,7 @@ async def test_signing_in_rightly_is_never_slowed_down(open_world: OpenWorld, pa
         assert {(await login(world, password)).status_code for _ in range(30)} == {200}
 
 
+@one_database
 @pytest.mark.parametrize(
     "headers",
     [
@@ -162,12 +166,14 @@ async def test_another_sites_page_cannot_sign_a_person_in(
         assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
 
 
+@one_database
 async def test_our_own_page_can(open_world: OpenWorld, password: str) -> None:
     async with open_world() as world:
         for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "https://control.example"}):
             assert (await login(world, password, headers=headers)).status_code == 200
 
 
+@one_database
 async def test_a_form_of_another_site_is_no_json(open_world: OpenWorld, password: str) -> None:
     async with open_world() as world:
         text = f'{{"email":"{OWNER}","password":"{password}"}}'
@@ -176,6 +182,7 @@ async def test_a_form_of_another_site_is_no_json(open_world: OpenWorld, password
             assert answer.status_code == 400
 
 
+@one_database
 @pytest.mark.parametrize("csrf", ["", "0" * 64, "é"])
 async def test_a_signed_in_page_shows_that_it_is_ours(open_world: OpenWorld, csrf: str) -> None:
     async with open_world() as world:
@@ -263,6 +270,7 @@ async def test_an_account_is_replaced_only_on_request_and_then_signed_out(
         assert answer.json()["user"]["isAdmin"] is True
 
 
+@one_database
 @pytest.mark.parametrize(
     ("email", "secret"),
     [("no address", "a long enough password"), ("a@b", "short"), ("@", "x" * 20), ("a@b\0", "x" * 20)],
