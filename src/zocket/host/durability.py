@@ -94,12 +94,15 @@ class Durability:
         except StoredStateError as error:
             keeper.trouble, resident.failure = None, error
             return
+        moved = resident.history is not keeper.history
         resident.history = keeper.history
         self._release(resident, stored)
         if not keeper.written_by_us(record) and self._owns is not None and not await self._owns():
             log.warning("another process owns the instance", extra=fields(resident))
             self._host.abandon(resident, len(lost))
             return
+        if moved:
+            self._host.show(resident)
         if isinstance(trouble, TooLarge) and lost and not single:
             failed, *lost = lost
             self._fail(resident, failed, trouble)

@@ -439,6 +439,12 @@ class Host:
         resident.watchers.add(link.session.id, link)
         link.send(frames.snapshot(resident.address, state, history.version()))
 
+    def show(self, resident: Resident) -> None:
+        """Gives every watcher a snapshot: the state has moved without patches of ours."""
+        if resident.watchers.links and resident.history is not None and resident.keeper is not None:
+            frame = frames.snapshot(resident.address, resident.keeper.visible, resident.history.version())
+            self._outlet.broadcast(resident.watchers, frame)
+
     # -- errors, end ---------------------------------------------------------------------------------------------
 
     def refuse(

@@ -257,10 +257,11 @@ class Keeper:
         """
         attempted, later = self._saving, self._unsaved
         self._saving, self._unsaved = [], []
-        commit = self._commit
+        commit, history = self._commit, self.history
         record = await self.load()
         self.trouble = None
         if record is not None and record.writer == self._writer and record.commit == commit:
+            self.history = history  # it counts the patches of the attempted turns when they are let out
             return attempted, later, record
         return [], [*attempted, *later], record
 

@@ -9,7 +9,7 @@ ignored. What is to be sent is in `outgoing`; who drives the session empties it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, Final, NewType
 
 import msgspec
 
@@ -73,11 +73,16 @@ class Patched:
     replica: Replica
 
 
+PASSING: Final = frozenset({"unavailable", "overloaded"})
+"""Codes of refused subscriptions that the gateway sends again by itself: the client keeps them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """The server refused something that is no call.
 
-    If it names an instance, the subscriptions to it are given up: `ended` holds them, and nothing more comes for them.
+    If it names an instance, the subscriptions to it are given up, except where the trouble passes: `ended` holds them,
+    and nothing more comes for them.
     """
 
     error: ZocketError
@@ -265,6 +270,8 @@ class ClientSession:
 
     def _problem(self, frame: frames.ServerFrame) -> ClientEvent:
         instance = _instance(frame)
+        if frame.code in PASSING:
+            return Problem(_error(frame, frame.message or "the server reports a problem"))
         held = (self._feeds.get(instance), self._replicas.get(instance))
         ended = tuple(subscription for subscription in held if subscription is not None)
         for subscription in ended:

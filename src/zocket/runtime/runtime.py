@@ -33,7 +33,7 @@ from zocket.runtime.state_store import BrokerStateStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    from zocket.broker.port import Broker, ConnectionState, Message, Subscription
+    from zocket.broker.port import Broker, ConnectionState, Delivered, Message, Subscription
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.errors import ZocketError
@@ -109,6 +109,7 @@ class Runtime:
             envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
         )
         self._announcement = BrokerMessage(subjects.announcement(scope), envelopes.encode(announcement))
+        self._connection = 0
         self._pushes: dict[str, Subscription] = {}
         self._missing = set(self._consumers)
         self._subscriptions: list[Subscription] = []
@@ -249,7 +250,7 @@ class Runtime:
                 self._missing.discard(name)
                 try:
                     self._pushes[name] = await self._broker.take_over(
-                        spec, self._intake.received, partial(self._consumer_lost, name)
+                        spec, partial(self._received, self._connection), partial(self._consumer_lost, name)
                     )
                 except Unavailable:
                     self._missing.add(name)
@@ -261,12 +262,22 @@ class Runtime:
         for name in set(predecessor.actor_types) - set(self.actor_types):
             await self._broker.delete_consumer(subjects.INBOUND_STREAM, subjects.consumer(self.scope, name))
 
+    def _received(self, connection: int, batch: list[Delivered]) -> None:
+        """Takes messages of a consumer that was taken over this connection.
+
+        After a reconnect the old consumer goes on behind what was lost on the way; it is taken anew, and everything
+        comes again in its order.
+        """
+        if connection == self._connection:
+            self._intake.received(batch)
+
     def _consumer_lost(self, name: str) -> None:
         self._missing.add(name)
         self._disturbed.set()
 
     def _connection_changed(self, state: ConnectionState) -> None:
         if state == "disconnected":
+            self._connection += 1
             self._outbox.hold()
         elif state == "reconnected":
             self._missing.update(self._consumers)
@@ -325,6 +336,7 @@ class Runtime:
         self._intake.forget()
         self._end(reason)
         await self._close_subscriptions()
+        await self._host.abort()  # what still runs here runs again there
 
     async def abort(self) -> None:
         """Ends as a killed process does: nothing is finished, settled, sent or cleaned up.

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 from zocket.broker.memory import MemoryServer
 from zocket.client import Client
@@ -111,10 +111,18 @@ class _ClientSide:
         self.socket.end(1000, "")
 
 
-class _Transport:
-    """Connects one client of the kit to its gateway."""
+class HasGateway(Protocol):
+    """Whoever holds the gateway that clients connect to."""
 
-    def __init__(self, kit: TestApp, identity: Identity) -> None:
+    @property
+    def gateway(self) -> Gateway | None:
+        """The gateway, None while there is none."""
+
+
+class Transport:
+    """Connects one client to the gateway in this process."""
+
+    def __init__(self, kit: HasGateway, identity: Identity) -> None:
         self._kit = kit
         self._identity = identity
         self.socket: _Socket | None = None
@@ -123,6 +131,7 @@ class _Transport:
         return "the test kit"
 
     async def connect(self, receiver: Receiver) -> _ClientSide:
+        """See `client.transport.Transport.connect`."""
         await asyncio.sleep(0)
         gateway = self._kit.gateway
         if gateway is None or not gateway.accepting:
@@ -162,7 +171,7 @@ class TestApp:
         self._dev_mode = dev_mode
         self._stack = AsyncExitStack()
         self._runtime_stack = AsyncExitStack()
-        self._transports: dict[Client, _Transport] = {}
+        self._transports: dict[Client, Transport] = {}
         self._log = _Failures()
         self._url = ""
 
@@ -240,7 +249,7 @@ class TestApp:
             rpc_timeout: seconds on the kit's clock.
         """
         identity = Identity(SCOPE, user_id, encode(dict(claims)) if claims is not None else b"null")
-        transport = _Transport(self, identity)
+        transport = Transport(self, identity)
         client = Client(transport, rpc_timeout=rpc_timeout, clock=self.clock)
         self._transports[client] = transport
         await client.open()

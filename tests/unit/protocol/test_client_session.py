@@ -511,3 +511,16 @@ class TestVersions:
         session.outgoing.clear()
         session.refresh(replica)
         assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x"}']
+
+
+@pytest.mark.parametrize("code", ["unavailable", "overloaded"])
+def test_a_refusal_that_passes_keeps_the_subscription(code: str) -> None:
+    session = opened()
+    replica = session.watch(Instance("room", "x"))
+    frame = (
+        b'{"type":"error","code":"%b","message":"away","actor":"room","actorId":"x","requestId":"r"}' % code.encode()
+    )
+    (problem,) = session.receive(frame)
+    assert isinstance(problem, Problem)
+    assert problem.ended == ()
+    assert session.receive(b'{"type":"state:snapshot","actor":"room","actorId":"x","state":1}') == [Snapshot(replica)]
