@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 45.0
 TOKEN = "the internal bearer of these processes"
 SCOPE = Scope("ws_faults", "prj_faults")
+HOST = "faults.example.test"
 
 APP = '''
 from __future__ import annotations
@@ -311,7 +312,8 @@ class Platform:
 
     def __init__(self, directory: Path, control_plane: ControlPlane) -> None:
         self.directory = directory
-        self.control_plane = control_plane
+        self.control_plane_url = control_plane.url
+        self.deployment_id = "dpl_faults"
         self.children: list[Child] = []
         self.notes_path = directory / "notes"
         self.nats: NatsServer
@@ -319,21 +321,40 @@ class Platform:
         self._stack = AsyncExitStack()
         self._storage = "memory"
 
-    async def open(self, *, storage: str = "memory", **gateway: str) -> Platform:
-        """Starts NATS and a gateway; `gateway` are variables of its environment."""
+    async def open(self, *, storage: str = "memory", auth: dict[str, str] | None = None, **gateway: str) -> Platform:
+        """Starts NATS and a gateway; `gateway` are variables of its environment.
+
+        With `auth`, the control plane is the real one, and this is how its project tells clients apart.
+        """
         from zocket.testing import finalizers
 
         finalizers.get().push_async_callback(self._stack.aclose)
         self._storage = storage
         self.nats = await self._stack.enter_async_context(NatsServer())
+        if auth is not None:
+            await self._start_control_plane(auth)
         self.gateway = await self.start_gateway(**gateway)
         return self
+
+    async def _start_control_plane(self, auth: dict[str, str]) -> None:
+        stored = {"DATABASE_URL": f"sqlite+aiosqlite:///{self.directory}/control.db"}
+        child = self._start(["control", "--port", "0"], stored | {"BUNDLE_STORE": str(self.directory / "store")})
+        self.control_plane_url = str((await child.wait_line("control plane answers"))["url"])
+        scope = {"workspaceId": SCOPE.workspace_id, "projectId": SCOPE.project_id}
+        project = {"workspaceId": SCOPE.workspace_id, "slug": "faults", "domain": HOST, "auth": auth}
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=self.control_plane_url, headers=headers, trust_env=False) as client:
+            answer = await client.put(f"/api/internal/projects/{SCOPE.project_id}", json=project)
+            assert answer.status_code == 200, answer.text
+            answer = await client.post("/api/internal/deployments", params=scope, content=APP.encode())
+            assert answer.status_code == 201, answer.text
+            self.deployment_id = str(answer.json()["deploymentId"])
 
     def environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
             "NATS_URL": self.nats.url,
-            "CONTROL_PLANE_URL": self.control_plane.url,
+            "CONTROL_PLANE_URL": self.control_plane_url,
             "CONTROL_PLANE_INTERNAL_TOKEN": TOKEN,
             "STREAM_STORAGE": self._storage,
         }
@@ -353,7 +374,7 @@ class Platform:
     def launch_runtime(self, **environment: str) -> Child:
         """A runtime that is only being started."""
         own = {
-            "DEPLOYMENT_ID": f"dpl_{len(self.children)}",
+            "DEPLOYMENT_ID": self.deployment_id,
             "WORKSPACE_ID": SCOPE.workspace_id,
             "PROJECT_ID": SCOPE.project_id,
             "API_HOST": "127.0.0.1",
@@ -380,10 +401,16 @@ class Platform:
         async with httpx.AsyncClient(trust_env=False) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 
-    async def socket(self, query: str = "?token=user") -> Socket:
+    async def socket(self, query: str = "?token=user", **headers: str) -> Socket:
         port, _ = self.ports_of(self.gateway)
         connection = await connect(
-            f"ws://127.0.0.1:{port}/{query}", proxy=None, compression=None, max_size=None, close_timeout=1
+            f"ws://{HOST}:{port}/{query}",
+            host="127.0.0.1",
+            additional_headers=headers,
+            proxy=None,
+            compression=None,
+            max_size=None,
+            close_timeout=1,
         )
         socket = Socket(connection)
         self._stack.push_async_callback(socket.aclose)

@@ -24,8 +24,7 @@ CALL_TIMEOUT_S = 8.0
 async def test_after_kill_9_of_nats_everything_works_and_every_caller_is_answered(
     platform: Platform, load: type[Load], until: Until, storage: str
 ) -> None:
-    timeout = {"CALL_TIMEOUT_S": str(CALL_TIMEOUT_S)} if storage == "file" else {}
-    await platform.open(storage=storage, **timeout)
+    await platform.open(storage=storage, CALL_TIMEOUT_S="60" if storage == "memory" else str(CALL_TIMEOUT_S))
     runtime = await platform.start_runtime()
     sockets = [await platform.socket() for _ in ROOMS]
     for socket, room in zip(sockets, ROOMS, strict=True):
