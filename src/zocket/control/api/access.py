@@ -34,9 +34,10 @@ SERVICE: Final[frozenset[Kind]] = frozenset({"internal"})
 
 RANKS: Final[dict[Role, int]] = {"viewer": 1, "developer": 2, "owner": 3}
 
-Id = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+Id = Annotated[str, Path(pattern=ID_PATTERN)]
 """An id in a path; what cannot be one is refused before the database is asked."""
-QueryId = Annotated[str, Query(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+QueryId = Annotated[str, Query(pattern=ID_PATTERN)]
 
 _bearer = HTTPBearer(auto_error=False, description="CLI token `zkc_…`, deploy token `zkd_…` or internal token `zki_…`")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A signed-in browser; X-Zocket-CSRF beside it")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from zocket.control.api.access import PIPELINE, Granted, Id, granted_in_workspace, requires
+from zocket.control.api.access import ID_PATTERN, PIPELINE, Granted, Id, granted_in_workspace, requires
 from zocket.control.api.services import Services, services_of
 from zocket.control.identity.schemas import InternalTokenView, IssuedToken, NewInternalToken, NewToken, TokenView
 from zocket.control.paging import Page, Paging, paging
@@ -39,7 +39,7 @@ async def projects(
     granted: Person,
     parts: Parts,
     asked: Asked,
-    workspace_id: Annotated[str | None, Query(alias="workspaceId", max_length=64)] = None,
+    workspace_id: Annotated[str | None, Query(alias="workspaceId", pattern=ID_PATTERN)] = None,
 ) -> Page[ProjectView]:
     """The projects of one's workspaces, or of one of them."""
     return await parts.projects.of(granted.user_id, asked, workspace_id)
