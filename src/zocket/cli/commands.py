@@ -9,26 +9,59 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from zocket import __version__
-from zocket.cli import banner, options, processes
+from zocket.cli import (
+    account,
+    administration,
+    banner,
+    checking,
+    completions,
+    deploying,
+    environment,
+    logs,
+    options,
+    processes,
+    projects,
+    starter,
+    tokens,
+)
 from zocket.cli.failures import INTERRUPTED, needs
 from zocket.cli.modules import Target, load_app
 from zocket.dev.addresses import local_address
 from zocket.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from zocket.cli.surroundings import Surroundings
     from zocket.dev.deploying import Deployment
     from zocket.dev.plan import Plan
 
 
-def run(arguments: list[str] | None) -> int:
-    """Runs one command; the exit code."""
+class Root(options.Commands):
+    """All commands, in the order in which one meets them."""
+
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {
+        "On your machine": ["init", "dev", "serve", "check"],
+        "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
+        "Processes of a deployment": ["runtime", "gateway", "control"],
+        "Further": ["completions"],
+    }
+
+
+def run(arguments: list[str] | None, surroundings: Surroundings | None = None) -> int:
+    """Runs one command; the exit code.
+
+    Args:
+        arguments: the command line behind `zocket`; None for the process's.
+        surroundings: what the command works in; None for the process's.
+    """
     try:
-        code: int = zocket.main(arguments, prog_name="zocket", standalone_mode=False)
+        code: int = zocket.main(arguments, prog_name="zocket", standalone_mode=False, obj=surroundings)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -38,17 +71,19 @@ def run(arguments: list[str] | None) -> int:
 
 
 @click.group(
-    cls=options.Commands,
+    cls=Root,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="zocket dev chat:app      the whole platform on this machine, with reload\n"
-    "zocket serve chat:app    one process, no NATS",
+    epilog="zocket init my-game      a project to start from\n"
+    "zocket dev chat:app      the whole platform on this machine, with reload\n"
+    "zocket serve chat:app    one process, no NATS\n"
+    "zocket deploy            this project, to your control plane",
 )
 @click.version_option(__version__, message="zocket %(version)s")
 def zocket() -> None:
     """Stateful realtime backends: one actor class, called by clients, state that moves.
 
-    `dev` and `serve` are for your machine. `runtime`, `gateway` and `control` are the processes of a deployment,
-    configured by the environment.
+    `dev` and `serve` are for your machine. `deploy` and its neighbours speak to a control plane. `runtime`, `gateway`
+    and `control` are the processes of a deployment, configured by the environment.
     """
 
 
@@ -258,33 +293,51 @@ def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None
     return processes.run(lambda: process.run(settings, pages=pages))
 
 
-@zocket.command(
-    cls=options.Command,
+@zocket.group(
+    cls=options.CommandWithParts,
     short_help="Keep deployments, decide who may connect.",
     epilog="CONTROL_PLANE_INTERNAL_TOKEN=… zocket control --host 0.0.0.0\n"
+    "zocket control create-admin ada@example.com\n"
     "zocket control --port 0 --database-url sqlite+aiosqlite:////var/lib/zocket/control.db",
 )
 @options.host("127.0.0.1")
 @options.port("3000")
-@click.option(
-    "--database-url",
-    metavar="URL",
-    help="SQLAlchemy URL of the records.  [DATABASE_URL, default sqlite+aiosqlite:///.zocket/control.db]",
-)
+@options.database_url
 @click.option(
     "--bundle-store", metavar="DIR", help="Where uploaded bundles lie.  [BUNDLE_STORE, default .zocket/bundles]"
 )
 @options.log_options
-def control(log_format: str, log_level: str, **flags: Any) -> int:
+@click.pass_context
+def control(ctx: click.Context, /, log_format: str, log_level: str, **flags: Any) -> int:
     """Keep deployments and their bundles, and decide who may connect.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, PUBLIC_URL.
     """
     from zocket.settings import ControlSettings
 
+    if ctx.invoked_subcommand is not None:
+        return 0
     settings = processes.settings(ControlSettings, **flags)
     with needs("control"):
         from zocket.control import process
 
     processes.configure_logs(log_format, log_level, process="control")
     return processes.run(lambda: process.run(settings))
+
+
+control.add_command(administration.create_admin)
+for command in (
+    starter.init,
+    checking.check,
+    account.auth,
+    projects.link,
+    deploying.deploy,
+    deploying.rollback,
+    deploying.deployments,
+    logs.logs,
+    projects.projects,
+    tokens.tokens,
+    environment.env,
+    completions.completions,
+):
+    zocket.add_command(command)

@@ -60,7 +60,8 @@ def report(command: str, error: ZocketError) -> int:
     """Writes what went wrong to standard error; the exit code."""
     if isinstance(error, ModuleFailed):
         click.echo(error.traceback.rstrip("\n"), err=True)
-    click.echo(f"{click.style(f'zocket {command}:', fg='red', bold=True)} {error.message}", err=True)
+    request = f" (request {error.request_id})" if error.request_id else ""
+    click.echo(f"{click.style(f'zocket {command}:', fg='red', bold=True)} {error.message}{request}", err=True)
     return FAILED
 
 

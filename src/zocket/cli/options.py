@@ -5,7 +5,7 @@ Rules: an option that is not given leaves the environment and the defaults alone
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import click
 
@@ -13,7 +13,7 @@ from zocket.cli.failures import INTERRUPTED, report
 from zocket.errors import ZocketError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class _WithExamples(click.Command):
@@ -29,24 +29,52 @@ class _WithExamples(click.Command):
 
 
 class Commands(_WithExamples, click.Group):
-    """The commands in the order in which they were defined."""
+    """The commands in the order in which they were defined, or in sections.
+
+    Attributes:
+        sections: names of commands by heading; empty for one list of all.
+    """
+
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """See click."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click."""
+        if not self.sections:
+            super().format_commands(ctx, formatter)
+            return
+        width = max(map(len, self.commands))
+        for heading, names in self.sections.items():
+            rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit=80)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
-class Command(_WithExamples):
-    """A command whose known errors end it with a line instead of a traceback."""
+
+class _Guarded(_WithExamples):
+    """Known errors end it with a line instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """See click."""
         try:
             return super().invoke(ctx)
         except ZocketError as error:
-            return report(ctx.info_name or "", error)
+            return report(ctx.command_path.partition(" ")[2], error)
         except KeyboardInterrupt:
             return INTERRUPTED
+
+
+class Command(_Guarded):
+    """A command that does something."""
+
+
+class CommandWithParts(_Guarded, Commands):
+    """A command that does something by itself, and has commands below it."""
+
+    def __init__(self, name: str | None = None, **attributes: Any) -> None:
+        super().__init__(name, **{**attributes, "invoke_without_command": True})
 
 
 class Port(click.IntRange):
@@ -62,6 +90,21 @@ class Port(click.IntRange):
 
 
 PORT: Final = Port()
+
+
+class Seconds(click.FloatRange):
+    """A time limit, without its range in every help."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+SECONDS: Final = Seconds()
 
 
 def combined(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -112,4 +155,17 @@ control_plane_url: Final = click.option(
     "--control-plane-url",
     metavar="URL",
     help="The control plane.  [CONTROL_PLANE_URL, default http://localhost:3000]",
+)
+control_url: Final = click.option(
+    "--control-url", metavar="URL", help="The control plane.  [ZOCKET_CONTROL_URL, .zocket.json, the last sign-in]"
+)
+project: Final = click.option(
+    "--project", "-p", metavar="PROJECT", help="Slug or id of the project.  [ZOCKET_PROJECT, .zocket.json]"
+)
+as_json: Final = click.option("--json", "as_json", is_flag=True, help="Write JSON with the field names of the API.")
+yes: Final = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+database_url: Final = click.option(
+    "--database-url",
+    metavar="URL",
+    help="SQLAlchemy URL of the records.  [DATABASE_URL, default sqlite+aiosqlite:///.zocket/control.db]",
 )

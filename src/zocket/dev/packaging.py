@@ -18,12 +18,12 @@ import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MANIFEST: Final = "zocket.json"
 """Member that tells the runtime which module and attribute is the app."""
@@ -69,17 +69,21 @@ def pack(target: str, search_path: Sequence[str | Path] | None = None) -> Packed
     if match is None:
         raise UsageError(f'expected module:attribute, such as chat:app, got "{target}"')
     directories = [Path(entry) for entry in (search_path if search_path is not None else ["", *sys.path])]
-    root = _root(match["module"], directories)
-    files = _collect(match["module"], root)
+    root = find_root(match["module"], directories)
+    files = collect(match["module"], root)
     members = {path.relative_to(root).as_posix(): path for path in files}
-    content = _archive(members, {"entry": target})
+    content = archive(members, {"entry": target})
     if len(content) > MAX_BUNDLE_BYTES:
         raise UsageError(f"{target}: the bundle has {len(content)} bytes, the limit is {MAX_BUNDLE_BYTES}")
     return Packed(content, hashlib.sha256(content).hexdigest(), target, tuple(members), tuple(files))
 
 
-def _root(module: str, directories: list[Path]) -> Path:
-    """The first directory in which the module's source is."""
+def find_root(module: str, directories: Sequence[Path]) -> Path:
+    """The first directory in which the module's source is.
+
+    Raises:
+        UsageError: it is in none of them.
+    """
     for directory in directories:
         if _source(directory.resolve(), module) is not None:
             return directory.resolve()
@@ -96,7 +100,7 @@ def _source(root: Path, module: str) -> Path | None:
     return None
 
 
-def _collect(module: str, root: Path) -> list[Path]:
+def collect(module: str, root: Path) -> list[Path]:
     """The files of a module and of what it imports below the root, by breadth-first search over the import graph."""
     installed = _is_installed(root)
     own = module.partition(".")[0]
@@ -171,15 +175,16 @@ def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     return [prefix, *names] if prefix else names
 
 
-def _archive(members: dict[str, Path], manifest: dict[str, str]) -> bytes:
+def archive(members: Mapping[str, Path], manifest: Mapping[str, Any]) -> bytes:
+    """A bundle of files by their names in it; the same files give the same bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         # Python before 3.13 finds a package without `__init__.py` in an archive only by an entry for the directory.
         for name in sorted({f"{parent}/" for member in members for parent in _parents(member)}):
-            archive.writestr(_info(name, 0o40755), b"")
+            packed.writestr(_info(name, 0o40755), b"")
         for name, path in sorted(members.items()):
-            archive.writestr(_info(name, 0o100644), path.read_bytes())
-        archive.writestr(_info(MANIFEST, 0o100644), json.dumps(manifest, sort_keys=True).encode())
+            packed.writestr(_info(name, 0o100644), path.read_bytes())
+        packed.writestr(_info(MANIFEST, 0o100644), json.dumps(manifest, sort_keys=True).encode())
     return buffer.getvalue()
 
 

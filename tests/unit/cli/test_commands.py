@@ -6,14 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from zocket import __version__
 from zocket.cli import main
+from zocket.cli.commands import zocket
 from zocket.cli.processes import limits_over
 from zocket.settings import Limits
 
-COMMANDS = ["dev", "serve", "runtime", "gateway", "control"]
+PROCESSES = ["dev", "serve", "runtime", "gateway", "control"]
+
+
+def every_command(command: click.Command = zocket, *names: str) -> list[list[str]]:
+    """The words of every command, groups included."""
+    below = getattr(command, "commands", {})
+    return [list(names)] * bool(names) + [
+        words for name, part in below.items() for words in every_command(part, *names, name)
+    ]
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,18 +34,41 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    listed = text[text.index("Commands:") : text.index("Examples:")].split("\n")[1:]
-    assert [line.split()[0] for line in listed if line.strip()] == COMMANDS
+    listed = text[text.index("On your machine:") : text.index("Examples:")].split("\n")
+    named = [line.split()[0] for line in listed if line.startswith("  ")]
+    assert sorted(named) == sorted(zocket.commands)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == 0
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_command_has_a_help_with_an_example(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"Usage: zocket {command}")
+    assert text.startswith(f"Usage: zocket {' '.join(words)}")
     examples = text[text.index("Examples:") :].split("\n")[1:]
-    assert any(f"zocket {command}" in line for line in examples)
-    assert "--log-format" in text
+    assert any(f"zocket {' '.join(words)}" in line for line in examples)
+    assert ("--log-format" in text) == (words[0] in PROCESSES and len(words) == 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        words
+        for words in every_command()
+        if words[-1] in ("list", "show", "create", "deploy", "status", "check", "logs")
+    ],
+    ids=" ".join,
+)
+def test_what_prints_data_can_print_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main([*words, "--help"])
+    assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_are_what_the_shell_reads(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completions", shell]) == 0
+    text = capsys.readouterr().out
+    assert f"_ZOCKET_COMPLETE={shell}_complete" in text
+    assert "zocket" in text
 
 
 @pytest.mark.parametrize(
