@@ -207,6 +207,8 @@ class OrchestrationSettings:
     """`local` (processes here), `kubernetes`, `external` (somebody else runs what is written down), or `none`."""
     runtime_nats_url: str = setting("RUNTIME_NATS_URL", "nats://localhost:4222")
     """`NATS_URL` of the runtimes; the control plane itself never connects to it."""
+    stream_storage: str = setting("STREAM_STORAGE", "memory")
+    """Storage of streams that a runtime creates: memory or file (which durable actors need)."""
     runtime_dir: str = setting("RUNTIME_DIR", ".zocket/runtimes")
     """Directory of the runtimes' bundles and logs; with `external`, of what should run."""
     runtime_user: str = setting("RUNTIME_USER", "")

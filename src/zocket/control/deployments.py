@@ -1,38 +1,70 @@
-"""What the control plane does: projects, deployments, authorization, over the records.
+"""Deployments: recorded, moved along their life, told with their history.
 
-Rules: one method is one transaction and knows no HTTP; an id of another project is answered like one that does not
-exist; a deployment becomes active when its runtime says `ready`, never earlier.
+Rules: one method is one transaction and knows no HTTP; a status changes only through `lifecycle.step`, and every change
+leaves an entry in the history with who and why; a deployment becomes active when its runtime says `ready`, never
+earlier, and in that same transaction the one before stops being it.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
-from zocket.control.failures import NotFound
-from zocket.control.records import DEPLOYED, FAILED, STORED, Deployment, Project, ProjectAuth, Workspace, new_id
-from zocket.control.schemas import AuthConfig, Authorized, DeploymentView, ProjectConfig, Report, SessionLimits
-from zocket.errors import InvalidFrame, SettingsError, Unauthorized
-from zocket.ids import Scope
+from zocket.control.deployment_schemas import DeploymentView, HistoryEntry
+from zocket.control.failures import NotFound, Taken
+from zocket.control.lifecycle import COMING, step, wire_status
+from zocket.control.paging import Page, Paging, read_page
+from zocket.control.records import Deployment, DeploymentEvent, Project, new_id
+from zocket.control.registry import find_project
+from zocket.control.schemas import Report, UploadView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from zocket.control.bundles import StoredBundle
     from zocket.control.database import Database
-    from zocket.control.tokens import TokenChecker
+    from zocket.control.lifecycle import Event
+    from zocket.ids import Scope
 
-LOCAL: Final = Scope("local-workspace", "local-project")
-"""The project that exists in dev mode, and that every host belongs to there; the defaults of a runtime's settings."""
 MAX_MESSAGE_CHARS: Final = 8_000
 """What is kept of a runtime's message; the whole traceback is in its log."""
+RUNTIME: Final = "runtime"
+PLATFORM: Final = "platform"
+"""Who acts where no person does."""
+INTERNAL: Final = "internal"
+"""Author of what peers upload whose runtimes they start themselves."""
+_NOTED: Final = frozenset({"crash", "fail"})
+"""Events that go into the history although the status stays."""
 
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
-DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z|\[[0-9a-f:.]+\]\Z")
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a report or an event did.
+
+    Attributes:
+        status: of the deployment now.
+        previous: the deployment that was active until now and is no more, or None.
+    """
+
+    project_id: str
+    status: str
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an orchestrator has to know of a deployment."""
+
+    id: str
+    scope_workspace: str
+    project_id: str
+    version: int
+    status: str
+    active: bool
 
 
 class Deployments:
@@ -40,128 +72,52 @@ class Deployments:
 
     Args:
         database: the records.
-        tokens: checks clients' tokens.
         now_ms: the time of day.
-        catch_all: every unknown host belongs to the local project (dev mode).
+        changed: is told the id of each deployment that changed, after the change is written.
     """
 
     def __init__(
-        self, database: Database, tokens: TokenChecker, now_ms: Callable[[], int], *, catch_all: bool = False
+        self, database: Database, now_ms: Callable[[], int], changed: Callable[[str, str], None] = lambda *_: None
     ) -> None:
         self._database = database
-        self._tokens = tokens
         self._now_ms = now_ms
-        self._catch_all = catch_all
+        self._changed = changed
 
-    async def put_project(self, project_id: str, config: ProjectConfig) -> None:
-        """Writes a project and how its clients are told apart.
+    # -- what runtimes and `zocket dev` see ------------------------------------------------------------------------
 
-        Raises:
-            InvalidFrame: an id, the slug, the domain or the auth config is not usable, or the domain is taken.
-        """
-        try:
-            Scope(config.workspace_id, project_id)
-        except SettingsError as error:
-            raise InvalidFrame(error.message) from error
-        if not _SLUG.match(config.slug):
-            raise InvalidFrame("slug: expected 1-64 lower-case letters, digits or '-'")
-        if config.domain is not None and not DOMAIN.match(config.domain):
-            raise InvalidFrame("domain: expected a host name in lower case without a port")
-        config.auth.check()
-        async with self._database.session() as session:
-            same_slug = select(Project).where(
-                Project.workspace_id == config.workspace_id, Project.slug == config.slug, Project.id != project_id
-            )
-            if await session.scalar(same_slug) is not None:
-                raise InvalidFrame("slug: another project of the workspace has it")
-            same_domain = select(Project).where(Project.domain == config.domain, Project.id != project_id)
-            if config.domain is not None and await session.scalar(same_domain) is not None:
-                raise InvalidFrame("domain: another project has it")
-            await self._write_project(session, project_id, config)
-
-    async def _write_project(self, session: AsyncSession, project_id: str, config: ProjectConfig) -> None:
-        now = self._now_ms()
-        if await session.get(Workspace, config.workspace_id) is None:
-            session.add(Workspace(id=config.workspace_id, name=config.workspace_id, created_at=now))
-            await session.flush()
-        project = await session.get(Project, project_id)
-        if project is None:
-            project = Project(id=project_id, workspace_id=config.workspace_id, name=config.slug, created_at=now)
-            session.add(project)
-        elif project.workspace_id != config.workspace_id:
-            raise InvalidFrame("workspaceId: the project belongs to another workspace")
-        project.slug, project.domain = config.slug, config.domain
-        await session.flush()
-        auth = await session.get(ProjectAuth, project_id)
-        if auth is None:
-            auth = ProjectAuth(project_id=project_id, origins=[])
-            session.add(auth)
-        for name, value in config.auth.model_dump().items():
-            setattr(auth, name, value)
-
-    async def ensure_local(self) -> None:
-        """The project of dev mode exists."""
-        async with self._database.session() as session:
-            if await session.get(Project, LOCAL.project_id) is None:
-                await self._write_project(
-                    session, LOCAL.project_id, ProjectConfig(workspace_id=LOCAL.workspace_id, slug="local")
-                )
-
-    async def check_project(self, scope: Scope) -> None:
-        """Raises NotFound unless the workspace has the project."""
-        async with self._database.reading() as session:
-            await _project(session, scope)
-
-    async def add(self, scope: Scope, bundle: StoredBundle) -> DeploymentView:
-        """A stored bundle becomes the project's next version.
+    async def upload(self, scope: Scope, bundle: StoredBundle) -> UploadView:
+        """A stored bundle becomes the project's next version; nobody here starts its runtime.
 
         Raises:
             NotFound: the workspace has no such project.
         """
         async with self._database.session() as session:
-            project = await _project(session, scope)
-            last = await session.scalar(
-                select(func.max(Deployment.version)).where(Deployment.project_id == scope.project_id)
-            )
-            now = self._now_ms()
-            deployment = Deployment(
-                id=new_id("dpl"),
-                project_id=scope.project_id,
-                version=(last or 0) + 1,
-                bundle_key=bundle.key,
-                sha256=bundle.sha256,
-                size=bundle.size,
-                status=STORED,
-                actor_types=[],
-                author="internal",
-                created_at=now,
-                updated_at=now,
-            )
-            session.add(deployment)
-            return _view(deployment, project)
+            project = await find_project(session, scope)
+            deployment = await self._add(session, project, bundle, author=INTERNAL)
+            return _upload_view(deployment, project)
 
-    async def deployment(self, scope: Scope, deployment_id: str) -> tuple[DeploymentView, str]:
+    async def uploaded(self, scope: Scope, deployment_id: str) -> tuple[UploadView, str]:
         """A deployment of a project, and the key of its bundle.
 
         Raises:
             NotFound: the project has no such deployment.
         """
         async with self._database.reading() as session:
-            project = await _project(session, scope)
+            project = await find_project(session, scope)
             deployment = await session.get(Deployment, deployment_id)
             if deployment is None or deployment.project_id != scope.project_id:
                 raise NotFound(f"no deployment {deployment_id[:80]!r} in project {scope.project_id!r}")
-            return _view(deployment, project), deployment.bundle_key
+            return _upload_view(deployment, project), deployment.bundle_key
 
-    async def has_bundle(self, project_id: str | None, key: str) -> bool:
-        """Whether a bundle belongs to a deployment of a project, or of any for None."""
-        if project_id is None:
-            return True
+    async def has_bundle(self, project_id: str | None, key: str) -> int | None:
+        """The size of a bundle that belongs to a deployment of a project (of any for None), else None."""
+        query = select(Deployment.size).where(Deployment.bundle_key == key)
+        if project_id is not None:
+            query = query.where(Deployment.project_id == project_id)
         async with self._database.reading() as session:
-            query = select(Deployment.id).where(Deployment.project_id == project_id, Deployment.bundle_key == key)
-            return await session.scalar(query.limit(1)) is not None
+            return await session.scalar(query.limit(1))
 
-    async def report(self, report: Report, *, project_id: str | None = None) -> None:
+    async def report(self, report: Report, *, project_id: str | None = None) -> Step:
         """Takes down what a runtime says; `ready` makes its deployment the active one.
 
         Args:
@@ -170,82 +126,362 @@ class Deployments:
 
         Raises:
             NotFound: there is no such deployment.
+            ImpossibleStep: the deployment is in no state in which its runtime can say this.
         """
-        async with self._database.session() as session:
-            deployment = await session.get(Deployment, report.deployment_id)
-            if deployment is None or project_id not in (None, deployment.project_id):
-                raise NotFound(f"no deployment {report.deployment_id[:80]!r}")
-            deployment.updated_at = self._now_ms()
-            if report.status == "failed":
-                deployment.status = FAILED
-                deployment.reason = (report.message or "the runtime gave no message")[:MAX_MESSAGE_CHARS]
-                return
-            deployment.status, deployment.reason = DEPLOYED, None
-            deployment.actor_types = report.actor_types
-            project = await session.get_one(Project, deployment.project_id)
-            project.active_deployment_id = deployment.id
-
-    async def authorize(self, host: str, token: str | None) -> Authorized:
-        """Which project a host belongs to and who the token names there.
-
-        Raises:
-            Unauthorized: no project has the host, or the token is refused.
-            Unavailable: the project's key set cannot be fetched.
-        """
-        name = normal_host(host)
-        async with self._database.reading() as session:
-            project = await session.scalar(select(Project).where(Project.domain == name)) if name else None
-            if project is None and self._catch_all:
-                project = await session.get(Project, LOCAL.project_id)
-            if project is None:
-                raise Unauthorized("no project is served at this host")
-            auth = await session.get(ProjectAuth, project.id)
-            config = _auth_config(auth)
-        identity = await self._tokens.identify(config, token)
-        return Authorized(
-            workspace_id=project.workspace_id,
-            project_id=project.id,
-            user_id=identity.user_id,
-            claims=dict(identity.claims) if identity.claims is not None else None,
-            origins=auth.origins or None if auth else None,
-            limits=_limits(auth),
+        event: Event = "fail" if report.status == "failed" else report.status
+        detail = (report.message or "the runtime gave no message") if event == "fail" else None
+        return await self.record(
+            report.deployment_id, event, RUNTIME, detail, actor_types=report.actor_types, project_id=project_id
         )
 
+    # -- life ------------------------------------------------------------------------------------------------------
 
-def normal_host(host: str) -> str:
-    """A Host header in lower case without its port and without the dot of a fully qualified name."""
-    name = host.strip().lower()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0].removesuffix(".")
+    async def add(
+        self, project_id: str, bundle: StoredBundle, *, author: str, message: str | None, signature: str | None = None
+    ) -> DeploymentView:
+        """A stored bundle becomes the project's next version.
+
+        Raises:
+            NotFound: the project was deleted meanwhile.
+        """
+        async with self._database.session() as session:
+            project = await _project(session, project_id)
+            deployment = await self._add(session, project, bundle, author=author, message=message, signature=signature)
+            await session.flush()
+            view = await _view(session, deployment, project)
+        self._changed(project_id, view.id)
+        return view
+
+    async def add_copy(self, project_id: str, *, author: str, message: str) -> DeploymentView | None:
+        """The active bundle becomes the project's next version; None if nothing is active.
+
+        Raises:
+            NotFound: the project was deleted meanwhile.
+        """
+        from zocket.control.bundles import StoredBundle
+
+        async with self._database.session() as session:
+            project = await _project(session, project_id)
+            active = await _active(session, project)
+            if active is None:
+                return None
+            bundle = StoredBundle(active.bundle_key, active.sha256, active.size)
+            copy = await self._add(session, project, bundle, author=author, message=message, signature=active.signature)
+            await session.flush()
+            view = await _view(session, copy, project)
+        self._changed(project_id, view.id)
+        return view
+
+    async def record(
+        self,
+        deployment_id: str,
+        event: Event,
+        by: str,
+        detail: str | None = None,
+        *,
+        actor_types: list[str] | None = None,
+        project_id: str | None = None,
+    ) -> Step:
+        """Something happens to a deployment.
+
+        Raises:
+            NotFound: there is no such deployment.
+            ImpossibleStep: it cannot happen to it now.
+        """
+        async with self._database.session() as session:
+            deployment = await session.get(Deployment, deployment_id, with_for_update=True)
+            if deployment is None or project_id not in (None, deployment.project_id):
+                raise NotFound(f"no deployment {deployment_id[:80]!r}")
+            project = await session.get_one(Project, deployment.project_id, with_for_update=True)
+            if event == "fail" and deployment.status == "active" and project.active_deployment_id == deployment.id:
+                event = "crash"  # it serves, or did until now, and is started again: no later one took its place
+            previous = None
+            if event == "ready":
+                previous = await self._make_active(session, project, deployment, by)
+            self._move(session, deployment, event, by, detail)
+            if actor_types and event in ("ready", "standby", "smoke"):
+                deployment.actor_types = actor_types
+            done = Step(project.id, deployment.status, previous)
+        self._changed(done.project_id, deployment_id)
+        if done.previous is not None:
+            self._changed(done.project_id, done.previous)
+        return done
+
+    async def give_back(self, failed_id: str, restored_id: str, reason: str) -> None:
+        """A deployment that had become active does not serve: it failed, and the one before is active again."""
+        async with self._database.session() as session:
+            failed = await session.get_one(Deployment, failed_id, with_for_update=True)
+            restored = await session.get_one(Deployment, restored_id, with_for_update=True)
+            project = await session.get_one(Project, failed.project_id, with_for_update=True)
+            project.active_deployment_id = restored.id
+            self._move(session, failed, "fail", PLATFORM, reason)
+            self._move(session, restored, "restore", PLATFORM, f"version {failed.version} gave it back: {reason}")
+            restored.reason = None
+        self._changed(project.id, failed_id)
+        self._changed(project.id, restored_id)
+
+    async def note(self, deployment_id: str, detail: str, by: str = PLATFORM) -> None:
+        """Something worth knowing happened that changes nothing."""
+        async with self._database.session() as session:
+            deployment = await session.get_one(Deployment, deployment_id)
+            self._enter(session, deployment, by, detail)
+            project_id = deployment.project_id
+        self._changed(project_id, deployment_id)
+
+    async def _make_active(
+        self, session: AsyncSession, project: Project, deployment: Deployment, by: str
+    ) -> str | None:
+        previous = await _active(session, project)
+        project.active_deployment_id = deployment.id
+        if previous is None or previous.id == deployment.id:
+            return None
+        if previous.status == "active":
+            event: Event = "roll_back" if previous.version > deployment.version else "supersede"
+            self._move(session, previous, event, by, f"version {deployment.version} took over")
+        return previous.id
+
+    def _move(self, session: AsyncSession, deployment: Deployment, event: Event, by: str, detail: str | None) -> None:
+        before, deployment.status = deployment.status, step(deployment.status, event)
+        deployment.updated_at = self._now_ms()
+        if detail is not None:
+            detail = detail[:MAX_MESSAGE_CHARS]
+        came_back = event == "ready" and deployment.reason is not None
+        if event in ("fail", "crash"):
+            deployment.reason = detail
+        elif event in ("start", "ready"):
+            deployment.reason = None
+        if event == "standby" and deployment.status == "smoke":
+            detail = detail or "every check passed; it stands by"
+        elif came_back:
+            detail = detail or "it serves again"
+        elif before == deployment.status and event not in _NOTED:
+            return
+        self._enter(session, deployment, by, detail)
+
+    def _enter(self, session: AsyncSession, deployment: Deployment, by: str, detail: str | None) -> None:
+        session.add(
+            DeploymentEvent(
+                deployment_id=deployment.id, status=deployment.status, at=self._now_ms(), by=by[:254], detail=detail
+            )
+        )
+
+    async def _add(
+        self,
+        session: AsyncSession,
+        project: Project,
+        bundle: StoredBundle,
+        *,
+        author: str,
+        message: str | None = None,
+        signature: str | None = None,
+    ) -> Deployment:
+        last = await session.scalar(select(func.max(Deployment.version)).where(Deployment.project_id == project.id))
+        now = self._now_ms()
+        deployment = Deployment(
+            id=new_id("dpl"),
+            project_id=project.id,
+            version=(last or 0) + 1,
+            bundle_key=bundle.key,
+            sha256=bundle.sha256,
+            size=bundle.size,
+            signature=signature,
+            status="stored",
+            actor_types=[],
+            author=author[:254],
+            message=message,
+            created_at=now,
+            updated_at=now,
+        )
+        session.add(deployment)
+        await session.flush()
+        self._enter(session, deployment, author, message)
+        return deployment
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def page(self, project_id: str, asked: Paging) -> Page[DeploymentView]:
+        """A project's deployments, newest first."""
+        async with self._database.reading() as session:
+            project = await _project(session, project_id)
+            query = select(Deployment).where(Deployment.project_id == project_id)
+            page = await read_page(
+                session,
+                query,
+                asked,
+                lambda row: row[0],
+                at=Deployment.version,
+                key=Deployment.id,
+                newest_first=True,
+            )
+            return Page(items=await _views(session, page.items, project), next=page.next)
+
+    async def read(self, deployment_id: str) -> DeploymentView:
+        """A deployment.
+
+        Raises:
+            NotFound: there is no such deployment.
+        """
+        async with self._database.reading() as session:
+            deployment = await session.get(Deployment, deployment_id)
+            if deployment is None:
+                raise NotFound("no such deployment")
+            return await _view(session, deployment, await _project(session, deployment.project_id))
+
+    async def target(self, deployment_id: str) -> Target:
+        """What is to be started.
+
+        Raises:
+            NotFound: there is no such deployment.
+        """
+        async with self._database.reading() as session:
+            deployment = await session.get(Deployment, deployment_id)
+            if deployment is None:
+                raise NotFound("no such deployment")
+            return _target(deployment, await _project(session, deployment.project_id))
+
+    async def active_id(self, project_id: str) -> str | None:
+        """The deployment that serves, or None.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        async with self._database.reading() as session:
+            return (await _project(session, project_id)).active_deployment_id
+
+    async def rollback_target(self, project_id: str, deployment_id: str | None) -> Target:
+        """The deployment to go back to: the one asked for, else the one that served before.
+
+        Raises:
+            NotFound: the project has no such deployment.
+            Taken: it serves already, is on its way, never served, or its bundle is no longer kept.
+        """
+        async with self._database.reading() as session:
+            project = await _project(session, project_id)
+            if deployment_id is None:
+                deployment_id = await previous_id(session, project)
+                if deployment_id is None:
+                    raise Taken("no earlier deployment served; there is nothing to go back to", code="no_previous")
+            found = await session.get(Deployment, deployment_id)
+            if found is None or found.project_id != project_id:
+                raise NotFound("no such deployment")
+            if found.id == project.active_deployment_id:
+                raise Taken(f"version {found.version} serves already", code="already_active")
+            if found.status in COMING or found.status == "stored":
+                raise Taken(f"version {found.version} is on its way already", code="impossible_step")
+            if not found.bundle_key:
+                raise Taken(
+                    f"the bundle of version {found.version} is no longer kept; deploy it again", code="no_bundle"
+                )
+            return _target(found, project)
+
+    async def orchestrated(self) -> tuple[list[Target], list[Target], list[Target]]:
+        """After a start of this process: what serves, what was on its way when the last one ended, what waited then.
+
+        A deployment whose runtime somebody else starts (`zocket dev`) never was on its way and is left alone.
+        """
+        started = select(DeploymentEvent.deployment_id).where(DeploymentEvent.status == "starting")
+        async with self._database.reading() as session:
+            query = select(Deployment, Project).join(Project, Project.id == Deployment.project_id)
+            rows = await session.execute(
+                query.where(Project.active_deployment_id == Deployment.id, Deployment.id.in_(started))
+            )
+            serving = [_target(row[0], row[1]) for row in rows]
+            rows = await session.execute(query.where(Deployment.status.in_(COMING)))
+            coming = [_target(row[0], row[1]) for row in rows]
+            rows = await session.execute(
+                query.where(Deployment.status == "stored", Deployment.author != INTERNAL).order_by(Deployment.version)
+            )
+            return serving, coming, [_target(row[0], row[1]) for row in rows]
 
 
-async def _project(session: AsyncSession, scope: Scope) -> Project:
-    project = await session.get(Project, scope.project_id)
-    if project is None or project.workspace_id != scope.workspace_id:
-        raise NotFound(f"no project {scope.project_id!r} in workspace {scope.workspace_id!r}")
+async def previous_id(session: AsyncSession, project: Project) -> str | None:
+    """The deployment that served last before the active one and was not given up for an earlier one."""
+    query = (
+        select(DeploymentEvent.deployment_id)
+        .join(Deployment, Deployment.id == DeploymentEvent.deployment_id)
+        .where(
+            Deployment.project_id == project.id,
+            Deployment.status == "superseded",
+            Deployment.bundle_key != "",
+            DeploymentEvent.status == "active",
+        )
+        .order_by(DeploymentEvent.id.desc())
+        .limit(1)
+    )
+    found: str | None = await session.scalar(query)
+    return found
+
+
+async def _project(session: AsyncSession, project_id: str) -> Project:
+    project = await session.get(Project, project_id)
+    if project is None:
+        raise NotFound("no such project")
     return project
 
 
-def _auth_config(record: ProjectAuth | None) -> AuthConfig:
-    if record is None:
-        return AuthConfig()
-    return AuthConfig.model_validate(record, from_attributes=True)
-
-
-def _limits(record: ProjectAuth | None) -> SessionLimits | None:
-    if record is None or (record.rate_per_s is None and record.burst is None):
+async def _active(session: AsyncSession, project: Project) -> Deployment | None:
+    if project.active_deployment_id is None:
         return None
-    return SessionLimits(rate_per_s=record.rate_per_s, burst=record.burst)
+    return await session.get(Deployment, project.active_deployment_id)
 
 
-def _view(deployment: Deployment, project: Project) -> DeploymentView:
+async def _view(session: AsyncSession, deployment: Deployment, project: Project) -> DeploymentView:
+    [view] = await _views(session, [deployment], project)
+    return view
+
+
+async def _views(session: AsyncSession, deployments: Iterable[Deployment], project: Project) -> list[DeploymentView]:
+    deployments = list(deployments)
+    entries: dict[str, list[HistoryEntry]] = {}
+    query = select(DeploymentEvent).where(DeploymentEvent.deployment_id.in_([found.id for found in deployments]))
+    for event in await session.scalars(query.order_by(DeploymentEvent.id)):
+        status: Any = event.status
+        entry = HistoryEntry(status=status, at=event.at, by=event.by, detail=event.detail)
+        entries.setdefault(event.deployment_id, []).append(entry)
+    return [_shown(found, project, entries.get(found.id, [])) for found in deployments]
+
+
+def _shown(deployment: Deployment, project: Project, history: list[HistoryEntry]) -> DeploymentView:
+    status: Any = deployment.status
+    active = project.active_deployment_id == deployment.id
     return DeploymentView(
+        id=deployment.id,
+        project_id=deployment.project_id,
+        version=deployment.version,
+        author=deployment.author,
+        message=deployment.message,
+        status=status,
+        active=active,
+        reason=deployment.reason,
+        actor_types=list(deployment.actor_types),
+        sha256=deployment.sha256,
+        size=deployment.size,
+        signed=deployment.signature is not None,
+        rollback=bool(deployment.bundle_key) and not active,
+        created_at=deployment.created_at,
+        updated_at=deployment.updated_at,
+        history=history,
+    )
+
+
+def _target(deployment: Deployment, project: Project) -> Target:
+    return Target(
+        id=deployment.id,
+        scope_workspace=project.workspace_id,
+        project_id=project.id,
+        version=deployment.version,
+        status=deployment.status,
+        active=project.active_deployment_id == deployment.id,
+    )
+
+
+def _upload_view(deployment: Deployment, project: Project) -> UploadView:
+    return UploadView(
         deployment_id=deployment.id,
         version=deployment.version,
         sha256=deployment.sha256,
         size=deployment.size,
-        status=deployment.status,
+        status=wire_status(deployment.status),
         active=project.active_deployment_id == deployment.id,
         actor_types=list(deployment.actor_types),
         message=deployment.reason,

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from zocket.clock import Clock
+    from zocket.control.api.services import Services
     from zocket.settings import ControlSettings
 
 STOP_TIMEOUT_S: Final = 5
 """How long a stop waits for requests in progress."""
+
+_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 — compared, not bound
+"""How this machine reaches itself where every address is listened on."""
 
 log = logging.getLogger("zocket.control")
 
@@ -69,12 +73,16 @@ async def serve(settings: ControlSettings, *, clock: Clock | None = None) -> Asy
     async with _opened(app, settings):
         with _listen(settings.host, settings.port) as listener:
             server = _Server(config)
+            services: Services = app.state.services
             running = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                url = f"http://{host}:{listener.getsockname()[1]}"
+                port = listener.getsockname()[1]
+                url = f"http://{host}:{port}"
                 log.info("control plane answers", extra={"url": url})
+                await services.supervision.resume(f"http://{_LOCAL.get(settings.host, host)}:{port}")
                 yield url
             finally:
+                services.changes.close()  # whoever is held back or streamed to goes now, so that the stop is quick
                 server.should_exit = True
                 await running
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import delete, func, select, tuple_
 
-from zocket.control.deployments import DOMAIN
 from zocket.control.failures import Forbidden, NotFound, Taken
 from zocket.control.identity.bearers import add_deploy_token
 from zocket.control.paging import Page, Paging, read_page
@@ -28,6 +27,7 @@ from zocket.control.project_schemas import (
     TrialResult,
 )
 from zocket.control.records import FAILED, Deployment, Membership, Project, ProjectAuth, Workspace, new_id
+from zocket.control.registry import DOMAIN
 from zocket.control.schemas import AuthConfig, SessionLimits
 from zocket.errors import CallerError, InvalidFrame, Unauthorized, Unavailable
 

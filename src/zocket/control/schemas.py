@@ -72,12 +72,19 @@ class ProjectConfig(Configuration):
 
 
 class Report(Body):
-    """What a runtime says about its boot."""
+    """What a runtime says about its boot; `smoke` and `standby` only come from one that boots in standby."""
 
     deployment_id: str
-    status: Literal["ready", "failed"]
+    status: Literal["ready", "failed", "smoke", "standby"]
     actor_types: list[str] = []
     message: str | None = None
+
+
+class Activation(Body):
+    """The word to a runtime in standby: take over, end, or ask again."""
+
+    deployment_id: str
+    action: Literal["wait", "activate", "stop"]
 
 
 class Knock(Body):
@@ -118,8 +125,8 @@ class ActiveBundle(Body):
     size: int
 
 
-class DeploymentView(Body):
-    """A deployment as the API shows it; times in milliseconds since the epoch."""
+class UploadView(Body):
+    """A deployment as runtimes and `zocket dev` know it; times in milliseconds since the epoch."""
 
     deployment_id: str
     version: int

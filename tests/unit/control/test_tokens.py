@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from zocket.control.deployments import normal_host
+from zocket.control.registry import normal_host
 from zocket.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -6,19 +6,18 @@ Rules: routes only translate between HTTP and the operations; whatever they need
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from zocket.control.api import auth, internal, projects, workspaces
+from zocket.control.api import auth, deployments, env, events, internal, logs, projects, workspaces
 from zocket.control.api.errors import add_error_handlers
 from zocket.control.api.services import Services, Throttles
 from zocket.control.bodies import BodyLimit
-from zocket.control.bundles import BundleStore
 from zocket.control.callers import Callers
+from zocket.control.dashboard import dashboard_routes
 from zocket.control.database import Database
-from zocket.control.deployments import Deployments
+from zocket.control.delivery import open_delivery
 from zocket.control.identity.accounts import Accounts
 from zocket.control.identity.bearers import Bearers
 from zocket.control.identity.browsers import Browsers
@@ -29,6 +28,7 @@ from zocket.control.identity.throttle import Throttle
 from zocket.control.identity.workspaces import Workspaces
 from zocket.control.key_sets import KeySets
 from zocket.control.projects import Projects
+from zocket.control.registry import Registry
 from zocket.control.schemas import Failure
 from zocket.control.tokens import TokenChecker
 
@@ -66,17 +66,20 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Database.open(settings.database_url) as database:
-            deployments = Deployments(database, checker, now_ms, catch_all=settings.dev_mode)
+        async with (
+            Database.open(settings.database_url) as database,
+            open_delivery(settings, database, clock, now_ms) as delivery,
+        ):
+            registry = Registry(database, checker, now_ms, catch_all=settings.dev_mode)
             if settings.dev_mode:
-                await deployments.ensure_local()
+                await registry.ensure_local()
             app.state.services = Services(
                 settings=settings,
                 now_ms=now_ms,
                 database=database,
                 callers=Callers(database, now_ms, settings.internal_token),
-                deployments=deployments,
-                store=BundleStore(Path(settings.bundle_store)),
+                registry=registry,
+                **vars(delivery),
                 accounts=Accounts(database, hashing, now_ms, open_to_anyone=settings.oidc_open),
                 passwords=hashing,
                 browsers=Browsers(database, now_ms),
@@ -86,6 +89,7 @@ def create_app(
                 bearers=Bearers(database, now_ms),
                 projects=Projects(database, checker, settings, now_ms),
                 throttles=_throttles(clock),
+                before_project_deleted=[delivery.before_project_deleted],
             )
             yield
 
@@ -97,9 +101,10 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for part in (internal, auth, workspaces, projects):
+    for part in (internal, auth, workspaces, projects, deployments, logs, env, events):
         app.include_router(part.router)
-    app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH])
+    app.router.routes.extend(dashboard_routes())
+    app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH, deployments.UPLOAD_PATH])
     add_error_handlers(app)
     return app
 

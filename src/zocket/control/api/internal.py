@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import StreamingResponse
 
 from zocket.control.api.access import Granted, public, requires
 from zocket.control.api.services import Services, services_of
+from zocket.control.bundles import receive
+from zocket.control.bundles.port import is_key
 from zocket.control.failures import NotFound
-from zocket.control.schemas import ActiveBundle, Authorized, DeploymentView, Done, Knock, ProjectConfig, Report
+from zocket.control.schemas import Activation, ActiveBundle, Authorized, Done, Knock, ProjectConfig, Report, UploadView
 from zocket.errors import InvalidFrame, SettingsError, Unauthorized, Unavailable
 from zocket.ids import Scope
 
 UPLOAD_PATH: Final = "/api/internal/deployments"
 """The one route with a body that may be large; it is bounded by the bundle store."""
+STORABLE: Final = r"^[^\x00]*$"
+"""PostgreSQL cannot even be asked for a text with NUL."""
 
 router = APIRouter(tags=["internal"])
 
@@ -53,11 +57,11 @@ async def active(
     request: Request,
     parts: Parts,
     scope: InScope,
-    deployment_id: Annotated[str, Query(alias="deploymentId")],
+    deployment_id: Annotated[str, Query(alias="deploymentId", pattern=STORABLE)],
 ) -> ActiveBundle:
     """What a runtime is to load, and what its bundle's checksum must be."""
     granted.check_project(scope.project_id)
-    deployment, key = await parts.deployments.deployment(scope, deployment_id)
+    deployment, key = await parts.deployments.uploaded(scope, deployment_id)
     base = parts.settings.public_url or str(request.base_url)
     return ActiveBundle(
         deployment_id=deployment.deployment_id,
@@ -67,27 +71,42 @@ async def active(
     )
 
 
-@router.get("/api/internal/bundles/{key}", response_class=FileResponse)
-async def bundle(granted: Runtime, parts: Parts, key: str) -> FileResponse:
+@router.get("/api/internal/bundles/{key}", response_class=StreamingResponse)
+async def bundle(granted: Runtime, parts: Parts, key: str) -> StreamingResponse:
     """The bytes of a bundle."""
-    path = parts.store.path(key)
-    if path is None or not await parts.deployments.has_bundle(granted.caller.project_id, key):
+    size = await parts.deployments.has_bundle(granted.caller.project_id, key) if is_key(key) else None
+    content = None if size is None else await parts.store.open(key)
+    if content is None:
         raise NotFound("no such bundle")
-    return FileResponse(path, media_type="application/octet-stream")
+    headers = {"content-length": str(size)}
+    return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/api/internal/runtime/report")
 async def report(granted: Runtime, parts: Parts, body: Report) -> Done:
     """A runtime is ready, or could not start."""
     await parts.deployments.report(body, project_id=granted.caller.project_id)
+    parts.supervision.reported(body)
     return Done()
+
+
+@router.get("/api/internal/runtime/activation")
+async def activation(
+    granted: Runtime,
+    parts: Parts,
+    deployment_id: Annotated[str, Query(alias="deploymentId", min_length=1, max_length=64)],
+) -> Activation:
+    """The word to a runtime in standby; held back for up to 20 s while there is none."""
+    target = await parts.deployments.target(deployment_id)
+    granted.check_project(target.project_id)
+    return Activation(deployment_id=deployment_id, action=await parts.supervision.word(target))
 
 
 @router.post("/api/registry/authorize", response_model_exclude_defaults=True)
 async def authorize(granted: Gateway, parts: Parts, body: Knock) -> Authorized:
     """Which project a socket belongs to and who its client is; 401 for anybody who may not connect."""
     try:
-        return await parts.deployments.authorize(body.host, body.token)
+        return await parts.registry.authorize(body.host, body.token)
     except Unavailable as error:
         raise Unauthorized(error.message, code=error.code) from error
 
@@ -95,7 +114,7 @@ async def authorize(granted: Gateway, parts: Parts, body: Knock) -> Authorized:
 @router.put("/api/internal/projects/{project_id}")
 async def put_project(granted: Configured, parts: Parts, project_id: str, body: ProjectConfig) -> Done:
     """Creates a project or changes its host name and how its clients are told apart."""
-    await parts.deployments.put_project(project_id, body)
+    await parts.registry.put_project(project_id, body)
     return Done()
 
 
@@ -109,17 +128,18 @@ async def put_project(granted: Configured, parts: Parts, project_id: str, body: 
         }
     },
 )
-async def upload(granted: Configured, request: Request, parts: Parts, scope: InScope) -> DeploymentView:
+async def upload(granted: Configured, request: Request, parts: Parts, scope: InScope) -> UploadView:
     """Stores a bundle as the project's next deployment; it becomes active when its runtime reports `ready`."""
-    await parts.deployments.check_project(scope)
-    stored = await parts.store.store(request.stream())
-    if stored.size == 0:
-        raise InvalidFrame("bundle: the body is empty")
-    return await parts.deployments.add(scope, stored)
+    await parts.registry.check_project(scope)
+    async with receive(request.stream(), parts.store.spool) as incoming, parts.retention.lock:
+        await parts.store.keep(incoming.sha256, incoming.path)
+        return await parts.deployments.upload(scope, incoming.stored)
 
 
 @router.get(UPLOAD_PATH + "/{deployment_id}")
-async def deployment(granted: Configured, parts: Parts, scope: InScope, deployment_id: str) -> DeploymentView:
+async def deployment(
+    granted: Configured, parts: Parts, scope: InScope, deployment_id: Annotated[str, Path(pattern=STORABLE)]
+) -> UploadView:
     """What became of a deployment."""
-    view, _ = await parts.deployments.deployment(scope, deployment_id)
+    view, _ = await parts.deployments.uploaded(scope, deployment_id)
     return view

@@ -10,9 +10,12 @@ from fastapi import Request
 
 if TYPE_CHECKING:
     from zocket.control.bundles import BundleStore
+    from zocket.control.bundles.retention import Retention
     from zocket.control.callers import Callers
+    from zocket.control.changes import Changes
     from zocket.control.database import Database
     from zocket.control.deployments import Deployments
+    from zocket.control.environment import Environment
     from zocket.control.identity.accounts import Accounts
     from zocket.control.identity.bearers import Bearers
     from zocket.control.identity.browsers import Browsers
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
     from zocket.control.identity.passwords import Passwords
     from zocket.control.identity.throttle import Throttle
     from zocket.control.identity.workspaces import Workspaces
+    from zocket.control.orchestration.supervision import Supervision
     from zocket.control.projects import Projects
+    from zocket.control.readings import Readings
+    from zocket.control.registry import Registry
+    from zocket.control.runtime_options import RuntimeConfigs
     from zocket.settings import ControlSettings
 
 ProjectHook = Callable[[str], Awaitable[None]]
@@ -55,7 +62,14 @@ class Services:
     database: Database
     callers: Callers
     deployments: Deployments
+    registry: Registry
     store: BundleStore
+    retention: Retention
+    environment: Environment
+    runtime_configs: RuntimeConfigs
+    supervision: Supervision
+    readings: Readings
+    changes: Changes
     accounts: Accounts
     passwords: Passwords
     browsers: Browsers

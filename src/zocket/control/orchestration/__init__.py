@@ -1,0 +1,1 @@
+"""Running the runtimes of deployments: `port` is what an orchestrator does, `supervision` what is done with one."""

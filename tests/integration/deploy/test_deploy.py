@@ -1,0 +1,105 @@
+"""R17 and the life of a deployment: control plane, local orchestrator, gateway, NATS and runtimes as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zocket.client import connect
+
+if TYPE_CHECKING:
+    from tests.integration.deploy.conftest import Kit, OpenPlatform, Platform
+
+pytestmark = pytest.mark.nats
+
+
+async def call(platform: Platform, method: str = "add", **arguments: Any) -> Any:
+    async with connect(platform.socket_url) as client:
+        return await client.dynamic("counter", "one").call(method, **arguments)
+
+
+async def test_from_nothing_to_a_deployed_app_and_back(open_platform: OpenPlatform, kit: Kit) -> None:
+    async with open_platform() as platform:
+        first = await platform.deploy(kit.bundle("one"), "the first")
+        assert (first["status"], first["active"], first["version"]) == ("active", True, 1), platform.log()
+        assert (first["message"], first["actorTypes"], first["author"]) == ("the first", ["counter"], "token first")
+        steps = [entry["status"] for entry in first["history"]]
+        assert steps == ["stored", "starting", "smoke", "smoke", "active"]
+        assert await call(platform) == "one"
+
+        second = await platform.deploy(kit.bundle("two"))
+        assert await call(platform) == "two"
+        assert (await platform.wait_status(first["id"], "superseded"))["active"] is False
+
+        answer = await platform.rollback()
+        assert (answer.status_code, answer.json()["id"]) == (202, first["id"])
+        await platform.wait_status(first["id"], "active")
+        assert await call(platform) == "one"
+        assert (await platform.read(second["id"]))["status"] == "rolled_back"
+        again = await platform.rollback()
+        assert (again.status_code, again.json()["code"]) == (409, "no_previous")
+        forward = await platform.rollback(second["id"])
+        assert forward.status_code == 202
+        await platform.wait_status(second["id"], "active")
+        assert await call(platform) == "two"
+
+
+async def test_r17_a_broken_version_is_refused_with_its_reason_while_the_old_one_serves(
+    open_platform: OpenPlatform, kit: Kit
+) -> None:
+    expected = {
+        "import": "No module named 'a_module_that_is_not_there'",
+        "syntax": "SyntaxError",
+        "no app": "has no App",
+        "smoke": "smoke call: ValueError: smoke rises",
+        "exit": "the runtime ended with code 9",
+    }
+    assert set(expected) == set(kit.broken)
+    async with open_platform() as platform:
+        good = await platform.deploy(kit.bundle("one"))
+        for number, kind in enumerate(kit.broken, start=2):
+            refused = await platform.deploy(kit.bundle("bad", broken=kind))
+            assert (refused["status"], refused["version"], refused["active"]) == ("failed", number, False)
+            assert expected[kind] in refused["reason"]
+            assert refused["history"][-1]["detail"] == refused["reason"]
+            assert await call(platform) == "one"
+        listed = (await platform.http.get(f"/api/projects/{platform.project['id']}/deployments")).json()
+        assert [item["status"] for item in listed["items"]] == ["failed"] * len(kit.broken) + ["active"]
+        after = await platform.read(good["id"])
+        assert after["history"] == good["history"]
+
+
+async def test_a_crashed_runtime_is_started_again_and_its_crash_is_shown(
+    open_platform: OpenPlatform, kit: Kit
+) -> None:
+    async with open_platform() as platform:
+        deployed = await platform.deploy(kit.bundle("one"))
+        await kit.until(lambda: settled(platform), "the grace is over")
+        before = (await platform.status())["runtime"]
+        os.kill(before["pid"], signal.SIGKILL)
+
+        async def back() -> Any:
+            runtime = (await platform.status())["runtime"]
+            return runtime if runtime["pid"] not in (None, before["pid"]) else None
+
+        runtime = await kit.until(back, "a new process")
+        assert await call(platform) == "one"
+        assert runtime["restarts"] == 1
+        assert (runtime["lastExit"]["code"], "signal 9" in runtime["lastExit"]["message"]) == (-9, True)
+
+        async def noted() -> bool:
+            view = await platform.read(deployed["id"])
+            details = [entry["detail"] or "" for entry in view["history"]]
+            return any("signal 9" in detail for detail in details) and details[-1] == "it serves again"
+
+        await kit.until(noted, "the crash and the return in the history")
+        assert (await platform.read(deployed["id"]))["status"] == "active"
+
+
+async def settled(platform: Platform) -> bool:
+    """Whether the runtime runs and has lived through its grace."""
+    status = await platform.status()
+    return status["runtime"]["state"] == "running" and status["counters"] is not None
