@@ -419,6 +419,6 @@ def configured_token() -> str:
     return CONFIGURED
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cheap_passwords() -> Callable[[], Passwords]:
     return lambda: Passwords(CHEAP)

@@ -65,6 +65,9 @@ class Rule:
 PUBLIC: Final = Rule(frozenset(), optional=True)
 """Anybody, and nobody is looked at."""
 
+OPTIONAL: Final[dict[str, Any]] = {"security": [{}]}
+"""`openapi_extra` of a route with `requires(optional=True)`: no proof is one of the alternatives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Granted:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from zocket.control.api.access import BROWSER, Granted, Id, public, requires
+from zocket.control.api.access import BROWSER, OPTIONAL, Granted, Id, public, requires
 from zocket.control.api.cookies import (
     FLOW_COOKIE,
     address_of,
@@ -65,7 +65,7 @@ def _view(user: User) -> UserView:
     return UserView.model_validate(user, from_attributes=True)
 
 
-@router.get("/session")
+@router.get("/session", openapi_extra=OPTIONAL)
 async def session(granted: MaybePerson, request: Request, parts: Parts) -> SessionView:
     """Who is signed in, and how one can sign in."""
     caller = granted.caller

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from zocket.control.api.access import Granted, Id, public, requires
+from zocket.control.api.access import OPTIONAL, Granted, Id, public, requires
 from zocket.control.api.cookies import address_of, base_url, check_same_site, set_session
 from zocket.control.api.services import Services, services_of
 from zocket.control.callers import COOKIE
@@ -95,7 +95,7 @@ async def preview_invitation(request: Request, parts: Parts, token: Id) -> Invit
     return await parts.workspaces.preview(token)
 
 
-@router.post("/invitations/{token}/accept")
+@router.post("/invitations/{token}/accept", openapi_extra=OPTIONAL)
 async def accept_invitation(
     granted: MaybePerson,
     request: Request,
