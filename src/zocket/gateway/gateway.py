@@ -232,8 +232,9 @@ class Gateway:
                 self._unreadable(project)
                 continue
             if batch.epoch != project.epoch and batch.epoch in project.past_epochs:
-                self.statistics.dropped += len(batch.deliveries)
-                continue
+                kept = [delivery for delivery in batch.deliveries if delivery.kept]
+                self.statistics.dropped += len(batch.deliveries) - len(kept)
+                batch.deliveries = kept
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)
 

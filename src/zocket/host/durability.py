@@ -70,7 +70,7 @@ class Durability:
     async def load(self, resident: Resident, keeper: Keeper) -> None:
         """The instance's state is here afterwards, or `resident.failure` says why it cannot be used."""
         try:
-            await keeper.load()
+            await keeper.activate()
         except StoredStateError as error:
             log.error("stored state cannot be used: %s", error.message, extra=fields(resident))
             resident.failure = error
@@ -81,7 +81,7 @@ class Durability:
         for piece, effects, answer in outcomes:
             self._host.publish(resident, effects)
             if answer is not None:
-                piece[0].answer(piece[1].id, answer)  # type: ignore[union-attr]
+                piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]
             self._host.finish(piece)
         if resident.mailbox:
             self._host.schedule(resident)
@@ -89,26 +89,29 @@ class Durability:
     async def _recover(self, resident: Resident, keeper: Keeper) -> None:
         """A save went wrong: what the store says counts; turns that it does not have run again, or fail."""
         trouble, single = keeper.trouble, not keeper.careful
+        attempted, later = keeper.take()
+        lost = [*attempted, *later]
         try:
-            stored, lost, record = await keeper.recover()
+            record, stored = await keeper.reload()
+            moved, resident.history = resident.history is not keeper.history, keeper.history
+            if stored:
+                self._release(resident, attempted)
+                lost = later
+            if not keeper.written_by_us(record) and self._owns is not None and not await self._owns():
+                log.warning("another process owns the instance", extra=fields(resident))
+                self._host.abandon(resident, len(lost))
+                return
+            await keeper.fence(record)
+            if moved:
+                self._host.show(resident)
         except StoredStateError as error:
-            keeper.trouble, resident.failure = None, error
-            return
-        moved = resident.history is not keeper.history
-        resident.history = keeper.history
-        self._release(resident, stored)
-        if not keeper.written_by_us(record) and self._owns is not None and not await self._owns():
-            log.warning("another process owns the instance", extra=fields(resident))
-            self._host.abandon(resident, len(lost))
-            return
-        if moved:
-            self._host.show(resident)
-        if isinstance(trouble, TooLarge) and lost and not single:
-            failed, *lost = lost
-            self._fail(resident, failed, trouble)
-        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+            resident.failure = error
         if isinstance(trouble, TooLarge):
+            if lost and not single:
+                failed, *lost = lost
+                self._fail(resident, failed, trouble)
             keeper.careful = len(lost) + 1
+        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
 
     def _fail(self, resident: Resident, outcome: Outcome, error: ZocketError) -> None:
         """A turn whose state the store does not take."""
@@ -126,7 +129,7 @@ def repeat(keeper: Keeper, link: Link, request: Rpc, request_id: str, position: 
     if answer is None:
         gone = PlatformError("the call took effect; its answer is gone", code="repeated", request_id=request_id)
         answer = frames.failure(request.id, gone)
-    link.answer(request.id, answer)
+    link.answer(request.id, answer, kept=True)
     return True
 
 

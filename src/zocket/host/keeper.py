@@ -1,7 +1,9 @@
 """Keeps one durable instance: saves what turns committed, and only then lets it out.
 
 Rules: nothing of a turn is visible before its record is stored; what was committed while a save was under way goes
-into the next one (group commit), in order; a save that failed is never guessed about: the record is read again.
+into the next one (group commit), in order; a save that failed is never guessed about: the record is read again. Where
+another process may write, an instance is fenced off before its first turn: its record is written anew under the name of
+this writer, so that a commit which an earlier owner still has under way is refused, and nothing here is ever stale.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from zocket.errors import StoredStateError, Unavailable
+from zocket.errors import StoredStateError, TooLarge, Unavailable
 from zocket.host.history import History
 from zocket.host.store import Record, decode_record, encode_record
 
@@ -50,7 +52,7 @@ class Keeper:
         writer: names this life of this process.
         clock: pauses between attempts.
         release: these turns are stored; let them out, in order.
-        troubled: a save went wrong (`trouble` says how); the host calls `recover` from a worker.
+        troubled: a save went wrong (`trouble` says how); the host recovers from a worker.
 
     Attributes:
         visible: JSON of the newest stored state: what a new subscriber may see.
@@ -110,6 +112,57 @@ class Keeper:
         self.careful = 0
 
     # -- reading -------------------------------------------------------------------------------------------------
+
+    async def activate(self) -> None:
+        """Loads the instance and fences it off; errors as of `load`."""
+        record = await self.load()
+        await self.fence(record)
+
+    async def fence(self, record: Record | None) -> None:
+        """Makes this process the record's writer, if it is not; the instance is then what the record says.
+
+        Raises:
+            StoredStateError: this deployment cannot use what is stored, or the store does not take it any more.
+        """
+        pause_s = RETRY_FIRST_S
+        while self._store.shared and (record is None or record.writer != self._writer):
+            result = await self._write_once(self._fencing())
+            if isinstance(result, int):
+                self._revision = result
+                return
+            if isinstance(result, TooLarge):
+                raise StoredStateError(f"{self._instance.definition.name}: {result.message}")
+            if isinstance(result, Unavailable):
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_MOST_S)
+            record = await self.load()
+
+    def _fencing(self) -> bytes:
+        self._commit += 1
+        return encode_record(
+            Record(
+                version=self._instance.definition.version,
+                state=msgspec.Raw(self.visible),
+                watermarks=self._watermarks,
+                answers=self._answers,
+                epoch=self.history.epoch,
+                seq=self.history.seq,
+                writer=self._writer,
+                commit=self._commit,
+            )
+        )
+
+    async def _write_once(self, record: bytes) -> int | ZocketError:
+        answer: asyncio.Future[int | ZocketError] = asyncio.get_running_loop().create_future()
+        instance = self._instance
+        self._store.save(
+            instance.definition.name,
+            instance.actor_id,
+            record,
+            self._revision,
+            answer.set_result,
+        )
+        return await answer
 
     async def load(self) -> Record | None:
         """Reads the record and makes the instance what it says; the initial state if there is none.
@@ -246,24 +299,25 @@ class Keeper:
 
     # -- trouble -------------------------------------------------------------------------------------------------
 
-    async def recover(self) -> tuple[list[Outcome], list[Outcome], Record | None]:
-        """Reads the record after a save that went wrong; the instance is what the record says afterwards.
+    def take(self) -> tuple[list[Outcome], list[Outcome]]:
+        """The turns of the save that went wrong, and those after it; nothing is under way afterwards."""
+        attempted, later = self._saving, self._unsaved
+        self._saving, self._unsaved = [], []
+        self.trouble = None
+        return attempted, later
 
-        Returns:
-            The turns that are stored after all (their acknowledgement was lost), those that are not, and the record.
+    async def reload(self) -> tuple[Record | None, bool]:
+        """Reads the record after a save that went wrong: and whether that save is stored after all.
 
         Raises:
             StoredStateError: this deployment cannot use what is stored.
         """
-        attempted, later = self._saving, self._unsaved
-        self._saving, self._unsaved = [], []
         commit, history = self._commit, self.history
         record = await self.load()
-        self.trouble = None
-        if record is not None and record.writer == self._writer and record.commit == commit:
+        stored = record is not None and record.writer == self._writer and record.commit == commit
+        if stored:
             self.history = history  # it counts the patches of the attempted turns when they are let out
-            return attempted, later, record
-        return [], [*attempted, *later], record
+        return record, stored
 
     def written_by_us(self, record: Record | None) -> bool:
         """Whether nobody else has written since."""

@@ -65,6 +65,10 @@ class Stored:
 class StateStore(Protocol):
     """Keeps records."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether another process may write here, so that an instance must be fenced off when it is loaded."""
+
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """The newest record, None if there is none.
 

@@ -54,6 +54,7 @@ class Delivery(msgspec.Struct, rename="camel", gc=False):
 
     sessions: list[str]
     message: msgspec.Raw
+    kept: bool = False
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
@@ -138,9 +139,12 @@ def outbound(head: bytes, frame: bytes) -> bytes:
     return head + frame + b"}"
 
 
-def delivery(sessions: bytes, frame: bytes) -> bytes:
-    """One entry of a batch; `sessions` is the JSON array of session ids."""
-    return b'{"sessions":%b,"message":%b}' % (sessions, frame)
+def delivery(sessions: bytes, frame: bytes, *, kept: bool = False) -> bytes:
+    """One entry of a batch; `sessions` is the JSON array of session ids.
+
+    `kept` says that the answer is of a call which is stored: it counts also from a runtime that is superseded.
+    """
+    return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, b',"kept":true' if kept else b"")
 
 
 def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"") -> bytes:

@@ -18,6 +18,8 @@ from zocket.protocol import envelopes, subjects
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import msgspec
+
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
     from zocket.host import Audience
@@ -50,6 +52,13 @@ class SessionLink(Link):
             self._outbox.add_message(self._subject, envelopes.outbound(self._head, frame))
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame)
+
+    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+        """See `Link.answer`; of a call that is stored also a superseded runtime's answer counts."""
+        if kept and self.gateway is not None:
+            self._outbox.add_delivery(self.gateway, self._sessions, frame, kept=True)
+        else:
+            self.send(frame)
 
 
 class _Route(NamedTuple):
@@ -98,12 +107,12 @@ class Outbox:
         self._ready.append(Message(subject, payload))
         self._plan()
 
-    def add_delivery(self, gateway: str, sessions: bytes, frame: bytes) -> None:
+    def add_delivery(self, gateway: str, sessions: bytes, frame: bytes, *, kept: bool = False) -> None:
         """A frame for the listed sessions (JSON) of one gateway."""
         batch = self._batches.get(gateway)
         if batch is None:
             batch = self._batches[gateway] = _Batch(subjects.gateway(self.scope, gateway))
-        delivery = envelopes.delivery(sessions, frame)
+        delivery = envelopes.delivery(sessions, frame, kept=kept)
         if batch.size and batch.size + len(delivery) > MAX_BATCH_BYTES:
             self._close(batch)
         batch.deliveries.append(delivery)

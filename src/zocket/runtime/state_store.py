@@ -36,6 +36,8 @@ def key_of(actor: str, actor_id: str) -> str:
 class BrokerStateStore:
     """A `StateStore` on a broker."""
 
+    shared = True
+
     def __init__(self, broker: Broker, scope: Scope) -> None:
         self._broker = broker
         self._bucket = bucket_of(scope)

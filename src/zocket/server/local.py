@@ -76,7 +76,7 @@ class LocalSession(Link):
         """See `Link.send`."""
         self._peer.send(frame)
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes) -> None:
+    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
         if self.edge.settle(bytes(call_id)):
             self._peer.send(frame)

@@ -52,6 +52,8 @@ class _Load(NamedTuple):
 class SqliteStore:
     """A `StateStore` in a file; made by `open`."""
 
+    shared = False
+
     def __init__(self, path: Path, *, sync: bool) -> None:
         self.path = path
         self._sync = sync

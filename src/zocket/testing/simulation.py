@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from zocket.app import App
+from zocket.broker.deliveries import LOST_AFTER_S
 from zocket.broker.memory import MemoryBroker, MemoryServer
 from zocket.client import Client
 from zocket.core import Actor, method
-from zocket.errors import ActorError, Disconnected, ZocketError
+from zocket.errors import ActorError, CallTimeout, ZocketError
 from zocket.gateway.gateway import Gateway
 from zocket.gateway.session import Identity
+from zocket.protocol import subjects
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
 from zocket.testing.app import SCOPE, Transport
@@ -154,6 +156,7 @@ class Simulation:
         self._processes: list[_Process] = []
         self._answers: dict[str, int] = {}
         self._unknown: set[str] = set()
+        self._unanswered: list[str] = []
         self._seen: dict[str, list[list[str]]] = {}
         self.gateway: Gateway | None = None
         self._transports: list[Transport] = []
@@ -239,7 +242,10 @@ class Simulation:
                 pause_s = self._rng.random() * 0.2 if self._rng.random() < 0.2 else 0.0
                 self._answers[f"{book.id} {name}"] = await book.enter(name=name, pause_s=pause_s)
                 self.report.answered += 1
-        except (Disconnected, ZocketError):
+        except CallTimeout:
+            self._unknown.add(name)
+            self._unanswered.append(name)
+        except ZocketError:
             self._unknown.add(name)
 
     # -- faults --------------------------------------------------------------------------------------------------
@@ -254,6 +260,7 @@ class Simulation:
             ("gateway cut", self._cut_gateway),
             ("broker restart", self._restart_broker),
             ("socket drop", self._drop_socket),
+            ("stream lost", self._lose_stream),
         ]
         for _ in range(FAULTS):
             await self._clock.sleep(self._rng.random() * 0.25)
@@ -307,9 +314,20 @@ class Simulation:
         if socket is not None:
             socket.end(1006, "dropped")
 
+    async def _lose_stream(self) -> None:
+        """Somebody deletes the stream of requests: what it held is gone, everything after it must work."""
+        stream = self._server.streams.pop(subjects.INBOUND_STREAM, None)
+        if stream is not None:
+            for name, consumer in list(stream.consumers.items()):
+                stream.delete_consumer(name)
+                self._clock.call_later(LOST_AFTER_S, consumer.target.give_up)  # type: ignore[attr-defined]
+
     # -- the oracle ----------------------------------------------------------------------------------------------
 
     async def _judge(self) -> None:
+        losing = ("cut", "restart", "lost")
+        if self._unanswered and not any(word in fault for fault in self.report.faults for word in losing):
+            self._violated(f"never answered, though nothing on the way was lost: {self._unanswered}")
         for number in range(INSTANCES):
             actor_id = f"book{number}"
             try:

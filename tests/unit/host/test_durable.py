@@ -37,6 +37,7 @@ class Shelf:
         self.away = False
         self.lose_answers = 0
         self.max_bytes = 1_000_000
+        self.shared = False
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         await self.clock.sleep(self.delay_s)
@@ -352,6 +353,27 @@ async def test_too_many_unsaved_turns_make_the_instance_wait() -> None:
     house.shelf.away = False
     await house.clock.sleep(60)
     assert s.results() == list(range(1, 1000))
+
+
+async def test_an_earlier_writer_cannot_commit_once_the_next_one_has_loaded_the_instance() -> None:
+    async def owns() -> bool:
+        return False
+
+    house = House(owns=owns)
+    house.shelf.shared = True
+    old, s = house.host, house.session()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    house.start()
+    new = house.session("n")
+    house.deliver(new, 2, "read")
+    await house.clock.sleep(1)
+    assert new.results() == [1]
+    house.host = old
+    house.deliver(s, 3, "add", line="late")
+    await house.clock.sleep(1)
+    assert s.results() == [1]
+    assert house.shelf.state()["lines"] == ["a"]
 
 
 class TestMigration:
