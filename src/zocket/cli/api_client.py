@@ -182,6 +182,8 @@ class Api:
             text += "`zocket auth login` signs you in for the rest"
         elif status == 403:
             text += "; ask an owner of the workspace for the role"
+        elif status == 404 and response.request.url.path.startswith(("/api/projects/", "/api/deployments")):
+            text += "; `zocket projects list` shows your projects, `zocket link` chooses another one for this directory"
         elif status == 429:
             text += f"; try again in {response.headers.get('retry-after', 'a few')} s"
         return ApiError(text, status=status, code=code, request_id=request_id)

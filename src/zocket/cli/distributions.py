@@ -82,13 +82,13 @@ class _Search:
         self._found.blocked = {
             module
             for module, names in self._providers.items()
-            if not there.intersection(names) and module not in self._sources.modules and module.isidentifier()
+            if not there.intersection(names) and module not in self._sources.modules and module != "zocket"
         }
         self._found.packed.sort(key=lambda item: item.name)
         return self._found
 
     def _visit_module(self, module: str, *, is_required: bool) -> None:
-        if module in sys.stdlib_module_names or module in self._sources.modules:
+        if module in sys.stdlib_module_names or module in self._sources.modules or module == "zocket":
             return
         names = self._providers.get(module, [])
         if not names and is_required:

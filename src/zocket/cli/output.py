@@ -30,8 +30,16 @@ TONES: Final = {
 """Colours of the words for how a deployment or a project is."""
 
 
+class Styled(str):
+    """Text of our own making, with colours: written as it is."""
+
+    __slots__ = ()
+
+
 def clean(text: object) -> str:
     """Text without control characters; None is empty."""
+    if isinstance(text, Styled):
+        return text
     return "" if text is None else str(text).translate(_CONTROLS)
 
 
@@ -60,15 +68,15 @@ def warn(text: str) -> None:
     click.echo(f"{click.style('warning:', fg='yellow')} {text}", err=True)
 
 
-def status(word: str) -> str:
+def status(word: str) -> Styled:
     """A status in its colour."""
-    return click.style(clean(word), fg=TONES.get(word))
+    return Styled(click.style(clean(word), fg=TONES.get(word)))
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as their content, on standard output."""
     lines = [[click.style(title, bold=True) for title in titles]]
-    lines += [[cell if isinstance(cell, str) and "\x1b" in cell else clean(cell) for cell in row] for row in rows]
+    lines += [list(map(clean, row)) for row in rows]
     widths = [max(len(click.unstyle(row[column])) for row in lines) for column in range(len(titles))]
     for row in lines:
         cells = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(row, widths, strict=True)]
@@ -80,8 +88,7 @@ def facts(values: Mapping[str, object]) -> None:
     shown = {name: value for name, value in values.items() if value not in (None, "")}
     width = max(map(len, shown), default=0) + 2
     for name, value in shown.items():
-        text = value if isinstance(value, str) and "\x1b" in value else clean(value)
-        click.echo(f"{click.style(name.ljust(width), dim=True)}{text}")
+        click.echo(f"{click.style(name.ljust(width), dim=True)}{clean(value)}")
 
 
 def ago(at_ms: int | None, now_s: float) -> str:

@@ -161,8 +161,8 @@ class FakeControl:
             return failure(400, "checksum", "checksum_mismatch")
         if request.url.params["projectId"] not in {*self.projects, *(p["slug"] for p in self.projects.values())}:
             return failure(404, "no such project", "not_found")
-        message = request.headers.get("x-zocket-message")
-        return httpx.Response(201, json=self._add(content, message and message.encode("latin-1").decode("utf-8")))
+        message = dict(request.headers.raw).get(b"x-zocket-message")
+        return httpx.Response(201, json=self._add(content, message.decode("utf-8") if message else None))
 
     def _add(self, content: bytes, message: str | None) -> dict[str, Any]:
         number = len(self.deployments) + 1
@@ -260,6 +260,7 @@ class Cli:
     paused: list[float] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     interactive: bool = False
+    on_pause: Callable[[], None] | None = None
 
     @property
     def config(self) -> Path:
@@ -270,7 +271,7 @@ class Cli:
             environ={**self.environ, **environ},
             directory=self.directory,
             transport=httpx.MockTransport(self.control),
-            pause=self.paused.append,
+            pause=self._pause,
             wall=lambda: NOW_S,
             browse=self._browse,
             interactive=self.interactive,
@@ -279,6 +280,11 @@ class Cli:
         code = run(list(arguments), around)
         captured = self.capsys.readouterr()
         return Ended(code, captured.out, captured.err)
+
+    def _pause(self, seconds: float) -> None:
+        self.paused.append(seconds)
+        if self.on_pause is not None:
+            self.on_pause()
 
     def _browse(self, page: str) -> bool:
         self.opened.append(page)
