@@ -81,10 +81,11 @@ class Report(Body):
 
 
 class Activation(Body):
-    """The word to a runtime in standby: take over, end, or ask again."""
+    """The word to a runtime: take over, end, or ask again; `turn` is sent back as `since` to hear the next one."""
 
     deployment_id: str
     action: Literal["wait", "activate", "stop"]
+    turn: int
 
 
 class Knock(Body):

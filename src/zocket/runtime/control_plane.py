@@ -45,9 +45,10 @@ class ActiveDeployment(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Activation(msgspec.Struct, rename="camel", frozen=True):
-    """The word to a runtime in standby; `wait` means that there is none yet."""
+    """The word to a runtime; `wait` means that there is none, `turn` tells one word from the next."""
 
     action: Literal["wait", "activate", "stop"]
+    turn: int = 0
 
 
 class ControlPlane:
@@ -113,13 +114,13 @@ class ControlPlane:
         body = {"deploymentId": deployment_id, "status": status, "actorTypes": list(types)}
         await self._call("POST", "/api/internal/runtime/report", f"the report `{status}`", json=body)
 
-    async def activation(self, deployment_id: str) -> Literal["wait", "activate", "stop"]:
-        """The word to a runtime in standby; the control plane takes its time to answer.
+    async def activation(self, deployment_id: str, since: int = 0) -> Activation:
+        """The word after the one that the runtime acts upon (`since`); the control plane takes its time to answer.
 
         Raises:
             BootError: the control plane is away or answers something else.
         """
-        query = {"deploymentId": deployment_id}
+        query = {"deploymentId": deployment_id, "since": str(since)}
         body = await self._call(
             "GET",
             "/api/internal/runtime/activation",
@@ -128,7 +129,7 @@ class ControlPlane:
             timeout=ACTIVATION_TIMEOUT_S,
         )
         try:
-            return msgspec.json.decode(body, type=Activation).action
+            return msgspec.json.decode(body, type=Activation)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BootError(f"{self._name} answered something that is no activation ({error})") from error
 

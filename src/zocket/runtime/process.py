@@ -96,6 +96,7 @@ class RuntimeProcess:
         self._stopping = asyncio.Event()
         self._booting: asyncio.Task[Any] | None = None
         self._runtime: Runtime | None = None
+        self._turn = 0
 
     def stop(self) -> None:
         """Stops cleanly; a boot in progress is given up."""
@@ -128,7 +129,7 @@ class RuntimeProcess:
                     if isinstance(runtime, int):
                         return runtime
                     if runtime is not None:
-                        code = await self._wait_end(runtime)
+                        code = await self._wait_end(runtime, control_plane)
                         if code is not None:
                             return code
                 # Superseded: what follows happens with nothing of the old life left.
@@ -195,8 +196,10 @@ class RuntimeProcess:
         if settings.standby:
             types = list(prepared.definition.actors)
             await self._say_standby(control_plane, types)
-            if not await wait_for_the_word(control_plane, settings.deployment_id, self._clock):
+            word = await wait_for_the_word(control_plane, settings.deployment_id, self._clock)
+            if word.action == "stop":
                 return EXIT_STOPPED
+            self._turn = word.turn
         try:
             runtime = await inner.enter_async_context(self._open_runtime(prepared.definition, prepared.broker))
         except Unavailable as error:
@@ -287,17 +290,18 @@ class RuntimeProcess:
 
         return {"/health": health, "/ready": ready, "/metrics": scrape}
 
-    async def _wait_end(self, runtime: Runtime) -> int | None:
+    async def _wait_end(self, runtime: Runtime, control_plane: ControlPlane) -> int | None:
         """Until somebody asks for a stop, or the runtime cannot go on; None for a runtime that is a spare now."""
         asked = asyncio.create_task(self._stopping.wait())
         ended = asyncio.create_task(runtime.wait_stopped())
+        heeding = asyncio.create_task(self._heed(runtime, control_plane))
         try:
             await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            asked.cancel()
-            ended.cancel()
-            results = await asyncio.gather(asked, ended, return_exceptions=True)
-        failure = results[1]
+            for task in (asked, ended, heeding):
+                task.cancel()
+            results = await asyncio.gather(ended, asked, heeding, return_exceptions=True)
+        failure = results[0]
         if isinstance(failure, Superseded):
             if self._settings.standby:
                 return None
@@ -306,6 +310,20 @@ class RuntimeProcess:
             log.error("runtime ends: %s", failure.message)
             return EXIT_LOST
         return EXIT_STOPPED
+
+    async def _heed(self, runtime: Runtime, control_plane: ControlPlane) -> None:
+        """Further words while it serves: to end, or to take over from one that took over and died.
+
+        That one said nothing before it died, and its consumers would be missed only after several heartbeats.
+        """
+        settings = self._settings
+        while settings.standby:
+            word = await wait_for_the_word(control_plane, settings.deployment_id, self._clock, since=self._turn)
+            if word.action == "stop":
+                self._stopping.set()
+                return
+            self._turn = word.turn
+            runtime.look_again()
 
     async def _report_failure(self, control_plane: ControlPlane, error: Exception) -> None:
         """Says why to the log and to the control plane; a report that fails is logged, too."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,8 @@ ANNOUNCE_EVERY_S: Final = 5.0
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 2.0
 """Between attempts to get the consumers back while the broker refuses."""
+ENVELOPE_BYTES: Final = 160 * 1024
+"""Most that a message has around a result, an event or a state: a list of 4,096 sessions and the name of the instance."""
 HOOKS_TIMEOUT_S: Final = 5.0
 """How long a stop waits for `on_deactivate` of all instances."""
 FLUSH_TIMEOUT_S: Final = 2.0
@@ -75,6 +78,7 @@ class Runtime:
         self._deployment_id = deployment_id
         self._broker = broker
         self._clock = clock
+        limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
         self._ack_wait_s = ack_wait_s
         self._streams = transport_streams(storage)
@@ -105,10 +109,9 @@ class Runtime:
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._intake = Intake(broker, scope, self._host, self._outbox)
-        announcement = envelopes.Announcement(
+        self._announcement = envelopes.Announcement(
             envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
         )
-        self._announcement = BrokerMessage(subjects.announcement(scope), envelopes.encode(announcement))
         self._connection = 0
         self._pushes: dict[str, Subscription] = {}
         self._missing = set(self._consumers)
@@ -229,6 +232,7 @@ class Runtime:
                 f"delete it (nats stream rm {subjects.INBOUND_STREAM}) and start them with STREAM_STORAGE=file"
             )
         self._intake.source = f"{subjects.INBOUND_STREAM}:{inbound.incarnation}"
+        self._announcement.inbound = inbound.incarnation
 
     async def _still_owns(self) -> bool:
         """Asked after another writer was found in the store: only the owner of the project goes on."""
@@ -291,6 +295,14 @@ class Runtime:
             self._log.warning("this process stood still for %.1f s", seconds)
             self._outbox.hold()
             self._disturbed.set()
+
+    def look_again(self) -> None:
+        """Somebody may have claimed the project, or removed its consumers, and not said so.
+
+        The owner record is read now; if it still names this runtime, the consumers are taken again.
+        """
+        self._missing.update(self._consumers)
+        self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
         """Another runtime announces itself: look at once who owns the project."""
@@ -363,7 +375,8 @@ class Runtime:
 
     def _announce(self) -> None:
         if self._serving and not self._outbox.held:
-            self._broker.send([self._announcement])
+            payload = envelopes.encode(self._announcement)
+            self._broker.send([BrokerMessage(subjects.announcement(self.scope), payload)])
 
     async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
         while True:
@@ -439,3 +452,13 @@ class Runtime:
         self._subscriptions.clear()
         for subscription in open_ones:
             await subscription.aclose()
+
+
+def _fitting(limits: Limits, max_payload_bytes: int) -> Limits:
+    """Limits under which whatever a turn makes fits into a message: what does not is refused at the commit."""
+    room = max(max_payload_bytes - ENVELOPE_BYTES, 1_024)
+    return replace(
+        limits,
+        max_result_bytes=min(limits.max_result_bytes, room),
+        max_state_bytes=min(limits.max_state_bytes, room),
+    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.protocol.client_session import Instance
-    from zocket.runtime.control_plane import ControlPlane
+    from zocket.runtime.control_plane import Activation, ControlPlane
     from zocket.settings import Limits
 
 SMOKE_TIMEOUT_S: Final = 30.0
@@ -102,18 +102,27 @@ class _ForgetfulStore:
         asyncio.get_running_loop().call_soon(done, outcome)
 
 
-async def wait_for_the_word(control_plane: ControlPlane, deployment_id: str, clock: Clock) -> bool:
-    """Waits until the control plane says to take over (True), or to end (False)."""
+async def wait_for_the_word(
+    control_plane: ControlPlane, deployment_id: str, clock: Clock, *, since: int = 0
+) -> Activation:
+    """Waits until the control plane says to take over, or to end.
+
+    Args:
+        control_plane: who says it.
+        deployment_id: who is meant.
+        clock: time between questions that nobody answers.
+        since: the word that the runtime acts upon already; the next one is waited for.
+    """
     delay_s = RETRY_FIRST_S
     while True:
         try:
-            word = await control_plane.activation(deployment_id)
+            word = await control_plane.activation(deployment_id, since)
         except BootError as error:
             log.warning("no word from the control plane: %s", error.message)
             await clock.sleep(delay_s)
             delay_s = min(2 * delay_s, RETRY_MOST_S)
             continue
         delay_s = RETRY_FIRST_S
-        if word != "wait":
-            log.info("the control plane says: %s", word, extra={"deployment": deployment_id})
-            return word == "activate"
+        if word.action != "wait":
+            log.info("the control plane says: %s", word.action, extra={"deployment": deployment_id})
+            return word

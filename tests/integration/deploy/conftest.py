@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -19,7 +20,9 @@ from typing import Any, Final, Protocol
 import httpx
 import pytest
 
+from zocket.client import connect
 from zocket.control.identity.accounts import create_admin
+from zocket.errors import ZocketError
 from zocket.settings import ControlSettings
 
 LIMIT_S: Final = 40.0
@@ -54,10 +57,10 @@ class Counter(Actor[dict[str, int]]):
 @SMOKE@
 app = App(actors={"counter": Counter}, smoke=smoke)
 """
-SMOKE: Final = '''
+SMOKE: Final = """
 async def smoke(actor: ActorFactory) -> None:
     assert await actor(Counter, "smoke").add(2) == VERSION
-'''
+"""
 BAD_SMOKE: Final = """
 async def smoke(actor: ActorFactory) -> None:
     raise ValueError("smoke rises")
@@ -69,12 +72,46 @@ BROKEN: Final = {
     "smoke": GOOD.replace("@SMOKE@", BAD_SMOKE),
     "exit": "import os\nos._exit(9)\n",
 }
-"""Every way to be broken that a version can have before it serves."""
+"""Every way to be broken that a version can have before it takes over."""
+TAKEOVER: Final = {
+    "refused": """
+from zocket.errors import Unavailable
+from zocket.runtime.runtime import Runtime
+
+async def refuse(self: Runtime) -> None:
+    raise Unavailable("the consumers are refused")
+
+Runtime._take_consumers = refuse
+""",
+    "dies": """
+from zocket.runtime.runtime import Runtime
+
+_take = Runtime._take_consumers
+
+async def take_and_die(self: Runtime) -> None:
+    await _take(self)
+    os._exit(8)
+
+Runtime._take_consumers = take_and_die
+""",
+    "dies later": """
+from zocket.runtime.runtime import Runtime
+
+_start = Runtime._start
+
+async def start_and_die(self: Runtime) -> None:
+    await _start(self)
+    asyncio.get_running_loop().call_later(0.4, os._exit, 7)
+
+Runtime._start = start_and_die
+""",
+}
+"""Ways to fail that only show at the takeover, or shortly after it."""
 
 
 def bundle(version: str, *, broken: str | None = None) -> bytes:
     """A version of the app; what is broken about it, or nothing."""
-    source = BROKEN[broken] if broken else GOOD
+    source = GOOD if broken is None else BROKEN[broken] if broken in BROKEN else GOOD + TAKEOVER[broken]
     return source.replace("@VERSION@", version).replace("@SMOKE@", SMOKE).encode()
 
 
@@ -263,12 +300,66 @@ def open_platform(tmp_path: Path, nats_url: str) -> OpenPlatform:
     return opened
 
 
+class Caller:
+    """One client that calls at a fixed rate whatever happens, and remembers every answer.
+
+    Attributes:
+        answers: the version that served each call, in the order of the answers.
+        failures: what any call failed with.
+        slowest_s: the longest wait for an answer.
+        drops: how often the socket was not there.
+    """
+
+    def __init__(self, url: str, per_s: float) -> None:
+        self._url = url
+        self._every_s = 1 / per_s
+        self._stopping = asyncio.Event()
+        self.sent = 0
+        self.answers: list[str] = []
+        self.failures: list[ZocketError] = []
+        self.slowest_s = 0.0
+        self.drops = 0
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions in the order in which they served, each once in a row."""
+        return [version for version, _ in itertools.groupby(self.answers)]
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until `stop`, and every call is answered."""
+        async with connect(self._url, rpc_timeout=LIMIT_S, reconnect=False) as client:
+            handle = client.dynamic("counter", "one")
+            calls: set[asyncio.Task[None]] = set()
+            begin = time.monotonic()
+            while not self._stopping.is_set():
+                self.drops += client.status != "open"
+                task = asyncio.create_task(self._call(handle))
+                calls.add(task)
+                task.add_done_callback(calls.discard)
+                self.sent += 1
+                await asyncio.sleep(max(0.0, begin + self.sent * self._every_s - time.monotonic()))
+            await asyncio.gather(*calls)
+
+    async def _call(self, handle: Any) -> None:
+        began = time.monotonic()
+        try:
+            self.answers.append(await handle.call("add"))
+        except ZocketError as error:
+            self.failures.append(error)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+
+
 class Kit:
     """What test modules take from here."""
 
     bundle = staticmethod(bundle)
     until = staticmethod(until)
+    Caller = Caller
     broken = tuple(BROKEN)
+    takeover = tuple(TAKEOVER)
     limit_s = LIMIT_S
 
 

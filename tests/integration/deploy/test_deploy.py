@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -72,9 +73,7 @@ async def test_r17_a_broken_version_is_refused_with_its_reason_while_the_old_one
         assert after["history"] == good["history"]
 
 
-async def test_a_crashed_runtime_is_started_again_and_its_crash_is_shown(
-    open_platform: OpenPlatform, kit: Kit
-) -> None:
+async def test_a_crashed_runtime_is_started_again_and_its_crash_is_shown(open_platform: OpenPlatform, kit: Kit) -> None:
     async with open_platform() as platform:
         deployed = await platform.deploy(kit.bundle("one"))
         await kit.until(lambda: settled(platform), "the grace is over")
@@ -103,3 +102,60 @@ async def settled(platform: Platform) -> bool:
     """Whether the runtime runs and has lived through its grace."""
     status = await platform.status()
     return status["runtime"]["state"] == "running" and status["counters"] is not None
+
+
+async def test_a_failure_at_the_takeover_gives_the_project_back_and_loses_no_call(
+    open_platform: OpenPlatform, kit: Kit
+) -> None:
+    expected = {
+        "refused": "the consumers are refused",
+        "dies": "the runtime ended with code 8",
+        "dies later": "the runtime ended with code 7",
+    }
+    assert set(expected) == set(kit.takeover)
+    async with open_platform() as platform:
+        old = await platform.deploy(kit.bundle("one"))
+        caller = kit.Caller(platform.socket_url, per_s=100)
+        calling = asyncio.create_task(caller.run())
+        for kind in kit.takeover:
+            new = await platform.upload(kit.bundle("bad", broken=kind))
+            refused = await platform.wait_status(new["id"], "failed")
+            assert expected[kind] in refused["reason"]
+            before = len(caller.answers)
+            await kit.until(lambda before=before: "one" in caller.answers[before:], "the old one serves again")
+            again = await platform.wait_status(old["id"], "active")
+            assert again["active"]
+            assert expected[kind] in again["history"][-1]["detail"]
+        caller.stop()
+        await calling
+    assert (caller.failures, caller.drops) == ([], 0)
+    assert len(caller.answers) == caller.sent
+    assert caller.versions[0] == caller.versions[-1] == "one"
+    assert caller.slowest_s < 5, "the old one was told at once"
+
+
+async def test_ten_deployments_good_and_broken_in_turn_while_a_client_calls(
+    open_platform: OpenPlatform, kit: Kit
+) -> None:
+    async with open_platform(RUNTIME_GRACE_S="0.3") as platform:
+        await platform.deploy(kit.bundle("v0"))
+        caller = kit.Caller(platform.socket_url, per_s=200)
+        calling = asyncio.create_task(caller.run())
+        made = []
+        for number in range(1, 11):
+            broken = None if number % 2 else kit.broken[number // 2 % len(kit.broken)]
+            made.append(await platform.deploy(kit.bundle(f"v{number}", broken=broken)))
+        await kit.until(lambda: caller.answers[-1:] == ["v9"], "the last good one serves")
+        caller.stop()
+        await calling
+        listed = (await platform.http.get(f"/api/projects/{platform.project['id']}/deployments")).json()["items"]
+    assert (caller.failures, caller.drops) == ([], 0)
+    assert len(caller.answers) == caller.sent
+    assert caller.versions == ["v0", "v1", "v3", "v5", "v7", "v9"]
+    assert [view["status"] for view in made] == ["active", "failed"] * 5
+    assert [view["version"] for view in listed] == list(range(11, 0, -1))
+    for view in listed:
+        steps = [entry["status"] for entry in view["history"]]
+        assert steps[:2] == ["stored", "starting"]
+        assert steps[-1] == view["status"]
+        assert all(entry["by"] and entry["at"] for entry in view["history"])

@@ -5,6 +5,7 @@ import pytest
 from zocket.app import ActorFactory, App
 from zocket.core import Actor, method
 from zocket.errors import ActorError, BootError
+from zocket.runtime.control_plane import Activation
 from zocket.runtime.standby import run_smoke, wait_for_the_word
 from zocket.settings import Limits
 from zocket.testing.clock import VirtualClock
@@ -66,18 +67,20 @@ async def test_a_smoke_call_that_never_ends_is_given_up() -> None:
 class Words:
     """A control plane that gives these answers, one a question."""
 
-    def __init__(self, *words: str | BootError) -> None:
+    def __init__(self, *words: Activation | BootError) -> None:
         self.words = list(words)
+        self.since: list[int] = []
 
-    async def activation(self, deployment_id: str) -> str:
+    async def activation(self, deployment_id: str, since: int) -> Activation:
+        self.since.append(since)
         word = self.words.pop(0)
         if isinstance(word, BootError):
             raise word
         return word
 
 
-@pytest.mark.parametrize(("word", "takes_over"), [("activate", True), ("stop", False)])
-async def test_the_word_is_waited_for_whatever_happens_to_the_control_plane(word: str, takes_over: bool) -> None:
-    control = Words("wait", BootError("away"), BootError("away"), "wait", word)
-    assert await wait_for_the_word(control, "dpl_1", VirtualClock()) is takes_over  # type: ignore[arg-type]
-    assert not control.words
+@pytest.mark.parametrize("word", [Activation("activate", 7), Activation("stop", 8)])
+async def test_the_word_is_waited_for_whatever_happens_to_the_control_plane(word: Activation) -> None:
+    control = Words(Activation("wait"), BootError("away"), BootError("away"), Activation("wait"), word)
+    assert await wait_for_the_word(control, "dpl_1", VirtualClock(), since=3) == word  # type: ignore[arg-type]
+    assert (control.words, control.since) == ([], [3] * 5)

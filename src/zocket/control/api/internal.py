@@ -94,12 +94,14 @@ async def report(granted: Runtime, parts: Parts, body: Report) -> Done:
 async def activation(
     granted: Runtime,
     parts: Parts,
-    deployment_id: Annotated[str, Query(alias="deploymentId", min_length=1, max_length=64)],
+    deployment_id: Annotated[str, Query(alias="deploymentId", min_length=1, max_length=64, pattern=STORABLE)],
+    since: Annotated[int, Query(ge=0, le=2**53, description="`turn` of the word that is heeded already")] = 0,
 ) -> Activation:
-    """The word to a runtime in standby; held back for up to 20 s while there is none."""
+    """The word to a runtime that was started in standby; held back for up to 20 s while there is no new one."""
     target = await parts.deployments.target(deployment_id)
     granted.check_project(target.project_id)
-    return Activation(deployment_id=deployment_id, action=await parts.supervision.word(target))
+    action, turn = await parts.supervision.word(target, since)
+    return Activation(deployment_id=deployment_id, action=action, turn=turn)
 
 
 @router.post("/api/registry/authorize", response_model_exclude_defaults=True)

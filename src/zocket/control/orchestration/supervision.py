@@ -124,15 +124,14 @@ class Supervision:
             self._note_crash(deployment_id, observation)
         self._changes.runtime_changed(self._launching.project_of(deployment_id), deployment_id)
 
-    async def word(self, target: Target) -> Word:
-        """What a runtime in standby is to do; held back while there is nothing to say."""
+    async def word(self, target: Target, since: int) -> tuple[Word, int]:
+        """What a runtime is to do, and the number of this word; held back while it is none or the one of `since`."""
         if self._words.get(target.id) is None:
             if target.active:
-                return "activate"
-            if target.status not in COMING:
-                return "stop"
-            self._words.say(target.id, "wait")
-        return await self._words.wait(target.id)
+                self._words.say(target.id, "activate")
+            elif target.status in COMING:
+                self._words.say(target.id, "wait")
+        return await self._words.wait(target.id, since)
 
     def observe(self, deployment_id: str) -> Observation | None:
         """How the runtime of a deployment is."""
@@ -246,10 +245,11 @@ class Supervision:
         elif done.status == "active" and old is not None:  # its report came in this very moment
             await self._give_back(target, old, reason, orchestrator)
             return
-        await self._end(target.id, orchestrator)
         if old is not None and taking_over:
+            # Not after the end of the new one: whoever claims last owns, and calls wait meanwhile.
             self._words.say(old, "activate")
             await self._deployments.note(old, f"version {target.version} failed at the takeover: {reason}")
+        await self._end(target.id, orchestrator)
 
     async def _give_back(self, target: Target, old: str | None, reason: str, orchestrator: Orchestrator) -> None:
         """It served, and died: the old one takes over again; without an old one it is started again like any other."""
