@@ -103,6 +103,10 @@ class Broker(Protocol):
     def connected(self) -> bool:
         """Whether the connection is up now. An adapter reconnects for ever after its first connection."""
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """Largest message that the server takes."""
+
     def on_connection(self, callback: Callable[[ConnectionState], None]) -> None:
         """Calls back at every change of the connection."""
 

@@ -47,7 +47,7 @@ RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 2.0
 """Between attempts to get the consumers back while the broker refuses."""
 ENVELOPE_BYTES: Final = 160 * 1024
-"""Most that a message has around a result, an event or a state: a list of 4,096 sessions and the name of the instance."""
+"""Most that a message has around a result, an event or a state: a list of 4,096 sessions, the name of the instance."""
 HOOKS_TIMEOUT_S: Final = 5.0
 """How long a stop waits for `on_deactivate` of all instances."""
 FLUSH_TIMEOUT_S: Final = 2.0

@@ -78,6 +78,10 @@ class Room(Actor[dict[str, Any]]):
         return [self.session.id, self.session.user_id, dict(self.session.claims)]
 
     @method
+    async def echo(self, text: str) -> str:
+        return text
+
+    @method
     async def fail(self) -> None:
         raise ActorError("no", code="nope")
 

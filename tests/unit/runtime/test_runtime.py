@@ -77,6 +77,28 @@ async def test_a_runtime_whose_loop_was_blocked_goes_on_after_a_look_at_its_reco
         assert runtime.serving
 
 
+async def test_what_the_broker_would_not_take_is_refused_before_the_commit(bench: type[Bench]) -> None:
+    world = bench()
+    world.server.max_payload_bytes = 400_000
+    wire = await world.wire()
+    async with world.runtime():
+        wire.publish({"type": "state:sub", "actor": "room", "actorId": "a"})
+        for text in ("x" * 200_000, "y" * 200_000):
+            wire.call("say", input={"text": text}, call_id=text[0])
+        wire.call("echo", input={"text": "z" * 390_000}, call_id="z")
+        await world.settle()
+        results = [frame for frame in wire.frames() if frame["type"] == "rpc:result"]
+        assert [(frame["id"], frame.get("code")) for frame in results] == [
+            ("x", None),
+            ("y", "too_large"),
+            ("z", "too_large"),
+        ]
+        assert [frame["type"] for frame in wire.frames() if frame["type"].startswith("state:")] == [
+            "state:snapshot",
+            "state:patch",
+        ]
+
+
 async def test_r5_one_consumer_per_actor_type_with_the_exact_name(bench: type[Bench]) -> None:
     world = bench()
     async with world.runtime():
