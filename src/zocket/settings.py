@@ -98,8 +98,9 @@ class Limits:
     """Event and state subscriptions of one session together."""
     max_instances: int = setting("MAX_INSTANCES", 100_000, low=1)
     """Live instances of one runtime."""
-    max_buffer_bytes: int = setting("MAX_BUFFER_BYTES", 4_194_304, low=65_536)
-    """Bytes that wait for one socket whose client does not read; beyond it the socket is closed with 1013."""
+    max_buffer_bytes: int = setting("MAX_BUFFER_BYTES", 16_777_216, low=65_536)
+    """Bytes that wait for one socket whose client does not read; beyond it the socket is closed with 1013. Twice the
+    largest state, since a snapshot may wait while the next frames come; less shuts out who watches larger states."""
     max_ack_pending: int = setting("MAX_ACK_PENDING", 256, low=1, high=65_536)
     """Calls of one actor type in progress: the max ack pending of its consumer (R5)."""
     rate_per_s: float = setting("RATE_LIMIT_PER_S", 0.0, low=0)

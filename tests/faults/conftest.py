@@ -89,6 +89,10 @@ class Room(Actor[dict[str, Any]]):
         return len(self.state["lines"])
 
     @method
+    async def fill(self, size: int) -> None:
+        self.state["lines"].append("x" * size)
+
+    @method
     async def lines(self) -> list[str]:
         return list(self.state["lines"])
 

@@ -78,3 +78,23 @@ async def test_any_frame_is_served_answered_ignored_or_closes_its_socket_alone(
     assert strange == []
     inbound = [message for message in seen if message.subject.startswith("inbound.")]
     assert {json.loads(message.payload)["message"]["actorId"] for message in inbound} == {*IDS, "a", "home"}
+
+
+async def test_a_state_up_to_its_limit_reaches_whoever_reads(platform: Platform, until: Until) -> None:
+    await platform.open()
+    await platform.start_runtime()
+    caller, watcher = await platform.socket(), await platform.socket()
+    await caller.call("fill", "big", "fill", size=7_500_000)
+    await caller.wait_answer("fill")
+    await watcher.subscribe("state:sub", actor_id="big")
+    await caller.call("more", "big", "say", line="more")
+    assert (await caller.wait_answer("more"))["result"] == 2
+    await watcher.wait_frames("state:snapshot", 1)
+    await caller.call("too much", "big", "fill", size=1_000_000)
+    assert (await caller.wait_answer("too much"))["code"] == "too_large"
+    await caller.call("last", "big", "say", line="last")
+    assert (await caller.wait_answer("last"))["result"] == 3
+    await until(lambda: len(watcher.replica("big")["lines"]) == 3, "the replica follows")
+    lines = watcher.replica("big")["lines"]
+    assert [len(lines[0]), *lines[1:]] == [7_500_000, "more", "last"]
+    assert watcher.connection.close_code is None

@@ -20,7 +20,7 @@ class SocketLimits:
 
     max_frame_bytes: int = 256_000
     """One message from a client, also when it comes in fragments; a larger one closes the socket with 1009."""
-    max_buffer_bytes: int = 4_194_304
+    max_buffer_bytes: int = 16_777_216
     """Bytes that wait for a client which does not read; beyond it the socket is closed with 1013."""
     max_head_bytes: int = 16_384
     """Request line and headers; a longer head is answered 431."""
