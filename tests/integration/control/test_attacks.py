@@ -14,7 +14,7 @@ from zocket.control import bodies
 from zocket.control.callers import COOKIE
 from zocket.control.process import serve
 from zocket.errors import SettingsError
-from zocket.settings import DEVELOPMENT_TOKEN, ControlSettings
+from zocket.settings import DEVELOPMENT_TOKEN, ControlSettings, OrchestrationSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +153,13 @@ async def test_a_body_over_the_limit_is_refused_whatever_it_says_of_its_length(o
 
 
 def local(directory: Path, **more: Any) -> ControlSettings:
-    values = {"database_url": f"sqlite+aiosqlite:///{directory}/control.db", "bundle_store": f"{directory}/bundles"}
+    values = {
+        "database_url": f"sqlite+aiosqlite:///{directory}/control.db",
+        "bundle_store": f"{directory}/bundles",
+        "orchestration": OrchestrationSettings(
+            orchestrator="none", runtime_dir=f"{directory}/runtimes", secret_key_file=f"{directory}/secret.key"
+        ),
+    }
     return ControlSettings(**{"port": 0, **values, **more})
 
 
