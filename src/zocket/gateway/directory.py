@@ -97,6 +97,7 @@ class Directory:
         clock: Clock,
         restarted: Callable[[Project], None],
         look_up_wanted: Callable[[], None],
+        inbound_seen: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Callbacks.
 
@@ -105,11 +106,13 @@ class Directory:
             clock: measures how old an answer is.
             restarted: called with a project whose runtime has lost its subscriptions.
             look_up_wanted: called when somebody should await `look_up`.
+            inbound_seen: called with the life of the stream of requests that a runtime reads.
         """
         self._broker = broker
         self._clock = clock
         self._restarted = restarted
         self._look_up_wanted = look_up_wanted
+        self._inbound_seen = inbound_seen
         self._projects: dict[tuple[str, str], Project] = {}
         self._consumers: frozenset[str] = frozenset()
         self._looked_up_at = float("-inf")
@@ -166,6 +169,8 @@ class Directory:
             if now - project.heard_at < SILENT_AFTER_S:
                 return
             project.past_epochs.remove(announcement.epoch)
+        if announcement.inbound:
+            self._inbound_seen(announcement.inbound)
         project.heard_at = now
         project.actor_types = frozenset(announcement.actor_types)
         previous, project.epoch = project.epoch, announcement.epoch

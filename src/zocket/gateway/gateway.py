@@ -77,7 +77,7 @@ class Gateway:
         self.statistics = Statistics()
         self.accepting = True
         self.now = clock.now
-        self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up)
+        self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
         self._streams = transport_streams(stream_storage)
@@ -88,6 +88,7 @@ class Gateway:
         self._was_away = False
         self._streams_in_doubt = False
         self._in_doubt_since = 0.0
+        self._subscriptions_lost = False
         self._inbound_incarnation = ""
         self._resubscribing: deque[GatewaySession] = deque()
         self._resubscribing_later: dict[GatewaySession, None] = {}
@@ -313,9 +314,14 @@ class Gateway:
                 await self._clock.sleep(RETRY_AFTER_S)
                 continue
             self._streams_in_doubt = False
-            if self._was_away and self.broker.connected:
-                self._was_away = False
+            if not self.broker.connected:
+                return
+            if self._was_away:
+                self._was_away, self._subscriptions_lost = False, True
                 self.directory.discover(self.directory.projects())
+            if self._subscriptions_lost:
+                self._subscriptions_lost = False
+                self._resubscribing_later.clear()
                 self._resubscribe(self._sessions.values())
             return
 
@@ -330,6 +336,14 @@ class Gateway:
         if known not in ("", inbound.incarnation):
             _log.warning("the broker has lost the stream %s; open calls from before are given up soon", INBOUND_STREAM)
             self._clock.call_later(LOST_AFTER_S, partial(self._fail_lost_calls, since))
+            self._subscriptions_lost = True  # one may have lain in it
+
+    def _inbound_seen(self, incarnation: str) -> None:
+        """A runtime reads a stream that was made anew, maybe by itself: what lay in the old one is lost."""
+        if self._inbound_incarnation not in ("", incarnation) and not self._streams_in_doubt:
+            self._streams_in_doubt = True
+            self._in_doubt_since = self.now()
+            self._wake_up()
 
     def _fail_lost_calls(self, moment: float) -> None:
         for session in list(self._sessions.values()):

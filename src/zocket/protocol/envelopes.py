@@ -83,12 +83,17 @@ class SessionDisconnected(msgspec.Struct, rename="camel"):
 
 
 class Announcement(msgspec.Struct, rename="camel"):
-    """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions."""
+    """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions.
+
+    `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
+    and what lay in the old one is lost.
+    """
 
     scope: WireScope
     epoch: str
     actor_types: list[str]
     process: str = ""
+    inbound: str = ""
 
 
 decode_inbound: Final = msgspec.json.Decoder(Inbound).decode

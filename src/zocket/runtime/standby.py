@@ -84,6 +84,8 @@ class _Invoker:
 class _ForgetfulStore:
     """Records of durable actors for the time of one smoke call."""
 
+    shared = False
+
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], Stored] = {}
 

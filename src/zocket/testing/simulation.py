@@ -157,6 +157,7 @@ class Simulation:
         self._answers: dict[str, int] = {}
         self._unknown: set[str] = set()
         self._unanswered: list[str] = []
+        self._repeated: set[str] = set()
         self._seen: dict[str, list[list[str]]] = {}
         self.gateway: Gateway | None = None
         self._transports: list[Transport] = []
@@ -235,8 +236,9 @@ class Simulation:
     async def _call(self, number: int, name: str) -> None:
         book = self._clients[number].actor(Book, f"book{self._rng.randrange(INSTANCES)}")
         self.report.calls += 1
+        refused = self._rng.random() < 0.1
         try:
-            if self._rng.random() < 0.1:
+            if refused:
                 await book.refuse(name=name)
             else:
                 pause_s = self._rng.random() * 0.2 if self._rng.random() < 0.2 else 0.0
@@ -245,8 +247,10 @@ class Simulation:
         except CallTimeout:
             self._unknown.add(name)
             self._unanswered.append(name)
-        except ZocketError:
+        except ZocketError as error:
             self._unknown.add(name)
+            if error.code == "repeated" and not refused:
+                self._repeated.add(f"{book.id} {name}")
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -348,6 +352,10 @@ class Simulation:
             owner, _, name = key.partition(" ")
             if owner == actor_id and (place > len(final) or final[place - 1] != name):
                 self._violated(f"{actor_id}: {name} was answered {place}, and is not there")
+        for key in self._repeated:
+            owner, _, name = key.partition(" ")
+            if owner == actor_id and name not in final:
+                self._violated(f"{actor_id}: {name} was said to have taken effect, and is not there")
         for number in range(CLIENTS):
             indices = [int(name.partition(".")[2]) for name in final if name.startswith(f"{number}.")]
             known = [index for index in indices if f"{number}.{index}" not in self._unknown]

@@ -208,6 +208,7 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
                 "epoch": runtime.epoch,
                 "actorTypes": ["room", "other"],
                 "process": "p1",
+                "inbound": "1",
             }
         ]
         wire.broker.send([Message(subjects.discovery(world.scope), b"")])

@@ -1,0 +1,29 @@
+"""The platform keeps its promises under faults, from seeds; and the simulation finds what would break them."""
+
+from __future__ import annotations
+
+import pytest
+
+from zocket.testing.defects import DEFECTS, planted
+from zocket.testing.simulation import simulate
+
+SEEDS = 200
+"""Of the test command, in parts so that several workers share them; `zocket sim` runs any number."""
+PARTS = 8
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_seed_breaks_a_promise(part: int) -> None:
+    for seed in range(part, SEEDS, PARTS):
+        report = simulate(seed)
+        assert report.violations == [], f"seed {seed}: {report.violations}; faults: {report.faults}"
+        assert report.calls > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found_within_200_seeds(defect: str) -> None:
+    with planted(defect):
+        found = next((seed for seed in range(200) if simulate(seed).violations), None)
+    assert found is not None
