@@ -26,6 +26,7 @@ from zocket.cli import (
     options,
     processes,
     projects,
+    simulating,
     starter,
     tokens,
 )
@@ -49,7 +50,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["completions"],
+        "Further": ["sim", "completions"],
     }
 
 
@@ -339,5 +340,6 @@ for command in (
     tokens.tokens,
     environment.env,
     completions.completions,
+    simulating.sim,
 ):
     zocket.add_command(command)
