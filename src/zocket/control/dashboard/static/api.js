@@ -20,6 +20,7 @@ export class ApiError extends Error {
 const MAX_PAGES = 20;
 let csrf = null;
 let onSignedOut = () => {};
+let reading = new AbortController();
 
 /** The value for X-Zocket-CSRF from now on. */
 export function setCsrf(value) {
@@ -31,19 +32,27 @@ export function whenSignedOut(listener) {
   onSignedOut = listener;
 }
 
+/** Gives up every read in progress, whose answer nobody wants any more. */
+export function dropReads() {
+  reading.abort();
+  reading = new AbortController();
+}
+
 /** Sends a request and gives the answer's body. */
 export async function request(method, path, { body, signal } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (method !== "GET" && csrf) headers["x-zocket-csrf"] = csrf;
+  const ends = method === "GET" ? AbortSignal.any([reading.signal, ...(signal ? [signal] : [])]) : signal;
   let answer;
+  let content;
   try {
-    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(path, { method, headers, signal: ends, body: body === undefined ? undefined : JSON.stringify(body) });
+    content = await readBody(answer);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The control plane cannot be reached. Check the connection and try again.", { code: "unreachable" });
   }
-  const content = await readBody(answer);
   if (answer.ok) return content;
   if (answer.status === 401 && csrf && !path.startsWith("/api/auth/login")) onSignedOut();
   throw new ApiError(content?.error ?? `The control plane answered ${answer.status}.`, {

@@ -7,6 +7,8 @@
  */
 
 const SVG = "http://www.w3.org/2000/svg";
+/** Attributes that a page's reader, or the router's focus, has set. */
+const OWN = ["open", "tabindex"];
 const LISTENERS = ["onclick", "oninput", "onchange", "onsubmit", "ontoggle", "onkeydown"];
 
 /** An element with properties and children; `data`, `aria` and `attributes` are objects, a missing child is left out. */
@@ -76,10 +78,10 @@ function morph(old, fresh) {
   }
   if (old.dataset.keep && old.dataset.keep === fresh.dataset.keep) return; // it looks after itself
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !OWN.includes(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (!OWN.includes(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const name of LISTENERS) if (old[name] !== fresh[name]) old[name] = fresh[name];
   if ("disabled" in old && old.disabled !== fresh.disabled) old.disabled = fresh.disabled;

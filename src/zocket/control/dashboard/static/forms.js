@@ -89,11 +89,11 @@ export function form(content, { submit, send, more = [], tone = "primary", data 
   return element;
 }
 
-/** What the fields hold; an empty optional field is null. */
+/** What the fields hold; an empty optional field is null, a disabled one is left out. */
 function values(element) {
   const found = {};
   for (const control of element.elements) {
-    if (!control.name || (control.type === "radio" && !control.checked)) continue;
+    if (!control.name || control.disabled || (control.type === "radio" && !control.checked)) continue;
     const isSecret = control.type === "password" || control.name === "value";
     const value = isSecret ? control.value : control.value.trim();
     found[control.name] = value === "" ? null : value;

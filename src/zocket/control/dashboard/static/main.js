@@ -1,6 +1,6 @@
 /** Starts the dashboard: finds out who is signed in, then shows the page of the address. */
 
-import { get, setCsrf, whenSignedOut } from "./api.js";
+import { dropReads, get, setCsrf, whenSignedOut } from "./api.js";
 import { make, update } from "./dom.js";
 import { failure, skeleton } from "./pieces.js";
 import { Router } from "./router.js";
@@ -48,8 +48,11 @@ function area() {
   if (store.session.user && !location.pathname.startsWith("/invitations/")) {
     if (!frame) {
       frameEnd = new AbortController();
-      frame = shell(app, { onSignedOut, signal: frameEnd.signal });
-      store.follow(() => frame?.refresh());
+      frame = shell(app, { onSigningOut: stop, onSignedOut, signal: frameEnd.signal });
+      store.follow((status) => {
+        frame?.refresh();
+        if (status === "reconnecting") checkSession(); // a stream does not say why it is refused
+      });
     }
     return frame.main;
   }
@@ -60,9 +63,15 @@ function area() {
 }
 
 function closeFrame() {
-  frameEnd?.abort();
+  stop();
   frame = null;
+}
+
+/** Nothing is read or followed any more. */
+function stop() {
+  frameEnd?.abort();
   store.clear();
+  dropReads();
 }
 
 async function onSignedIn(address = null) {
@@ -93,9 +102,19 @@ async function begin() {
   router.show({ isFirst: true });
 }
 
-whenSignedOut(async () => {
-  setCsrf(null);
-  await readSession();
-  if (!store.session.user) router.show();
-});
+/** Asks whether the session still holds, and shows the way in if it does not. */
+async function checkSession() {
+  if (!store.session.user) return;
+  try {
+    const session = await get("/api/auth/session");
+    if (session.user || !store.session.user) return;
+    store.session = session;
+    setCsrf(null);
+    router.show();
+  } catch {
+    // The server is away; it is asked again with the next attempt to reach it.
+  }
+}
+
+whenSignedOut(checkSession);
 begin();

@@ -81,6 +81,7 @@ function compiled(pattern) {
 }
 
 function focusOn(area, pressed) {
+  if (area.contains(document.activeElement) && document.activeElement !== area) return; // the page has chosen
   const again = pressed && area.querySelector(`.tabs a[href="${CSS.escape(pressed)}"]`);
   const heading = area.querySelector("h1");
   if (again) {

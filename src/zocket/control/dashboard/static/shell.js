@@ -13,9 +13,10 @@ const LIVE_WORDS = { connecting: "Connecting…", open: "Live", reconnecting: "R
 /**
  * Draws the frame once.
  *
+ * @param onSigningOut called before the server is told, `onSignedOut` afterwards.
  * @returns `main`, where pages go, and `refresh`, to be called when something around them changed.
  */
-export function shell(app, { onSignedOut, signal }) {
+export function shell(app, { onSigningOut, onSignedOut, signal }) {
   const main = make("main", { id: "main", className: "main", tabIndex: -1 });
   const navigation = make("nav", { className: "navigation", aria: { label: "Projects and settings" } });
   const badge = make("span", { className: "badge", attributes: { role: "status" } });
@@ -47,12 +48,13 @@ export function shell(app, { onSignedOut, signal }) {
     title: "Sign out",
     aria: { label: "Sign out" },
     onclick: async () => {
+      onSigningOut();
       try {
         await post("/api/auth/logout");
-        onSignedOut();
       } catch (error) {
         toast(inOneLine(error), "bad");
       }
+      onSignedOut();
     },
   });
   signOut.append(icon("signOut"));

@@ -48,7 +48,7 @@ export class Resource {
     }
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.refresh();
+      if (this.watched) this.refresh();
     }, COALESCE_MS);
   }
 
@@ -73,6 +73,7 @@ export class Resource {
         this.value = await this.#read(this.value);
         this.error = null;
       } catch (error) {
+        if (error.name === "AbortError") return;
         this.error = error;
       }
       this.tell();
@@ -135,6 +136,14 @@ class Store {
     );
   }
 
+  /** A deployment as it was read last. */
+  newest(deployment) {
+    const listed = this.perProject.deployments.get(deployment.projectId)?.value?.items ?? [];
+    return (
+      this.perProject.details.get(deployment.id)?.value ?? listed.find((one) => one.id === deployment.id) ?? deployment
+    );
+  }
+
   status(projectId) {
     return kept(this.perProject.status, projectId, () => new Status(projectId));
   }
@@ -168,7 +177,7 @@ class Store {
       },
       onOpen: () => this.#touchAll(),
       listeners: {
-        project: () => this.projects.touch(),
+        project: (about) => this.#deploymentChanged({ projectId: about?.id }),
         deployment: (about) => this.#deploymentChanged(about),
         status: (about) => this.#statusChanged(about),
         lagged: () => this.#touchAll(),

@@ -16,7 +16,7 @@ export class Stream {
   #source = null;
   #timer = null;
   #delay = FIRST_DELAY_MS;
-  #once;
+  #isOver;
   #stopped = false;
 
   /**
@@ -24,12 +24,12 @@ export class Stream {
    * @param listeners functions by event name; each gets the parsed JSON.
    * @param onOpen called each time the stream is open.
    * @param onStatus called with "connecting", "open" or "reconnecting".
-   * @param once the stream has an end, after which it is not opened again; then `onStatus` gets "ended".
+   * @param isOver whether the stream has come to its end when it ends, and is not opened again; `onStatus` gets "ended".
    * @param signal ends it.
    */
-  constructor(path, { listeners, onOpen = () => {}, onStatus = () => {}, once = false, signal }) {
+  constructor(path, { listeners, onOpen = () => {}, onStatus = () => {}, isOver = () => false, signal }) {
     this.#path = path;
-    this.#once = once;
+    this.#isOver = isOver;
     this.#listeners = listeners;
     this.#onOpen = onOpen;
     this.#onStatus = onStatus;
@@ -59,7 +59,7 @@ export class Stream {
     };
     source.onerror = () => {
       this.#close();
-      if (this.#once && wasOpen) {
+      if (wasOpen && this.#isOver()) {
         this.#stopped = true;
         this.#onStatus("ended");
         return;

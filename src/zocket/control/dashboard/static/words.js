@@ -41,6 +41,11 @@ export function runtimeWords(state) {
   return RUNTIME[state] ?? { text: sentence(state), tone: "calm" };
 }
 
+/** What its author said, in one line. */
+export function messageOf(deployment) {
+  return (deployment.message ?? "").split("\n")[0] || "No message";
+}
+
 export function sentence(text) {
   const words = String(text ?? "unknown").replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);

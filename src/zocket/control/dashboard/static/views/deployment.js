@@ -4,7 +4,7 @@ import { make } from "../dom.js";
 import { icon } from "../icons.js";
 import { card, copyButton, facts, follow, pill, when } from "../pieces.js";
 import { store } from "../store.js";
-import { bytes, deploymentWords, exactly, IN_PROGRESS } from "../words.js";
+import { bytes, deploymentWords, exactly, IN_PROGRESS, messageOf } from "../words.js";
 import { isReturnable, progressSteps, reasonBlock, rollBack } from "./deployments.js";
 import { logTail } from "./logs.js";
 
@@ -44,7 +44,7 @@ function headCard(deployment, project, role) {
     `Version ${deployment.version}`,
     {
       key: "about",
-      note: deployment.message || "No message",
+      note: messageOf(deployment),
       actions: [
         pill(words),
         canReturn &&
@@ -54,6 +54,7 @@ function headCard(deployment, project, role) {
     IN_PROGRESS.includes(deployment.status) && progressSteps(deployment.status),
     deployment.reason &&
       make("div", { className: "failed-why" }, make("h3", {}, "Why it failed"), reasonBlock(deployment, { isOpen: true })),
+    deployment.message?.includes("\n") && make("p", { className: "whole-message" }, deployment.message),
     facts([
       ["By", deployment.author ?? "unknown"],
       ["Uploaded", when(deployment.createdAt)],

@@ -6,7 +6,7 @@ import { classes, make } from "../dom.js";
 import { icon } from "../icons.js";
 import { card, command, empty, follow, pill, toast, when } from "../pieces.js";
 import { store } from "../store.js";
-import { deploymentWords, IN_PROGRESS } from "../words.js";
+import { deploymentWords, IN_PROGRESS, messageOf } from "../words.js";
 
 const STEPS = [
   ["stored", "Stored"],
@@ -77,7 +77,7 @@ export function deploymentRow(deployment, { base, role, project, isFull = false 
     make(
       "div",
       { className: "row-main" },
-      make("p", { className: "message" }, make("a", { href: address }, deployment.message || "No message")),
+      make("p", { className: "message" }, make("a", { href: address }, messageOf(deployment))),
       make("p", { className: "note" }, deployment.author ?? "unknown", " · ", when(deployment.createdAt)),
       isFull && IN_PROGRESS.includes(deployment.status) && progressSteps(deployment.status),
       isFull && reasonBlock(deployment),
@@ -141,7 +141,7 @@ export function progressSteps(status) {
 export async function rollBack(project, deployment) {
   const done = await confirm(`Roll back to version ${deployment.version}?`, {
     text: [
-      make("p", {}, `“${deployment.message || "No message"}” by ${deployment.author ?? "unknown"} serves ${project.name} again.`),
+      make("p", {}, `“${messageOf(deployment)}” by ${deployment.author ?? "unknown"} serves ${project.name} again.`),
       make("p", {}, "It starts beside what serves now and takes over when it is healthy. Sockets stay open."),
     ],
     action: "Roll back",

@@ -9,6 +9,8 @@ import { Stream } from "../stream.js";
 import { deploymentWords, IN_PROGRESS } from "../words.js";
 
 const MAX_LINES = 2_000;
+/** What the server gives of the past. */
+const MAX_PAST_LINES = 1_000;
 const NEAR_END_PX = 40;
 const SERVING = ["active", "deployed"];
 
@@ -184,14 +186,19 @@ export function logTail({ area, signal, deployment, limit = MAX_LINES, isTall = 
   };
   setPaused(false);
   redraw();
-  const isOver = !SERVING.includes(deployment.status) && !IN_PROGRESS.includes(deployment.status);
-  new Stream(path`/api/deployments/${deployment.id}/logs` + (isOver ? "" : "?follow=true"), {
+  const isOver = () => {
+    const { status } = store.newest(deployment);
+    return !SERVING.includes(status) && !IN_PROGRESS.includes(status);
+  };
+  const query = new URLSearchParams({ lines: Math.min(limit, MAX_PAST_LINES) });
+  if (!isOver()) query.set("follow", "true");
+  new Stream(`${path`/api/deployments/${deployment.id}/logs`}?${query}`, {
     signal,
     onStatus: (status) => {
       streamStatus = status;
       showState();
     },
-    once: isOver,
+    isOver,
     onOpen: () => {
       waiting = []; // the stream begins with the tail again
       if (isPaused) hasRestarted = true;

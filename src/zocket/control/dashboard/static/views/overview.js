@@ -4,7 +4,7 @@ import { make, update } from "../dom.js";
 import { icon } from "../icons.js";
 import { card, command, facts, follow, pill, sparkline, when } from "../pieces.js";
 import { store } from "../store.js";
-import { count, deploymentWords, duration, IN_PROGRESS, runtimeWords } from "../words.js";
+import { count, deploymentWords, duration, IN_PROGRESS, messageOf, runtimeWords } from "../words.js";
 import { deploymentRow, progressSteps, reasonBlock } from "./deployments.js";
 import { logTail } from "./logs.js";
 import { step } from "./projects.js";
@@ -155,7 +155,7 @@ function servingCard(deployment, base) {
       make(
         "div",
         {},
-        make("p", { className: "message" }, deployment.message || "No message"),
+        make("p", { className: "message" }, messageOf(deployment)),
         make("p", { className: "note" }, deployment.author ?? "unknown", " · ", when(deployment.createdAt)),
       ),
     ),

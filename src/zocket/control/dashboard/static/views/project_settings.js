@@ -1,15 +1,57 @@
 /** Name, slug and host name of a project; and its end. */
 
-import { patch, path, remove } from "../api.js";
+import { get, patch, path, put, remove } from "../api.js";
 import { confirm } from "../dialogs.js";
 import { make } from "../dom.js";
 import { field, form } from "../forms.js";
-import { card, copyLine, facts, toast } from "../pieces.js";
-import { store } from "../store.js";
+import { card, copyLine, facts, follow, toast } from "../pieces.js";
+import { Resource, store } from "../store.js";
 
-export function projectSettingsSection({ area, projectId, role, go }) {
+const MIB = 1_024 * 1_024;
+
+export function projectSettingsSection({ area, projectId, role, signal, go }) {
   const project = store.project(projectId);
-  area.append(make("div", { className: "column narrow" }, detailsCard(project, go), idCard(project), role === "owner" && endCard(project, go)));
+  const runtime = make("div", {});
+  area.append(make("div", { className: "column narrow" }, detailsCard(project, go), runtime, idCard(project), role === "owner" && endCard(project, go)));
+  const options = new Resource(() => get(path`/api/projects/${projectId}/runtime`));
+  follow(runtime, [options], signal, (value) => runtimeCard(value, projectId, options, role === "owner"));
+}
+
+function runtimeCard(value, projectId, options, mayChange) {
+  const memory = value.memoryBytes == null ? "" : Math.round(value.memoryBytes / MIB);
+  const about = { key: JSON.stringify(value), note: "Counts from the next start of the runtime on." };
+  if (!mayChange) {
+    return card("Runtime", about, facts([
+      ["Memory", memory === "" ? "no limit of its own" : `${memory} MiB`],
+      ["Signatures", value.signingKey ? "needed" : "not needed"],
+    ]));
+  }
+  const fields = [
+    field("memory", "Memory in MiB", {
+      type: "number",
+      optional: true,
+      value: memory,
+      hint: "Empty means no limit of its own.",
+      attributes: { min: "64", step: "1" },
+    }),
+    field("signingKey", "Key that signs bundles", {
+      optional: true,
+      value: value.signingKey ?? "",
+      className: "field code",
+      hint: "An Ed25519 public key in base64. With it, bundles that it did not sign are refused.",
+      attributes: { maxlength: "100" },
+    }),
+  ];
+  return card("Runtime", about, form(fields, {
+    submit: "Save",
+    data: { keep: "runtime" },
+    send: async (values) => {
+      const memoryBytes = values.memory == null ? null : Number(values.memory) * MIB;
+      await put(path`/api/projects/${projectId}/runtime`, { memoryBytes, signingKey: values.signingKey });
+      toast("Saved.");
+      await options.refresh();
+    },
+  }));
 }
 
 function detailsCard(project, go) {
