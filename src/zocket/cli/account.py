@@ -7,6 +7,7 @@ gave it and shown nowhere; a sign-out forgets it here even if the control plane 
 from __future__ import annotations
 
 import getpass
+import math
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -159,7 +160,7 @@ def status(around: Surroundings, control_url: str | None, as_json: bool) -> None
     if as_json:
         output.data({"controlUrl": at, "user": user, "project": project, "source": source, "expiresAt": expires_at})
         return
-    days = f"in {max(0, int((expires_at / 1000 - around.wall()) // 86_400))} days" if expires_at else ""
+    days = f"in {max(0, math.ceil((expires_at / 1000 - around.wall()) / 86_400))} days" if expires_at else ""
     output.facts(
         {
             "control plane": at,

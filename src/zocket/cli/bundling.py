@@ -72,7 +72,7 @@ def build(config: ProjectConfig, target: str | None = None) -> Bundle:
     Raises:
         UsageError: nothing says which app, it is not there, or the bundle would be refused.
     """
-    with needs("dev"):
+    with needs("cli"):
         from zocket.cli.distributions import find_dependencies
 
     entry = _entry(config, target)
@@ -130,8 +130,11 @@ def tell(bundle: Bundle) -> None:
     output.note(f"Bundle of {bundle.entry}: {own} of the project, {output.size(len(bundle.content))} packed")
     for item in bundle.dependencies:
         output.note(f"  + {item.name}=={item.version}  {output.size(item.size)}")
+    by_reason: dict[str, list[str]] = {}
     for left in bundle.left_out:
         if not left.problem:
-            output.note(f"  - {left.name}: {left.reason}")
+            by_reason.setdefault(left.reason, []).append(left.name)
+    for reason, names in by_reason.items():
+        output.note(f"  - {', '.join(map(output.clean, names))}: {output.clean(reason)}")
     for left in bundle.problems:
-        output.warn(f"{left.name}: {left.reason}")
+        output.warn(f"{output.clean(left.name)}: {output.clean(left.reason)}")

@@ -49,7 +49,7 @@ def check(around: Surroundings, app: str | None, smoke: bool, as_json: bool) -> 
     from zocket.cli.bundling import build, tell
 
     bundle = build(around.project_config, app)
-    answer = inspect(bundle, smoke=smoke, environ=around.environ)
+    answer = examine(bundle, smoke=smoke, environ=around.environ)
     is_good = "app" in answer and not bundle.problems
     if as_json:
         output.data({"ok": is_good, **bundle.as_json(), "app": answer.get("app"), "error": answer.get("error")})
@@ -66,7 +66,7 @@ def check(around: Surroundings, app: str | None, smoke: bool, as_json: bool) -> 
     return FAILED
 
 
-def inspect(bundle: Bundle, *, smoke: bool, environ: Mapping[str, str]) -> dict[str, Any]:
+def examine(bundle: Bundle, *, smoke: bool, environ: Mapping[str, str]) -> dict[str, Any]:
     """`{app}` of a bundle as `inspection` describes it, or `{error}`."""
     with tempfile.TemporaryDirectory(prefix="zocket-") as directory:
         path = Path(directory) / "bundle.pyz"

@@ -141,15 +141,15 @@ def deployments(around: Surroundings, limit: int, project: str | None, control_u
         return
     now = around.wall()
     output.table(
-        ("VERSION", "STATUS", "WHEN", "BY", "MESSAGE", "ID"),
+        ("VERSION", "STATUS", "WHEN", "BY", "ID", "MESSAGE"),
         [
             (
                 f"v{item['version']}",
                 output.status(item["status"]),
                 output.ago(item["createdAt"], now),
                 item["author"],
-                item["reason"] if item["status"] == "failed" and item["reason"] else item["message"],
                 item["id"],
+                item["reason"] if item["status"] == "failed" and item["reason"] else item["message"],
             )
             for item in found
         ],

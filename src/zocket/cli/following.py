@@ -12,6 +12,7 @@ import click
 
 from zocket.cli import options, output
 from zocket.cli.failures import FAILED
+from zocket.cli.loglines import readable
 from zocket.cli.paths import api_path, project_path
 from zocket.errors import BootError, Unavailable, ZocketError
 
@@ -89,14 +90,14 @@ def follow(
 
 def _tell(entry: dict[str, Any]) -> None:
     word = entry["status"]
-    text = STEPS.get(word, "")
-    if entry.get("detail") and word != "failed":
-        text = f"{text} ({output.clean(entry['detail'])})" if text else output.clean(entry["detail"])
+    detail = "" if word in ("stored", "failed") else output.clean(entry.get("detail"))
+    text = detail or STEPS.get(word, "")
     output.note(f"  {output.status(word.ljust(10))} {click.style(text, dim=True)}")
 
 
 def conclude(api: Api, deployment: dict[str, Any]) -> None:
     """What a person is told at the end: the address, or the reason and the last lines of the runtime."""
+    project = _project(api, deployment["projectId"])
     named = f"v{deployment['version']} ({deployment['id']})"
     if deployment["status"] in PENDING:
         output.line(f"{named} is {deployment['status']}; zocket deployments shows what becomes of it.")
@@ -104,20 +105,20 @@ def conclude(api: Api, deployment: dict[str, Any]) -> None:
     if deployment["status"] != "failed":
         actors = ", ".join(map(output.clean, deployment["actorTypes"]))
         output.line(f"{named} is {output.status(deployment['status'])}; actors: {actors or 'none'}")
-        address = _address(api, deployment["projectId"])
-        if address:
-            output.line(f"Clients connect to {address}")
+        if project.get("url"):
+            output.line(f"Clients connect to {output.clean(project['url'])}")
         return
-    lines = tail(api, deployment["id"])
+    lines = tail(api, deployment)
     if lines:
         output.note("")
         output.note(click.style("The end of its runtime's output:", dim=True))
         for item in lines:
-            output.note(f"  {output.clean(item['line'])}")
+            output.note(f"  {readable(item['line'])}")
         output.note("")
     reason = output.clean(deployment["reason"]) or "the control plane gives no reason"
     output.note(f"{click.style('failed:', fg='red', bold=True)} {named}: {reason}")
-    output.note("What served before still serves. Mend it and deploy again; `zocket check` finds much of it here.")
+    before = "What served before still serves. " if project.get("activeDeployment") else ""
+    output.note(f"{before}Mend it and deploy again; `zocket check` finds much of it here.")
 
 
 def exit_code(deployment: dict[str, Any]) -> int:
@@ -125,17 +126,19 @@ def exit_code(deployment: dict[str, Any]) -> int:
     return 0 if deployment["status"] in PENDING | {"active"} else FAILED
 
 
-def tail(api: Api, deployment_id: str, count: int = TAIL_LINES) -> list[dict[str, Any]]:
-    """The last lines of a runtime's output; none if they cannot be had."""
+def tail(api: Api, deployment: dict[str, Any], count: int = TAIL_LINES) -> list[dict[str, Any]]:
+    """The last lines of a runtime's output since it was started last; none if they cannot be had."""
+    since = max((entry["at"] for entry in deployment["history"] if entry["status"] == "starting"), default=0)
     try:
-        found = [item for _, item in api.stream(api_path("/api/deployments/{}/logs", deployment_id), lines=count)]
+        found = [item for _, item in api.stream(api_path("/api/deployments/{}/logs", deployment["id"]), lines=count)]
     except ZocketError:
         return []
-    return [item for item in found if isinstance(item, dict) and "line" in item][-count:]
+    return [item for item in found if isinstance(item, dict) and "line" in item and item.get("at", 0) >= since][-count:]
 
 
-def _address(api: Api, project_id: str) -> str:
+def _project(api: Api, project_id: str) -> dict[str, Any]:
     try:
-        return output.clean(api.get(project_path(project_id))["url"])
+        found: dict[str, Any] = api.get(project_path(project_id))
     except ZocketError:
-        return ""
+        return {}
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import typing
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zocket.errors import ZocketError
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -67,15 +69,26 @@ def describe(definition: AppDefinition) -> dict[str, Any]:
 
 
 def _name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    """A type as one writes it, without its constraints."""
+    if isinstance(annotation, str):
+        return annotation
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _name(typing.get_args(annotation)[0])
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return "None" if annotation is type(None) else annotation.__name__
+    return "None" if annotation is None else str(annotation).replace("typing.", "")
 
 
-def _signature(signature: Any) -> str:
-    parameters = list(signature.parameters.values())[1:]
-    return str(signature.replace(parameters=parameters))
+def _signature(signature: inspect.Signature) -> str:
+    parameters = []
+    for item in list(signature.parameters.values())[1:]:
+        default = "" if item.default is item.empty else f" = {item.default!r}"
+        parameters.append(f"{item.name}: {_name(item.annotation)}{default}")
+    result = "" if signature.return_annotation is signature.empty else f" -> {_name(signature.return_annotation)}"
+    return f"({', '.join(parameters)}){result}"
 
 
-def inspect(bundle: Path, *, smoke: bool) -> dict[str, Any]:
+def examine(bundle: Path, *, smoke: bool) -> dict[str, Any]:
     """Imports the bundle, and runs its smoke call.
 
     Raises:
@@ -96,7 +109,7 @@ def main(arguments: list[str]) -> int:
     """`python -m zocket.cli.inspection BUNDLE SMOKE`, with the modules to refuse on standard input."""
     sys.meta_path.insert(0, _OnlyHere(set(json.load(sys.stdin))))
     try:
-        answer: dict[str, Any] = {"app": inspect(Path(arguments[0]), smoke=arguments[1] == "smoke")}
+        answer: dict[str, Any] = {"app": examine(Path(arguments[0]), smoke=arguments[1] == "smoke")}
     except ZocketError as error:
         answer = {"error": error.message, "code": error.code}
     sys.stdout.flush()

@@ -10,6 +10,7 @@ import click
 
 from zocket.cli import options, output
 from zocket.cli.deploying import find_deployment
+from zocket.cli.loglines import readable
 from zocket.cli.paths import api_path, project_path
 from zocket.cli.surroundings import Surroundings, pass_surroundings
 from zocket.errors import Unavailable, UsageError
@@ -101,4 +102,4 @@ def _write(item: Any, as_json: bool) -> None:
         return
     at = time.strftime("%H:%M:%S", time.localtime(item.get("at", 0) / 1000))
     colour = "cyan" if item.get("stream") == "platform" else None
-    click.echo(f"{click.style(at, dim=True)} {click.style(output.clean(item['line']), fg=colour)}")
+    click.echo(f"{click.style(at, dim=True)} {click.style(readable(item['line']), fg=colour)}")

@@ -134,7 +134,7 @@ class Surroundings:
 
     def api_with(self, token: str | None, *, from_environment: bool = False) -> Api:
         """The same with a token that is given."""
-        with needs("dev"):
+        with needs("cli"):
             from zocket.cli.api_client import Api
 
         api = Api(

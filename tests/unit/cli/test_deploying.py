@@ -39,7 +39,10 @@ def test_a_deployment_that_fails_ends_with_its_reason_the_log_and_1(linked: Cli,
     assert "failed: v1 (dpl_1): bundle: the import failed: NameError" in ended.err
     assert "line 29" in ended.err
     assert "line 3\n" not in ended.err
-    assert "What served before still serves" in ended.err
+    assert "What served before" not in ended.err
+    control.plan = [list(BAD)]
+    control.projects["prj_1"]["activeDeployment"] = "dpl_0"
+    assert "What served before still serves" in linked("deploy").err
 
 
 def test_json_leaves_standard_output_to_the_deployment(linked: Cli, control: FakeControl) -> None:
