@@ -455,7 +455,7 @@ async def test_every_call_with_every_proof(open_world: OpenWorld, password: str,
                 wrong.append(f"{row.method} {row.path} with {proof.name}: {answer.text}")
 
         for row in TABLE:
-            world.clock.wall_s += 600  # whatever is limited by rate has recovered
+            world.clock.wall_s += 1
             things = await stage.things(row, PROOFS[0])
             refused = [proof for proof in PROOFS if expected(row, proof) != row.success]
             await asyncio.gather(*(judge(row, proof, things) for proof in refused))
