@@ -21,6 +21,7 @@ from zocket.errors import (
     DefinitionError,
     HandlerTimeout,
     Overloaded,
+    TooLarge,
     UnknownActor,
     UnknownMethod,
 )
@@ -224,31 +225,33 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
-        for _ in range(FAIR_SHARE):
-            if keeper is not None and not await self._durability.may_go_on(resident, keeper):
-                break
-            piece = mailbox.popleft()
-            link, request = piece[0], piece[1]
-            known = link.session is None or link.session.id in sessions
-            if not known and self._introduce(resident, link, request, piece):
+        try:
+            for _ in range(FAIR_SHARE):
+                if keeper is not None and not await self._durability.may_go_on(resident, keeper):
+                    break
                 piece = mailbox.popleft()
-                request = piece[1]
-            if type(request) is Rpc:
-                finished = await self._answer(resident, worker, request, piece)
-            elif isinstance(request, Hook):
-                finished = await self._run_hook(resident, worker, request, piece)
-            else:
-                finished = self._subscribe(resident, link, request, piece[2])
-            if finished:
-                self.finish(piece)
-            if worker.is_tainted():
-                clean = False
-                break
-            if not mailbox:
-                break
-        resident.scheduled = False
-        if mailbox and (keeper is None or not keeper.full or keeper.trouble is not None):
-            self.schedule(resident)
+                link, request = piece[0], piece[1]
+                known = link.session is None or link.session.id in sessions
+                if not known and self._introduce(resident, link, request, piece):
+                    piece = mailbox.popleft()
+                    request = piece[1]
+                if type(request) is Rpc:
+                    finished = await self._answer(resident, worker, request, piece)
+                elif isinstance(request, Hook):
+                    finished = await self._run_hook(resident, worker, request, piece)
+                else:
+                    finished = self._subscribe(resident, link, request, piece[2])
+                if finished:
+                    self.finish(piece)
+                if worker.is_tainted():
+                    clean = False
+                    break
+                if not mailbox:
+                    break
+        finally:  # also if this worker dies of what it met: the instance goes on with the next one
+            resident.scheduled = False
+            if mailbox and (keeper is None or not keeper.full or keeper.trouble is not None):
+                self.schedule(resident)
         return clean
 
     def finish(self, piece: Piece) -> None:
@@ -473,6 +476,9 @@ class Host:
             link.send(frames.problem(public, request.actor, request.actor_id))
             return True
         answer = frames.failure(request.id, public)
+        if len(answer) > self._limits.max_result_bytes:
+            message = f"an error of {len(answer)} bytes, the limit is {self._limits.max_result_bytes}"
+            answer = frames.failure(request.id, TooLarge(message, request_id=public.request_id))
         if piece is not None and resident is not None and resident.keeper is not None:
             resident.keeper.add(Outcome(piece, (None, None, ()), answer))
             return False

@@ -31,6 +31,31 @@ def test_everything_else_is_masked_outside_dev_mode(error: BaseException) -> Non
     assert not is_expected(error)
 
 
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text of it")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("raised", "message", "code"),
+    [
+        (ActorError(404), "404", "actor_error"),  # type: ignore[arg-type]
+        (ActorError(None), "None", "actor_error"),  # type: ignore[arg-type]
+        (ActorError("x", code=404), "x", "404"),  # type: ignore[arg-type]
+        (ActorError("x", code="\ud800"), "x", "?"),
+        (ActorError("x", code="y" * 10_000), "x", "y" * 64),
+        (ActorError(Unspeakable()), "internal error", "internal"),  # type: ignore[arg-type]
+        (ActorError("x", data=Unspeakable()), "x", "actor_error"),
+    ],
+)
+def test_an_error_with_odd_parts_reaches_its_caller_all_the_same(raised: ActorError, message: str, code: str) -> None:
+    public = to_caller(raised, "r1")
+    assert (public.message, public.code, public.request_id) == (message, code, "r1")
+    assert type(public.message) is type(public.code) is str
+
+
 def test_text_and_data_that_json_cannot_hold_do_not_stop_the_error(caplog: pytest.LogCaptureFixture) -> None:
     public = to_caller(ActorError("odd \ud800", data={"x": object()}), "r1")
     assert public.message == "odd ?"

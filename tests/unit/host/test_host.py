@@ -670,6 +670,68 @@ async def test_r19_a_turn_that_the_stop_cuts_is_neither_answered_nor_done(bench:
     assert done == []
 
 
+async def test_whatever_a_handler_raises_is_answered_and_the_instance_lives(bench: Callable[..., Any]) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text of it")
+
+    class Odd(Actor[State]):
+        raising: BaseException
+
+        @method
+        async def fail(self) -> None:
+            raise self.raising
+
+        @method
+        async def live(self) -> str:
+            return "yes"
+
+    b = bench(Odd, max_result_bytes=10_000)
+    s = b.session()
+    odd: list[Any] = [
+        (ActorError(404), "actor_error"),  # type: ignore[arg-type]
+        (ActorError("x", code=404), "404"),  # type: ignore[arg-type]
+        (ActorError("x", data=object()), "actor_error"),
+        (ActorError("x" * 20_000), "too_large"),
+        (ActorError("x", data="x" * 20_000), "too_large"),
+        (Mute(), "internal"),
+        (SystemExit(3), "internal"),
+        (BaseException(), "internal"),
+        (StopIteration(), "internal"),
+        (asyncio.CancelledError(), "internal"),
+        (ExceptionGroup("g", [ValueError()]), "internal"),
+        (RecursionError(), "internal"),
+    ]
+    for raised, code in odd:
+        Odd.raising = raised
+        s.call("fail")
+        s.call("live")
+        await b.quiet()
+        failed, lived = s.frames[-2:]
+        assert (failed["code"], failed["requestId"], lived["result"]) == (code, f"r{s.number - 1}", "yes")
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_an_instance_outlives_a_worker_that_died_of_it(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench(It)
+    s = b.session()
+    broken = b.host.refuse
+
+    def refuse(*args: Any) -> bool:
+        monkeypatch.setattr(b.host, "refuse", broken)
+        raise RuntimeError("a mistake of the host itself")
+
+    monkeypatch.setattr(b.host, "refuse", refuse)
+    s.call("nope")
+    s.call("increment")
+    await b.clock.sleep(1)
+    s.call("increment")
+    await b.clock.sleep(1)
+    assert s.results() == [1, 2]
+
+
 async def test_after_an_abort_closing_waits_for_nothing(bench: Callable[..., Any]) -> None:
     b = bench(It)
     b.session().call("nap", seconds=500.0)
