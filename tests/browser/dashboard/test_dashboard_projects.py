@@ -37,7 +37,7 @@ async def test_a_newcomer_reads_the_next_command_and_creates_a_project(
         await expect(commands.filter(has_text="zocket init")).to_be_visible()
         await expect(commands.filter(has_text="zocket deploy")).to_be_visible()
 
-        await page.get_by_role("button", name="Create a project here").click()
+        await page.get_by_role("button", name="create a project here").click()
         await page.get_by_label("Name", exact=True).fill("Map team")
         await page.keyboard.press("Enter")
         await expect(page.locator("#secret")).to_have_text("zkd_first-token-of-this-project")

@@ -7,7 +7,7 @@ import { store } from "../store.js";
 import { count, deploymentWords, duration, IN_PROGRESS, messageOf, runtimeWords } from "../words.js";
 import { deploymentRow, progressSteps, reasonBlock } from "./deployments.js";
 import { logTail } from "./logs.js";
-import { step } from "./projects.js";
+import { signInCommand, step } from "./projects.js";
 
 const RECENT = 5;
 const TAIL_LINES = 200;
@@ -177,8 +177,8 @@ function firstSteps(project) {
     make(
       "ol",
       { className: "steps" },
-      step("Sign the command line in", command("zocket auth"), "Once on each machine."),
-      step("Link the directory to this project", command(`zocket link ${project.slug}`), "Or start an app with zocket init."),
+      step("Sign the command line in", command(signInCommand()), "Once on each machine."),
+      step("Link the directory to this project", command(`zocket link ${project.slug}`), "No app yet? zocket init starts one."),
       step("Deploy it", command("zocket deploy"), "This page shows how it starts, and goes on by itself."),
     ),
   );

@@ -67,24 +67,28 @@ function welcome(workspaces, mayCreate, go) {
     "div",
     { className: "welcome" },
     make("h2", {}, "Your first project"),
-    make("p", { className: "lead" }, "Write one actor class, deploy it, and watch it here. In the directory of your app:"),
+    make("p", { className: "lead" }, "Write one actor class, deploy it, and watch it here."),
     make(
       "ol",
       { className: "steps" },
-      step("Sign the command line in", command("zocket auth"), "It opens a page of this dashboard, where you approve it."),
-      step("Start an app", command("zocket init"), "It writes a small app and creates its project."),
-      step("Deploy it", command("zocket deploy"), "It checks the app, uploads it, and tells when it serves."),
+      step("Start an app", command("zocket init my-app && cd my-app"), "One actor, a page for it, a test."),
+      step("Sign the command line in", command(signInCommand()), "It opens a page of this dashboard, where you approve it."),
+      step("Create its project", command('zocket link --create "My app"'), "It belongs to this directory from then on."),
+      step("Deploy it", command("zocket deploy"), "It packs the app, uploads it, and tells when it serves."),
     ),
     make(
       "p",
       { className: "note" },
-      "Is there an app already? ",
-      make("button", { type: "button", className: "text-button", onclick: () => createProject(go) }, "Create a project here"),
-      " and link it with ",
-      make("code", {}, "zocket link"),
-      ".",
+      "You can also ",
+      make("button", { type: "button", className: "text-button", onclick: () => createProject(go) }, "create a project here"),
+      " and link it later.",
     ),
   );
+}
+
+/** The command that signs a machine in here. */
+export function signInCommand() {
+  return `zocket auth login ${location.origin}`;
 }
 
 export function step(title, what, text) {

@@ -34,7 +34,7 @@ export function settingsPage({ area, signal, title, go }) {
     signal,
     list: "/api/auth/cli-tokens",
     title: "Command lines",
-    note: "Machines on which zocket auth signed you in. Each may do what you may.",
+    note: "Machines on which zocket auth login signed you in. Each may do what you may.",
     none: "No command line is signed in",
   });
   if (user.isAdmin) left.append(internalTokens(signal));

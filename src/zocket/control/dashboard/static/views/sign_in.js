@@ -106,7 +106,7 @@ function setupContent() {
   return [
     make("h1", {}, "Welcome to Zocket"),
     make("p", { className: "lead" }, "There is no account yet. Make the first one where the control plane runs:"),
-    command("zocket control create-admin"),
+    command("zocket control create-admin you@example.com"),
     make("p", { className: "waiting", attributes: { role: "status" } }, "Waiting for the account. This page goes on by itself."),
   ];
 }
