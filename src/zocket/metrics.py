@@ -16,8 +16,21 @@ if TYPE_CHECKING:
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the duration buckets, from half a millisecond to the default handler limit."""
 
+MAX_CODES: Final = 64
+"""Different result codes that are counted by name. Actors choose codes: what comes after is `other`, so that no actor
+can fill a gateway's memory with names, or a Prometheus server with series."""
+MAX_CODE_CHARS: Final = 64
+OTHER: Final = "other"
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of the text that `render` gives."""
+
+
+def count_code(counts: dict[str, int], code: str) -> None:
+    """Counts one result code among at most `MAX_CODES`."""
+    if code not in counts and (len(counts) >= MAX_CODES or len(code) > MAX_CODE_CHARS):
+        code = OTHER
+    counts[code] = counts.get(code, 0) + 1
 
 
 class Histogram:

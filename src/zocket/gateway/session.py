@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.errors import CallTimeout, Unavailable, UnknownActor
+from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import EventSub, StateSub
 
@@ -220,13 +221,13 @@ class GatewaySession:
         pending = None if head.id is None else self.edge.take(bytes(head.id))
         if pending is None:
             return False
-        self._statistics.calls[head.outcome] += 1
+        count_code(self._statistics.calls, head.outcome)
         self._statistics.answer_time.add(now - pending[0])
         return True
 
     def _count_own(self, head: frames.FrameHead) -> None:
         if head.type == "rpc:result":
-            self._statistics.calls[head.outcome] += 1
+            count_code(self._statistics.calls, head.outcome)
         level = logging.WARNING if head.code == CallTimeout.default_code else logging.DEBUG
         if _log.isEnabledFor(level):
             _log.log(level, "answered with %s", head.code, extra={**self.fields, "request": head.request_id})

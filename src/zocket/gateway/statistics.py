@@ -5,7 +5,6 @@ Rules: counting is an addition on a field; labels are made when somebody asks.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from zocket.metrics import Histogram, Sample
@@ -43,7 +42,7 @@ class Statistics:
         self.bytes_out = 0
         self.resubscriptions = 0
         self.dropped = 0
-        self.calls: defaultdict[str, int] = defaultdict(int)
+        self.calls: dict[str, int] = {}
         self.answer_time = Histogram()
 
     def samples(self, *, sessions: int, outstanding: int) -> Iterable[Sample]:

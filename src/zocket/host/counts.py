@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zocket.metrics import Histogram, Sample
+from zocket.metrics import Histogram, Sample, count_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ class TypeCounts:
 
     def failed(self, code: str) -> None:
         """Counts a call that was answered with an error."""
-        self.results[code] = self.results.get(code, 0) + 1
+        count_code(self.results, code)
 
     def samples(self, actor: str) -> Iterator[Sample]:
         """The counts for a scrape."""

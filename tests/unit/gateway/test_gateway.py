@@ -12,7 +12,7 @@ from zocket.broker.port import Message
 from zocket.errors import Unavailable
 from zocket.gateway.gateway import EXPIRED_CODE, LOST_AFTER_S, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
 from zocket.ids import Scope
-from zocket.metrics import render
+from zocket.metrics import MAX_CODES, render
 from zocket.protocol import envelopes, subjects
 from zocket.testing.clock import EPOCH_S
 
@@ -372,6 +372,25 @@ async def test_a_superseded_runtime_that_speaks_on_changes_nothing(world: Open) 
         assert runtime.requests == []
         assert client.session.project.epoch == "e_2"
         assert "board" in client.session.project.actor_types
+
+
+async def test_a_runtime_that_invents_codes_fills_no_memory(world: Open) -> None:
+    async with world(max_pending_calls=1_000) as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        for number in range(300):
+            client.calls(number)
+        await w.settle()
+        for number in range(300):
+            code = "x" * 10_000 if number == 0 else f"code{number}"
+            answer = {"type": "rpc:result", "id": number, "error": "no", "code": code}
+            runtime.batches(w.gateway, ([client], answer))
+        await w.settle()
+        calls = w.gateway.statistics.calls
+        assert sum(calls.values()) == 300
+        assert len(calls) <= MAX_CODES + 1
+        assert max(map(len, calls)) <= 64
+        assert len({frame.get("code") for frame in client.taken()}) == 301, "callers get them all the same"
 
 
 async def test_r18_frames_of_a_superseded_runtime_reach_nobody(world: Open) -> None:
