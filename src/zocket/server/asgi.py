@@ -65,12 +65,23 @@ class AsgiPeer:
             self._wake.clear()
             batch, self._waiting = self._waiting, []
             for frame in batch:
-                await self._send({"type": "websocket.send", "text": frame.decode()})
+                await self._send({"type": "websocket.send", "text": _decoded(frame)})
                 self._waiting_bytes -= len(frame)
             if self._closing is not None and not self._waiting:
                 code, reason = self._closing
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
                 return
+
+
+_last_frame, _last_text = b"", ""
+
+
+def _decoded(frame: bytes) -> str:
+    """The frame as text; a broadcast, which is one object for all its sockets, is decoded once."""
+    global _last_frame, _last_text
+    if frame is not _last_frame:
+        _last_frame, _last_text = frame, frame.decode()
+    return _last_text
 
 
 class AsgiServer:
