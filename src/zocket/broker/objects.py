@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 60.0
 """Longest transfer of one object."""
 CHUNK_BYTES: Final = 128 * 1024
@@ -95,7 +95,7 @@ class ObjectStore:
             Unavailable: the server is away or refuses.
         """
         bucket = await self._open()
-        with contextlib.suppressjs_errors.NotFoundError:
+        with contextlib.suppress(js_errors.NotFoundError):
             await self._ask(bucket.delete(name))
 
     async def aclose(self) -> None:
@@ -106,17 +106,18 @@ class ObjectStore:
 
     async def _open(self) -> Bucket:
         async with self._opening:
-            if self._client is None or self._client.is_closed:
-                self._client = await self._ask(_connect(self._url))
-            stream = self._client.jetstream()
+            client = self._client
+            if client is None or client.is_closed:
+                client = self._client = await self._ask(_connect(self._url), CONNECT_TIMEOUT_S)
+            stream = client.jetstream()
             try:
                 return await self._ask(stream.object_store(self._bucket))
             except js_errors.NotFoundError:
                 return await self._ask(stream.create_object_store(self._bucket))
 
-    async def _ask(self, call: Awaitable[T]) -> T:
+    async def _ask(self, call: Awaitable[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
         try:
-            return await asyncio.wait_for(call, CALL_TIMEOUT_S)
+            return await asyncio.wait_for(call, timeout_s)
         except js_errors.NotFoundError:
             raise
         except (nats_errors.Error, OSError, TimeoutError) as error:
@@ -130,8 +131,9 @@ async def _connect(url: str) -> Any:
 
     return await nats.connect(
         [part.strip() for part in url.split(",")],
-        connect_timeout=CONNECT_TIMEOUT_S,
         allow_reconnect=False,
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0.2,
         error_cb=quiet,
     )
 

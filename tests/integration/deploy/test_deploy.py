@@ -12,7 +12,7 @@ import pytest
 from zocket.client import connect
 
 if TYPE_CHECKING:
-    from tests.integration.deploy.conftest import Kit, OpenPlatform, Platform
+    from tests.integration.deploy.conftest import Caller, Kit, OpenPlatform, Platform
 
 pytestmark = pytest.mark.nats
 
@@ -98,6 +98,12 @@ async def test_a_crashed_runtime_is_started_again_and_its_crash_is_shown(open_pl
         assert (await platform.read(deployed["id"]))["status"] == "active"
 
 
+async def serves_again(caller: Caller, version: str, kit: Kit) -> None:
+    """Until a call that is not answered yet is answered by this version."""
+    before = len(caller.answers)
+    await kit.until(lambda: version in caller.answers[before:], f"{version} serves again")
+
+
 async def settled(platform: Platform) -> bool:
     """Whether the runtime runs and has lived through its grace."""
     status = await platform.status()
@@ -121,8 +127,7 @@ async def test_a_failure_at_the_takeover_gives_the_project_back_and_loses_no_cal
             new = await platform.upload(kit.bundle("bad", broken=kind))
             refused = await platform.wait_status(new["id"], "failed")
             assert expected[kind] in refused["reason"]
-            before = len(caller.answers)
-            await kit.until(lambda before=before: "one" in caller.answers[before:], "the old one serves again")
+            await serves_again(caller, "one", kit)
             again = await platform.wait_status(old["id"], "active")
             assert again["active"]
             assert expected[kind] in again["history"][-1]["detail"]

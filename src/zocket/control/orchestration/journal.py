@@ -7,6 +7,7 @@ follower that does not read loses the oldest lines and is told how many.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -65,9 +66,10 @@ class Journal:
             follower.put(entry)
 
     def last_words(self, count: int) -> list[str]:
-        """The last lines that were no progress report of ours, as a person would read them."""
-        spoken = [_spoken(entry.line) for entry in list(self._recent)[-20:] if entry.stream != "platform"]
-        return [text for text in spoken if text][-count:]
+        """The last lines of this life that were no progress report of ours, as a person would read them."""
+        life = itertools.takewhile(lambda entry: entry.stream != "platform", reversed(self._recent))
+        spoken = filter(None, (_spoken(entry.line) for entry in life))
+        return list(itertools.islice(spoken, count))[::-1]
 
     async def tail(self, lines: int, *, follow: bool) -> AsyncIterator[LogLine]:
         """The last lines, and with `follow` those to come until the journal is closed."""

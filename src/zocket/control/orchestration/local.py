@@ -229,7 +229,8 @@ class _Runtime:
                 heard=self._journal.write,
             )
         except OSError as error:
-            return None, f"the runtime cannot be started: {error.strerror or error}"
+            hint = "; can RUNTIME_USER read the interpreter?" if isinstance(error, PermissionError) else ""
+            return None, f"the runtime cannot be started: {error.strerror or error}{hint}"
         self._set("running")
         code = await process.wait()
         self._process = None
