@@ -30,7 +30,7 @@ from zocket.cli import (
     starter,
     tokens,
 )
-from zocket.cli.failures import INTERRUPTED, needs
+from zocket.cli.failures import FAILED, INTERRUPTED, needs
 from zocket.cli.modules import Target, load_app
 from zocket.dev.addresses import local_address
 from zocket.errors import SettingsError
@@ -68,6 +68,9 @@ def run(arguments: list[str] | None, surroundings: Surroundings | None = None) -
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
+    except BrokenPipeError:  # who read our output has had enough, as `zocket logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     return code or 0
 
 

@@ -65,6 +65,16 @@ def follow(
     Raises:
         BootError: it is not decided in time.
     """
+    try:
+        return _until_decided(around, api, deployment, timeout_s, known)
+    except KeyboardInterrupt:
+        output.note(f"The deployment {deployment['id']} goes on: zocket deployments, zocket logs")
+        raise
+
+
+def _until_decided(
+    around: Surroundings, api: Api, deployment: dict[str, Any], timeout_s: float, known: int
+) -> dict[str, Any]:
     told = known
     waited_s = 0.0
     while True:

@@ -179,14 +179,14 @@ class Surroundings:
         """Asks before something that cannot be undone.
 
         Raises:
-            UsageError: nobody can be asked.
-            Abort: the answer is no.
+            UsageError: nobody can be asked, or the answer is no.
         """
         if yes:
             return
         if not self.interactive:
             raise UsageError(f"{question} Nobody can be asked here; say --yes")
-        click.confirm(question, abort=True, err=True)
+        if not click.confirm(question, err=True):
+            raise UsageError("nothing was done")
 
 
 pass_surroundings = click.make_pass_decorator(Surroundings, ensure=True)

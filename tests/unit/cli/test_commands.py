@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,40 @@ def test_completions_are_what_the_shell_reads(shell: str, capsys: pytest.Capture
     text = capsys.readouterr().out
     assert f"_ZOCKET_COMPLETE={shell}_complete" in text
     assert "zocket" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("zocket dep", "plain,deploy"),
+        ("zocket env s", "plain,set"),
+        ("zocket deploy --mes", "plain,--message"),
+        ("zocket control create", "plain,create-admin"),
+    ],
+)
+def test_completions_complete_commands_and_options(
+    words: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_ZOCKET_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    with pytest.raises(SystemExit):
+        main([])
+    assert expected in capsys.readouterr().out.splitlines()
+
+
+def test_a_reader_that_has_had_enough_ends_a_command_without_a_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody_reads:
+        ended = subprocess.run(
+            [sys.executable, "-m", "zocket", "completions", "zsh"],
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize(

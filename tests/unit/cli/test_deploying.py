@@ -67,6 +67,16 @@ def test_a_control_plane_that_restarts_meanwhile_is_asked_again(linked: Cli, con
     assert linked("deploy").code == 0
 
 
+def test_who_stops_waiting_is_told_that_the_deployment_goes_on(linked: Cli) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    linked.on_pause = interrupt
+    ended = linked("deploy")
+    assert ended.code == 130
+    assert "The deployment dpl_1 goes on: zocket deployments, zocket logs" in ended.err
+
+
 def test_waiting_has_an_end(linked: Cli, control: FakeControl) -> None:
     ended = linked("deploy", "--timeout", "3")
     assert ended.code == 1

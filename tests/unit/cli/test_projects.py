@@ -49,10 +49,18 @@ def test_a_project_is_created_with_a_token_that_is_shown_once(cli: Cli) -> None:
     assert cli("projects", "create", "Other", "--slug", "other", "--json").json["slug"] == "other"
 
 
-def test_a_project_is_deleted_only_if_somebody_says_so(linked: Cli, control: FakeControl) -> None:
+def test_a_project_is_deleted_only_if_somebody_says_so(
+    linked: Cli, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = linked("projects", "delete", "chat")
     assert ended.code == 1
     assert "say --yes" in ended.err
+    assert control.projects
+    linked.interactive = True
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    ended = linked("projects", "delete", "chat")
+    assert ended.code == 1
+    assert ended.err.endswith("zocket projects delete: nothing was done\n")
     assert control.projects
     assert linked("projects", "delete", "chat", "--yes").out == "Deleted chat.\n"
     assert not control.projects
