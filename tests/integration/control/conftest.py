@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import pwd
 import secrets
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import asyncpg
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import delete
 
 from zocket.clock import SystemClock
 from zocket.control.api import create_app
@@ -57,12 +59,14 @@ CONFIGURED = "the configured internal token"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 CHEAP_HASH = CHEAP.hash(PASSWORD)
 DAY_MS = 24 * 3_600_000
+START_S = 1_700_000_000.0
+"""When every test begins."""
 
 
 class MovableClock(SystemClock):
     """A clock whose time of day and monotonic time a test sets."""
 
-    def __init__(self, wall_s: float = 1_700_000_000.0) -> None:
+    def __init__(self, wall_s: float = START_S) -> None:
         self.wall_s = wall_s
         self.wall = lambda: self.wall_s
         self.now = lambda: self.wall_s
@@ -163,28 +167,39 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
 
 
-async def _migrate(url: str) -> None:
-    async with Database.open(url):
-        pass
+async def _prepare(url: str, crowd: Crowd) -> None:
+    async with Database.open(url) as database:
+        await populate(database, crowd)
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres) -> str:
+def crowd() -> Crowd:
+    """Everybody, with the proofs that the templates know."""
+    names = ["gateway", *(f"{kind}_{project}" for kind in ("runtime", "deploy") for project in PROJECTS)]
+    kinds = {name: DEPLOY if name.startswith("deploy") else INTERNAL for name in names}
+    return Crowd(
+        {name: Someone(f"usr_{name}", f"{name}@example.com", mint(SESSION).token, mint(CLI).token) for name in PEOPLE},
+        {name + suffix: mint(kind).token for name, kind in kinds.items() for suffix in ("", "_revoked")},
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres, crowd: Crowd) -> str:
     postgres.execute("CREATE DATABASE template_zocket")
-    asyncio.run(_migrate(postgres.url("template_zocket")))
+    asyncio.run(_prepare(postgres.url("template_zocket"), crowd))
     return "template_zocket"
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory, crowd: Crowd) -> Path:
     path = tmp_path_factory.mktemp("control") / "template.db"
-    asyncio.run(_migrate(f"sqlite+aiosqlite:///{path}"))
+    asyncio.run(_prepare(f"sqlite+aiosqlite:///{path}", crowd))
     return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, migrated database of each kind."""
+    """A fresh database of each kind, migrated and with everybody in it."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "control.db")
         yield f"sqlite+aiosqlite:///{tmp_path}/control.db"
@@ -226,6 +241,14 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @dataclass
+class Crowd:
+    """People by name, and the tokens of projects and services by name."""
+
+    people: dict[str, Someone]
+    tokens: dict[str, str]
+
+
+@dataclass
 class World:
     """A running control plane, and who is in it: workspace `wsp_a` with its people, and a stranger who owns `wsp_b`."""
 
@@ -233,8 +256,8 @@ class World:
     client: httpx.AsyncClient
     clock: MovableClock
     url: str
-    people: dict[str, Someone] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
+    people: dict[str, Someone]
+    tokens: dict[str, str]
 
     @property
     def services(self) -> Services:
@@ -274,10 +297,10 @@ PEOPLE = {
 PROJECTS = {"prj_a": ("wsp_a", "alpha"), "prj_b": ("wsp_b", "beta")}
 
 
-async def populate(world: World) -> None:
-    now = world.now_ms
+async def populate(database: Database, crowd: Crowd) -> None:
+    now = int(START_S * 1000)
     earlier = now - 10_000  # than whatever a test makes
-    async with world.database.session() as session:
+    async with database.session() as session:
         for workspace in ("wsp_a", "wsp_b", "wsp_admin"):
             session.add(Workspace(id=workspace, name=workspace, created_at=now))
         for name in PEOPLE:
@@ -293,21 +316,20 @@ async def populate(world: World) -> None:
             )
         await session.flush()
         for offset, (name, (workspace, role)) in enumerate(PEOPLE.items()):
-            cookie, cli = mint(SESSION), mint(CLI)
+            someone = crowd.people[name]
             session.add(
                 Membership(workspace_id=workspace, user_id=f"usr_{name}", role=role, created_at=earlier + offset)
             )
             session.add(
                 WebSession(
-                    token_hash=cookie.token_hash,
+                    token_hash=digest(someone.cookie),
                     user_id=f"usr_{name}",
                     created_at=now,
                     last_used_at=now,
                     expires_at=now + SESSION_IDLE_MS,
                 )
             )
-            session.add(cli_record(f"clt_{name}", f"usr_{name}", cli.token, now, created_at=earlier))
-            world.people[name] = Someone(f"usr_{name}", f"{name}@example.com", cookie.token, cli.token)
+            session.add(cli_record(f"clt_{name}", f"usr_{name}", someone.cli, now, created_at=earlier))
         for project, (workspace, slug) in PROJECTS.items():
             session.add(
                 Project(
@@ -322,8 +344,8 @@ async def populate(world: World) -> None:
         await session.flush()
         for project in PROJECTS:
             session.add(ProjectAuth(project_id=project, mode="none", origins=[]))
-            _add_tokens(session, world, project, now)
-        _add_internal(session, world, "gateway", "gateway", None, now)
+            _add_tokens(session, crowd, project, now)
+        _add_internal(session, crowd, "gateway", "gateway", None, now)
 
 
 def cli_record(token_id: str, user_id: str, token: str, now: int, **more: Any) -> CliToken:
@@ -331,37 +353,35 @@ def cli_record(token_id: str, user_id: str, token: str, now: int, **more: Any) -
     return CliToken(id=token_id, user_id=user_id, name="laptop", token_hash=digest(token), prefix=token[:12], **values)
 
 
-def _add_tokens(session: Any, world: World, project: str, now: int) -> None:
+def _add_tokens(session: Any, crowd: Crowd, project: str, now: int) -> None:
     for name, revoked_at in ((f"deploy_{project}", None), (f"deploy_{project}_revoked", now)):
-        minted = mint(DEPLOY)
-        world.tokens[name] = minted.token
+        token = crowd.tokens[name]
         session.add(
             DeployToken(
                 id=f"dpt_{name}",
                 project_id=project,
                 name=name,
-                token_hash=minted.token_hash,
-                prefix=minted.prefix,
+                token_hash=digest(token),
+                prefix=token[:12],
                 created_at=now,
                 last_used_at=now,
                 revoked_at=revoked_at,
             )
         )
-    _add_internal(session, world, f"runtime_{project}", "runtime", project, now)
+    _add_internal(session, crowd, f"runtime_{project}", "runtime", project, now)
 
 
-def _add_internal(session: Any, world: World, name: str, kind: str, project: str | None, now: int) -> None:
+def _add_internal(session: Any, crowd: Crowd, name: str, kind: str, project: str | None, now: int) -> None:
     for suffix, revoked_at in (("", None), ("_revoked", now)):
-        minted = mint(INTERNAL)
-        world.tokens[name + suffix] = minted.token
+        token = crowd.tokens[name + suffix]
         session.add(
             InternalToken(
                 id=f"int_{name}{suffix}",
                 kind=kind,
                 project_id=project,
                 name=name,
-                token_hash=minted.token_hash,
-                prefix=minted.prefix,
+                token_hash=digest(token),
+                prefix=token[:12],
                 created_at=now,
                 last_used_at=now,
                 revoked_at=revoked_at,
@@ -375,6 +395,7 @@ class OpenWorld:
 
     database_url: str
     directory: Path
+    crowd: Crowd
 
     @asynccontextmanager
     async def __call__(
@@ -396,15 +417,19 @@ class OpenWorld:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(app.router.lifespan_context(app))
             client = httpx.AsyncClient(transport=transport, base_url="https://control.example")
-            world = World(app, await stack.enter_async_context(client), clock, self.database_url)
-            if people:
-                await populate(world)
+            everybody = copy.deepcopy(self.crowd)
+            await stack.enter_async_context(client)
+            world = World(app, client, clock, self.database_url, everybody.people, everybody.tokens)
+            if not people:
+                async with world.database.session() as session:
+                    for table, kind in ((InternalToken, "int"), (Project, "prj"), (Workspace, "wsp"), (User, "usr")):
+                        await session.execute(delete(table).where(table.id.startswith(kind)))
             yield world
 
 
 @pytest.fixture
-def open_world(database_url: str, tmp_path: Path) -> OpenWorld:
-    return OpenWorld(database_url, tmp_path)
+def open_world(database_url: str, tmp_path: Path, crowd: Crowd) -> OpenWorld:
+    return OpenWorld(database_url, tmp_path, crowd)
 
 
 @pytest.fixture
