@@ -8,6 +8,7 @@ is obeyed for a short while.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -143,16 +144,16 @@ class Api:
                     response.read()
                     self._body(response)
                 yield from _events(response.iter_text())
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._away(error) from error
 
     def _send(self, verb: str, where: str, **more: Any) -> httpx.Response:
         try:
             return self._client.request(verb, where, **more)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._away(error) from error
 
-    def _away(self, error: httpx.TransportError) -> Unavailable:
+    def _away(self, error: httpx.RequestError) -> Unavailable:
         reason = "it took too long" if isinstance(error, httpx.TimeoutException) else clean(error) or "no connection"
         return Unavailable(
             f"the control plane at {self.url} does not answer ({reason}); is it running, and is this its address? "
@@ -212,6 +213,7 @@ def _events(texts: Iterator[str]) -> Iterator[tuple[str | None, Any]]:
     """Events of a stream; only LF and CR LF end a line here, so that no character inside of JSON does."""
     rest, event_id, lines = "", None, []
     for text in texts:
+        found: list[tuple[str | None, Any]] = []
         *whole, rest = (rest + text).split("\n")
         for raw in whole:
             name, _, value = raw.rstrip("\r").partition(":")
@@ -221,5 +223,7 @@ def _events(texts: Iterator[str]) -> Iterator[tuple[str | None, Any]]:
             elif name == "id":
                 event_id = value
             elif not raw.rstrip("\r") and lines:
-                yield event_id, json.loads("\n".join(lines))
+                with suppress(ValueError):  # what is not JSON is an event of another kind than ours
+                    found.append((event_id, json.loads("\n".join(lines))))
                 lines = []
+        yield from found

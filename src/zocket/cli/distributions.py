@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 IMAGE: Final = "zocket[serve,nats,control]"
 """What deploy/Dockerfile installs."""
 _COMPILED: Final = frozenset({".so", ".pyd", ".dylib", ".dll"})
+_LINKED: Final = "installed here as a link to its sources; install it as a package, or move it into the project"
 _NOT_PACKED: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json"})
 """Of a `.dist-info`: what is about this installation."""
 
@@ -92,7 +94,7 @@ class _Search:
             return
         names = self._providers.get(module, [])
         if not names and is_required:
-            self._leave_out(module, "imported, and neither in the project nor installed here", problem=True)
+            self._leave_out(module, _missing(module), problem=True)
         declared = {canonicalize_name(item.name) for item in self._declared}
         for name in [name for name in names if name in declared] or names:
             self._visit(Requirement(name), because=f"import {module}", is_required=is_required)
@@ -124,7 +126,7 @@ class _Search:
     def _take(self, name: str, installed: metadata.Distribution, *, is_required: bool) -> None:
         members = dict(_members(installed))
         if not members or _is_editable(installed):
-            self._leave_out(name, "installed here as a link to its sources; install it as a package", is_required)
+            self._leave_out(name, _LINKED, is_required)
             return
         compiled = sorted(member for member in members if _is_compiled(member))
         if compiled:
@@ -145,6 +147,13 @@ class _Search:
         if name not in self._named:
             self._named.add(name)
             self._found.left_out.append(LeftOut(name, reason, problem))
+
+
+def _missing(module: str) -> str:
+    """Why there is no distribution for an imported module."""
+    if PathFinder.find_spec(module) is None:
+        return "imported, and neither in the project nor installed here"
+    return f"imported, and {_LINKED}"
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:

@@ -1,7 +1,8 @@
 """The project on this machine: its directory, `.zocket.json` that links it, and `[tool.zocket]` in pyproject.toml.
 
-Rules: the directory is the nearest one above the working directory with one of the two files; nothing of it is
-imported or run here; a key that nobody knows is an error, since it would be silently without effect.
+Rules: the directory is the nearest one, from the working directory upwards, that is linked or has `[tool.zocket]`, else
+the working directory itself; nothing of it is imported or run here; a key that nobody knows is an error, since it would
+be silently without effect.
 """
 
 from __future__ import annotations
@@ -63,9 +64,17 @@ class ProjectConfig:
 def find_directory(start: Path) -> Path:
     """The directory of the project that `start` is in; `start` itself if there is none."""
     for directory in (start, *start.parents):
-        if (directory / LINK_FILE).is_file() or (directory / PYPROJECT).is_file():
+        if (directory / LINK_FILE).is_file() or _is_ours(directory / PYPROJECT):
             return directory
     return start
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a pyproject.toml speaks of Zocket; one that cannot be read is none of a directory above."""
+    try:
+        return "zocket" in tomllib.loads(file.read_text("utf-8")).get("tool", {})
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read_link(directory: Path) -> Link | None:
@@ -148,7 +157,13 @@ def _texts(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _patterns(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:
     patterns = _texts(file, tool, key)
     for pattern in patterns:
-        if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\\" in pattern or "\0" in pattern:
+        if (
+            not Path(pattern).parts
+            or Path(pattern).is_absolute()
+            or ".." in Path(pattern).parts
+            or "\\" in pattern
+            or "\0" in pattern
+        ):
             raise UsageError(f'{file}: [tool.zocket] {key}: "{pattern}" leads out of the project')
     return patterns
 

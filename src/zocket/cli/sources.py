@@ -12,6 +12,7 @@ import fnmatch
 import re
 import tokenize
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from zocket.dev.packaging import LEFT_OUT, collect, find_root
@@ -154,16 +155,19 @@ def _has_link(directory: Path, path: Path) -> bool:
 
 
 def _matching(directory: Path, pattern: str) -> Iterator[Path]:
-    """The files that a pattern names; a directory is everything in it."""
-    for path in sorted(directory.glob(pattern.rstrip("/"))):
+    """The files that a pattern names; a directory is everything in it, what is hidden only if the pattern says so."""
+    takes_hidden = any(part.startswith(".") for part in PurePath(pattern).parts)
+    for path in sorted(directory.glob(PurePath(pattern).as_posix())):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
-            if file.is_file() and not any(_is_rubbish(part) for part in file.relative_to(directory).parts):
+            parts = file.relative_to(directory).parts
+            is_hidden = any(part.startswith(".") for part in parts)
+            if file.is_file() and (takes_hidden or not is_hidden) and not any(map(_is_rubbish, parts)):
                 yield file
 
 
 def _is_rubbish(name: str) -> bool:
-    return name in LEFT_OUT or name == ".git" or name.endswith(".pyc")
+    return name in LEFT_OUT or name in (".git", ".venv", ".zocket", ".zocket.json") or name.endswith(".pyc")
 
 
 def _check_entry(module: str, root: Path, found: Sources) -> None:

@@ -189,7 +189,7 @@ def test_an_app_that_is_a_link_is_refused(write: Write, tmp_path: Path) -> None:
         build(read_config(project))
 
 
-@pytest.mark.parametrize("pattern", ["../*", "/etc/*", "a/../../b", "..\\\\x"])
+@pytest.mark.parametrize("pattern", ["../*", "/etc/*", "a/../../b", "..\\\\x", "."])
 def test_a_pattern_never_leads_out_of_the_project(write: Write, pattern: str) -> None:
     project = write({"app.py": APP, "pyproject.toml": f'[tool.zocket]\ninclude = ["{pattern}"]\n'})
     with pytest.raises(UsageError, match="leads out of the project"):
@@ -217,9 +217,30 @@ def test_nothing_that_says_which_app_is_answered_with_what_to_write(write: Write
 
 
 def test_the_project_is_the_nearest_directory_that_says_so(write: Write, tmp_path: Path) -> None:
-    project = write({"pyproject.toml": "", "shop/deep/app.py": ""})
+    project = write({"pyproject.toml": "[tool.zocket]", "shop/deep/app.py": "", "shop/pyproject.toml": "[project]"})
     assert find_directory(project / "shop" / "deep") == project
+    (project / "shop" / ".zocket.json").write_text("{}")
+    assert find_directory(project / "shop" / "deep") == project / "shop"
     assert find_directory(tmp_path) == tmp_path
+
+
+def test_what_is_hidden_comes_only_if_a_pattern_says_so_and_our_own_directory_never(write: Write) -> None:
+    files = {"app.py": APP, ".cache/a.txt": "", ".well-known/b.txt": "", ".zocket/secret.key": "", ".zocket/c.txt": ""}
+    for include, expected in (('"**/*"', []), ('"**/*", ".well-known", ".zocket"', [".well-known/b.txt"])):
+        project = write({**files, "pyproject.toml": f"[tool.zocket]\ninclude = [{include}]\n"})
+        hidden = [name for name in names(build(read_config(project))) if name.startswith(".")]
+        assert hidden == expected
+
+
+def test_a_module_that_is_only_linked_here_is_said_to_be(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked_module.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    bundle = build(read_config(write({"app.py": "import linked_module\n" + APP})))
+    assert [item.name for item in bundle.problems] == ["linked_module"]
+    assert "installed here as a link to its sources" in bundle.problems[0].reason
 
 
 def test_pure_dependencies_come_in_the_version_that_is_installed(write: Write, install: Callable[..., None]) -> None:
