@@ -17,8 +17,8 @@ def test_seeds_that_keep_every_promise_end_well() -> None:
 
 
 def test_a_broken_promise_names_its_seed_and_how_to_replay_it() -> None:
-    with planted("zombie"):
-        done = CliRunner().invoke(zocket, ["sim", "--seeds", "12"], standalone_mode=False)
+    with planted("no watermark"):
+        done = CliRunner().invoke(zocket, ["sim", "--seeds", "30"], standalone_mode=False)
     assert done.return_value == 1
     assert "replay: zocket sim --seed " in done.output
 
