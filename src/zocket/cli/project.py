@@ -157,14 +157,9 @@ def _texts(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _patterns(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:
     patterns = _texts(file, tool, key)
     for pattern in patterns:
-        if (
-            not Path(pattern).parts
-            or Path(pattern).is_absolute()
-            or ".." in Path(pattern).parts
-            or "\\" in pattern
-            or "\0" in pattern
-        ):
-            raise UsageError(f'{file}: [tool.zocket] {key}: "{pattern}" leads out of the project')
+        parts = Path(pattern).parts
+        if not parts or Path(pattern).is_absolute() or ".." in parts or "\\" in pattern or "\0" in pattern:
+            raise UsageError(f'{file}: [tool.zocket] {key}: "{pattern}" must name something inside of the project')
     return patterns
 
 

@@ -169,7 +169,8 @@ def test_logs_are_those_of_what_serves(linked: Cli, control: FakeControl) -> Non
 def test_what_is_no_line_of_a_log_is_passed_over(linked: Cli, control: FakeControl) -> None:
     control.plan = [list(GOOD)]
     linked("deploy")
-    text = ': hello\r\n\r\ndata: not json\n\nevent: x\ndata: 7\n\nid: 5\ndata: {"at": 0,\ndata: "line": "a\u2028b"}\r\n\r\n'
+    text = ": hello\r\n\r\ndata: not json\n\nevent: x\ndata: 7\n\n"
+    text += 'id: 5\ndata: {"at": 0,\ndata: "line": "a\u2028b"}\r\n\r\n'
     answer = httpx.Response(200, content=text.encode(), headers={"content-type": "text/event-stream"})
     control.failures["GET", "/api/deployments/dpl_1/logs"] = [answer]
     assert linked("logs", "--json").out == '{"at": 0, "line": "a\u2028b"}\n'
