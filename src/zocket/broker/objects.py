@@ -125,7 +125,7 @@ class ObjectStore:
             raise Unavailable(f"the NATS object store {self._bucket} does not do it: {text}") from error
 
 
-async def _connect(url: str) -> Any:
+async def _connect(url: str) -> Client:
     async def quiet(_: Exception) -> None:
         """What goes wrong is an error of the call that needed the connection."""
 

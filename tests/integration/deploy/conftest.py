@@ -270,6 +270,22 @@ class Platform:
     def log(self) -> str:
         return self.control.log_path.read_text()[-3_000:]
 
+    async def control_stops_quickly(self) -> None:
+        """A stop ends streams and long polls, and waits for nobody."""
+        listening = asyncio.Event()
+        following = asyncio.create_task(self._read_events(listening))
+        await asyncio.wait_for(listening.wait(), LIMIT_S)
+        began = time.monotonic()
+        self.control.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(self.control.process.wait, LIMIT_S)
+        assert (code, time.monotonic() - began < 5) == (0, True), self.log()
+        await following
+
+    async def _read_events(self, listening: asyncio.Event) -> None:
+        async with self.http.stream("GET", "/api/events") as answer:
+            async for _ in answer.aiter_bytes():
+                listening.set()
+
     async def aclose(self) -> None:
         for client in self._clients:
             await client.aclose()

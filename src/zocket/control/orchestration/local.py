@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import socket
 import sys
@@ -41,6 +42,9 @@ STOP_TIMEOUT_S: Final = 15.0
 """Longer than the drain of a runtime (10 s by default); then it is killed."""
 LAST_WORDS: Final = 3
 """Lines of its output that the message of a bare exit holds."""
+PORTS: Final = (20_000, 32_000)
+"""Health ports: below the range from which the system gives ports to clients, so that nothing takes one in between."""
+PORT_TRIES: Final = 200
 LOOPBACK: Final = "127.0.0.1"
 
 COMMAND: Final = (sys.executable, "-P", "-m", "zocket", "runtime", "--log-format", "json")
@@ -218,9 +222,9 @@ class _Runtime:
 
     async def _run(self) -> tuple[int | None, str]:
         """One life of the process: its exit code, and what is to be said about it."""
-        self._port = _free_port()
         self._set("starting")
         try:
+            self._port = _free_port()
             self._process = process = await Process.start(
                 self._command,
                 environ=self._environ(),
@@ -273,10 +277,13 @@ def _farewell(code: int, last_words: Sequence[str]) -> str:
 
 
 def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback that nobody listens on; the runtime itself binds it a moment later."""
+    for _ in range(PORT_TRIES):
+        port = random.randint(*PORTS)  # noqa: S311 — no secret
+        with contextlib.suppress(OSError), contextlib.closing(socket.socket()) as probe:
+            probe.bind((LOOPBACK, port))
+            return port
+    raise OSError("no port of loopback is free")
 
 
 def _prepare(directory: Path, confinement: Confinement) -> None:
