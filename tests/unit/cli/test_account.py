@@ -180,3 +180,28 @@ def test_an_address_that_is_none_is_refused(cli: Cli, url: str) -> None:
     ended = cli("auth", "login", url)
     assert ended.code == 1
     assert "must be an address such as https://control.example.com" in ended.err
+
+
+def test_a_file_that_cannot_be_written_keeps_what_it_had(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.sign_in()
+    before = cli.config.read_text()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zocket.cli.config.os.replace", refuse)
+    ended = cli("auth", "login", URL)
+    assert ended.code == 1
+    assert "cannot be written: No space left on device" in ended.err
+    assert cli.config.read_text() == before
+    assert [path.name for path in cli.config.parent.iterdir()] == ["config.json"]
+
+
+def test_a_variable_wins_over_a_link_and_a_link_over_the_last_sign_in(cli: Cli, control: FakeControl) -> None:
+    cli.sign_in()
+    assert cli("auth", "status", "--json").json["controlUrl"] == URL
+    cli.write(__zocket__json=json.dumps({"controlUrl": "http://linked.example", "projectId": "p", "slug": "s"}))
+    assert "not signed in to http://linked.example" in cli("auth", "status").err
+    status = cli("auth", "status", "--json", ZOCKET_CONTROL_URL=URL + "/")
+    assert status.json["controlUrl"] == URL
+    assert "signed in to http://option" in cli("auth", "status", "--control-url", "http://option").err
