@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -170,7 +171,7 @@ async def test_the_log_follows_pauses_and_is_filtered(stage: OpenStage, visit: V
         page = await visitors.open(on.url + "/projects/map-team/logs")
         await sign_in(page)
         log = page.get_by_role("log")
-        lines = log.locator(".log-line span")
+        lines = log.locator(".log-line > span")
         await expect(lines).to_have_count(300)
         await expect(lines.last).to_be_in_viewport()
         on.played.log(deployment, "<script>alert(1)</script>")
@@ -202,6 +203,36 @@ async def test_the_log_follows_pauses_and_is_filtered(stage: OpenStage, visit: V
         await expect(page.locator(".log-state")).to_have_text("Reconnecting…")
         await expect(page.locator(".log-state")).to_have_text("Following")
         await expect(lines).to_have_count(303)
+
+
+async def test_a_structured_line_is_shown_for_people_and_any_other_as_it_was_written(
+    stage: OpenStage, visit: Visit, sign_in: SignIn
+) -> None:
+    async with stage() as on, visit() as visitors:
+        project = on.played.add_project("Map team")
+        deployment = on.played.add_deployment(project["id"], "One")
+        on.played.advance(deployment, "active")
+        structured = {
+            "event": "handler failed",
+            "level": "error",
+            "timestamp": "2026-11-24T08:00:00Z",
+            "project": "map-team",
+            "actor": "chat",
+            "size": 3,
+            "said": "<b> no",
+            "exception": "Traceback\n  ValueError",
+        }
+        on.played.log(deployment, json.dumps(structured), "stderr")
+        for line in ('{"event": 7, "level": "x"}', '{"half', "  indented\x1b[31m"):
+            on.played.log(deployment, line)
+        page = await visitors.open(on.url + "/projects/map-team/logs")
+        await sign_in(page)
+        lines = page.get_by_role("log").locator(".log-line")
+        await expect(lines).to_have_count(4)
+        await expect(lines.first).to_have_attribute("data-level", "error")
+        said = await lines.locator("> span").all_text_contents()
+        assert said[0] == 'handler failed actor=chat size=3 said="<b> no"\nTraceback\n  ValueError'
+        assert said[1:] == ['{"event": 7, "level": "x"}', '{"half', "  indented\x1b[31m"]
 
 
 async def test_a_token_is_shown_once_and_revoked(stage: OpenStage, visit: Visit, sign_in: SignIn) -> None:

@@ -49,10 +49,11 @@ function open(title, build) {
 /** Asks before something is done; `act` does it, and its failure is shown in the dialog. Resolves with whether. */
 export async function confirm(title, { text, action, act, tone = "primary", typed = null }) {
   const done = await open(title, (close) => {
-    const cancel = make("button", { type: "button", className: "button", onclick: () => close() }, "Cancel");
+    // What does nothing has the focus first, so that a second Enter does not do what was only asked about.
+    const cancel = make("button", { type: "button", className: "button", autofocus: !typed, onclick: () => close() }, "Cancel");
     const content = [make("div", { className: "prose" }, text)];
     if (typed) {
-      content.push(field("typed", `Type ${typed} to confirm`, { attributes: { pattern: escaped(typed), title: typed } }));
+      content.push(field("typed", `Type ${typed} to confirm`, { autofocus: true, attributes: { pattern: escaped(typed), title: typed } }));
     }
     return form(content, {
       submit: action,
@@ -71,11 +72,13 @@ export async function confirm(title, { text, action, act, tone = "primary", type
 export function ask(title, { fields, action, send, text = null }) {
   return open(title, (close) => {
     const cancel = make("button", { type: "button", className: "button", onclick: () => close() }, "Cancel");
-    return form([text && make("div", { className: "prose" }, text), fields], {
+    const element = form([text && make("div", { className: "prose" }, text), fields], {
       submit: action,
       more: [cancel],
       send: async (values) => close((await send(values)) ?? true),
     });
+    element.querySelector(".field").autofocus = true;
+    return element;
   });
 }
 
@@ -84,10 +87,12 @@ export function showOnce(title, { secret, what, text }) {
   return open(title, (close, dialog) => {
     dialog.dataset.modal = "strict";
     const area = make("div", { className: "form" });
+    const copy = copyButton(secret, what, { withText: true });
+    copy.autofocus = true;
     update(
       area,
       make("p", { className: "prose" }, text),
-      make("div", { className: "secret" }, make("code", { id: "secret" }, secret), copyButton(secret, what, { withText: true })),
+      make("div", { className: "secret" }, make("code", { id: "secret" }, secret), copy),
       make("p", { className: "warning" }, icon("alert"), "It is shown only now. Keep it where secrets are kept."),
       make(
         "div",

@@ -3,6 +3,7 @@
 import { path } from "../api.js";
 import { make, update } from "../dom.js";
 import { icon } from "../icons.js";
+import { lineElement } from "../log_lines.js";
 import { card, command, empty, follow } from "../pieces.js";
 import { store } from "../store.js";
 import { Stream } from "../stream.js";
@@ -110,12 +111,6 @@ export function logTail({ area, signal, deployment, limit = MAX_LINES, isTall = 
     return (!streams.value || entry.stream === streams.value) && (!wanted || entry.line.toLowerCase().includes(wanted));
   }
 
-  function lineOf(entry) {
-    const at = new Date(entry.at);
-    const time = make("time", { dateTime: at.toISOString(), textContent: at.toLocaleTimeString("en-GB") });
-    return make("div", { className: "log-line", data: { stream: entry.stream } }, time, make("span", {}, entry.line));
-  }
-
   function clear() {
     hasRestarted = false;
     lines.length = 0;
@@ -124,7 +119,7 @@ export function logTail({ area, signal, deployment, limit = MAX_LINES, isTall = 
 
   function redraw() {
     const shown = lines.filter(matches);
-    output.replaceChildren(...shown.map(lineOf));
+    output.replaceChildren(...shown.map(lineElement));
     if (shown.length === 0) {
       output.append(make("p", { className: "log-empty" }, lines.length > 0 ? "No line contains this." : "Nothing was written yet."));
     }
@@ -137,7 +132,7 @@ export function logTail({ area, signal, deployment, limit = MAX_LINES, isTall = 
     if (!matches(entry)) return;
     const wasAtEnd = isAtEnd();
     output.querySelector(".log-empty")?.remove();
-    output.append(lineOf(entry));
+    output.append(lineElement(entry));
     while (output.childElementCount > limit) output.firstChild.remove();
     if (wasAtEnd) output.scrollTop = output.scrollHeight;
     else toEnd.hidden = false;

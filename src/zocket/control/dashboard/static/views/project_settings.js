@@ -12,7 +12,9 @@ const MIB = 1_024 * 1_024;
 export function projectSettingsSection({ area, projectId, role, signal, go }) {
   const project = store.project(projectId);
   const runtime = make("div", {});
-  area.append(make("div", { className: "column narrow" }, detailsCard(project, go), runtime, idCard(project), role === "owner" && endCard(project, go)));
+  const left = make("div", { className: "column" }, detailsCard(project, go), idCard(project));
+  const right = make("div", { className: "column" }, runtime, role === "owner" && endCard(project, go));
+  area.append(make("div", { className: "columns even" }, left, right));
   const options = new Resource(() => get(path`/api/projects/${projectId}/runtime`));
   follow(runtime, [options], signal, (value) => runtimeCard(value, projectId, options, role === "owner"));
 }
@@ -63,7 +65,7 @@ function detailsCard(project, go) {
         field("name", "Name", { value: project.name, attributes: { maxlength: "100" } }),
         field("slug", "Slug", {
           value: project.slug,
-          hint: "In addresses and commands. Directories that are linked by the old one have to be linked again.",
+          hint: "In addresses and commands; linked directories stay linked.",
           attributes: { pattern: "[a-z0-9](?:[a-z0-9\\-]{0,61}[a-z0-9])?", title: "Lower-case letters, digits and hyphens" },
         }),
         field("domain", "Host name", {
@@ -110,5 +112,5 @@ function endCard(project, go) {
     go("/", { replace: true });
     await store.projects.refresh();
   };
-  return card("End", { note: "Delete the project with everything that belongs to it.", actions: [button] });
+  return card("Delete this project", { note: "With everything that belongs to it.", actions: [button] });
 }

@@ -11,10 +11,11 @@ import { store } from "../store.js";
 const SETUP_POLL_MS = 2_500;
 
 const PROBLEMS = {
-  no_account: "You are known to the issuer, and have no account here yet. Ask an owner of your workspace to invite you.",
-  not_invited: "You are known to the issuer, and have no account here yet. Ask an owner of your workspace to invite you.",
+  not_invited: "The issuer knows you, but you have no account here yet. Ask an owner of your workspace to invite you.",
+  unverified_email: "The issuer does not vouch for your email address. Confirm it there, then try again.",
+  other_identity: "Your email address belongs to another account of the issuer here. Ask an administrator.",
   too_many_requests: "Too many attempts. Wait a moment, then try again.",
-  unavailable: "The issuer cannot be reached at the moment. Try again in a moment.",
+  unavailable: "The issuer cannot be reached. Try again in a moment.",
 };
 
 export function signInPage({ area, query, signal, title, onSignedIn }) {
