@@ -59,6 +59,7 @@ class Supervision:
         self._gates: dict[str, Gate] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._looping: set[str] = set()
+        self._noting = asyncio.Lock()
         self._serving: dict[str, str] = {}
         self._resumed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -299,7 +300,8 @@ class Supervision:
 
     async def _record_crash(self, deployment_id: str, message: str) -> None:
         try:
-            await self._deployments.record(deployment_id, "crash", PLATFORM, message)
+            async with self._noting:  # one after the other, in the order of the crashes
+                await self._deployments.record(deployment_id, "crash", PLATFORM, message)
         except (NotFound, ImpossibleStep) as error:
             log.info("a crash is not written down: %s", error.message, extra={"deployment": deployment_id})
 
