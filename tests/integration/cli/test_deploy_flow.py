@@ -75,13 +75,13 @@ def test_from_nothing_to_a_deployed_app_and_back_from_a_broken_one(
     assert [(item["version"], item["status"]) for item in listed] == [(3, "rolled_back"), (2, "failed"), (1, "active")]
     assert [item["message"] for item in listed] == ["by the pipeline", None, "Zählt"]
 
-    # A secret goes in by a deployment of its own, and what runs is seen.
-    change = machine.run("env", "set", "REGION", cwd=project, stdin="eu-central\n")
-    assert change.code == 0, change.err
-    shown = machine.run("env", "list", cwd=project).out
-    assert "REGION" in shown
-    assert "eu-central" not in shown
     assert "runtime serves" in machine.run("logs", cwd=project).out
+
+    # A secret goes in by a deployment of its own, and does not come out.
+    change = machine.run("env", "set", "REGION", "--no-wait", "--json", cwd=project, stdin="eu-central\n")
+    assert change.code == 0, change.err
+    assert (change.json["name"], change.json["deployment"]["version"]) == ("REGION", 4)
+    assert "eu-central" not in change.out
 
     # What stays on the machine.
     config = machine.directory / "home" / ".zocket" / "config.json"
