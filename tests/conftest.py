@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-HOT = [f"zocket.{name}" for name in ("core", "state", "protocol", "host", "sockets", "gateway", "server.local", "client")]
+HOT = [
+    f"zocket.{name}" for name in ("core", "state", "protocol", "host", "sockets", "gateway", "server.local", "client")
+]
 """Boot, bundles and the control plane's files may touch a disk; what serves calls may not."""
 
 

@@ -199,7 +199,7 @@ class Gateway:
             await self._clock.sleep(DRAIN_POLL_S)
 
     def samples(self) -> Iterable[Sample]:
-        """What is counted, for `metrics.render`."""
+        """What is counted, for `exposition.render`."""
         return self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
 
     def resubscribe_later(self, session: GatewaySession) -> None:

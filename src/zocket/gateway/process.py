@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from zocket.broker.nats import NatsBroker
 from zocket.clock import SystemClock
 from zocket.errors import BootError, Unavailable
+from zocket.exposition import CONTENT_TYPE, render
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
-from zocket.metrics import CONTENT_TYPE, render
 from zocket.settings import check_internal_token
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from zocket import metrics
+from zocket import exposition
 from zocket.broker.nats import NatsBroker
 from zocket.clock import SystemClock
 from zocket.errors import BootError, SettingsError, Superseded, Unavailable, ZocketError
@@ -284,8 +284,8 @@ class RuntimeProcess:
         async def scrape() -> Answer:
             return (
                 200,
-                metrics.CONTENT_TYPE,
-                metrics.render(self._runtime.samples() if self._runtime is not None else ()),
+                exposition.CONTENT_TYPE,
+                exposition.render(self._runtime.samples() if self._runtime is not None else ()),
             )
 
         return {"/health": health, "/ready": ready, "/metrics": scrape}

@@ -14,7 +14,7 @@ from collections import ChainMap
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from zocket import metrics
+from zocket import exposition
 from zocket.errors import Unauthorized
 from zocket.server.local import Identity, LocalServer
 from zocket.sockets.front import HttpFront, SocketFront
@@ -78,7 +78,7 @@ async def serve(
 
         async def scrape() -> tuple[int, str, bytes]:
             samples = [*server.samples(), *front.statistics().samples()]
-            return 200, metrics.CONTENT_TYPE, metrics.render(samples)
+            return 200, exposition.CONTENT_TYPE, exposition.render(samples)
 
         routes = {"/metrics": scrape}
         async with HttpFront.open(settings.metrics_host, settings.metrics_port, routes=routes) as metrics_front:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zocket.metrics import render
+from zocket.exposition import render
 from zocket.sockets.limits import Counts, SocketStatistics
 
 
