@@ -73,13 +73,10 @@ Runtime._take_consumers = refuse
     + """
 from zocket.runtime.runtime import Runtime
 
-_take = Runtime._take_consumers
-
-async def take_and_die(self: Runtime) -> None:
-    await _take(self)
+async def die(self: Runtime) -> None:  # the owner record is its own already
     os._exit(8)
 
-Runtime._take_consumers = take_and_die
+Runtime._take_consumers = die
 """,
 }
 
@@ -290,9 +287,10 @@ plane with the local orchestrator. All processes share one machine: {os.cpu_coun
 | version | how many |
 |---|---|
 {kinds}
-A broken version never takes a call: whatever fails before the takeover is found in standby, and one that fails at the
-takeover is gone before it answers; the old one, which is still there, takes the project back. The longest waits are
-takeovers: calls wait in the stream meanwhile.
+A broken version never takes a call: what fails before the takeover is found in standby, and one that fails at the
+takeover (it has claimed the project, and gets no consumers or dies) leaves it to the old one, which is still there and
+takes it back. One that dies only after it has taken the consumers may have answered calls before; the tests have that
+case. The longest waits are takeovers: calls wait in the stream meanwhile.
 {"".join(f"{chr(10)}WRONG: {line}" for line in wrong)}"""
 
 

@@ -83,8 +83,15 @@ class Changes:
         for listener in self._listeners:
             listener.put(change)
 
+    def project_changed(self, project_id: str) -> None:
+        """A project is shown differently now."""
+        self.announce(Change("project", project_id))
+
     def deployment_changed(self, project_id: str, deployment_id: str) -> None:
-        """Something became of a deployment, and is written down."""
+        """Something became of a deployment, and is written down; without its id, of which one is active."""
+        if not deployment_id:
+            self.project_changed(project_id)
+            return
         self.announce(Change("deployment", project_id, {"deploymentId": deployment_id}))
 
     def runtime_changed(self, project_id: str, deployment_id: str) -> None:

@@ -73,7 +73,8 @@ class Deployments:
     Args:
         database: the records.
         now_ms: the time of day.
-        changed: is told the id of each deployment that changed, after the change is written.
+        changed: is told the ids of a project and of the deployment that changed (empty: which one is active), after
+            the change is written.
     """
 
     def __init__(
@@ -205,6 +206,8 @@ class Deployments:
         self._changed(done.project_id, deployment_id)
         if done.previous is not None:
             self._changed(done.project_id, done.previous)
+        if event == "ready":
+            self._changed(done.project_id, "")
         return done
 
     async def give_back(self, failed_id: str, restored_id: str, reason: str) -> None:
@@ -219,6 +222,7 @@ class Deployments:
             restored.reason = None
         self._changed(project.id, failed_id)
         self._changed(project.id, restored_id)
+        self._changed(project.id, "")
 
     async def note(self, deployment_id: str, detail: str, by: str = PLATFORM) -> None:
         """Something worth knowing happened that changes nothing."""

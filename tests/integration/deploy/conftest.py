@@ -61,6 +61,10 @@ SMOKE: Final = """
 async def smoke(actor: ActorFactory) -> None:
     assert await actor(Counter, "smoke").add(2) == VERSION
 """
+SLOW_SMOKE: Final = """
+async def smoke(actor: ActorFactory) -> None:
+    await asyncio.sleep(2)
+"""
 BAD_SMOKE: Final = """
 async def smoke(actor: ActorFactory) -> None:
     raise ValueError("smoke rises")
@@ -376,6 +380,7 @@ class Kit:
     Caller = Caller
     broken = tuple(BROKEN)
     takeover = tuple(TAKEOVER)
+    slow = GOOD.replace("@SMOKE@", SLOW_SMOKE).encode()
     limit_s = LIMIT_S
 
 

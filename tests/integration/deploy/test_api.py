@@ -107,6 +107,8 @@ async def test_logs_events_and_status_tell_what_happens(open_platform: OpenPlatf
         await kit.until(lambda: any(name == "status" and event["counters"] for name, event in told), "counters told")
         statuses = [event["status"] for name, event in told if name == "deployment"]
         assert (statuses[0] in ("stored", "starting"), statuses[-1]) == (True, "active")
+        projects = [event for name, event in told if name == "project"]
+        assert projects[-1]["activeDeployment"] == deployed["id"]
         listening.cancel()
 
         path = f"/api/deployments/{deployed['id']}/logs"

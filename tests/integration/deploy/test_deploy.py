@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zocket.broker.nats import NatsBroker
 from zocket.client import connect
+from zocket.ids import Scope
+from zocket.protocol import subjects
 
 if TYPE_CHECKING:
     from tests.integration.deploy.conftest import Caller, Kit, OpenPlatform, Platform
@@ -71,6 +74,29 @@ async def test_r17_a_broken_version_is_refused_with_its_reason_while_the_old_one
         assert [item["status"] for item in listed["items"]] == ["failed"] * len(kit.broken) + ["active"]
         after = await platform.read(good["id"])
         assert after["history"] == good["history"]
+
+
+async def test_r8_a_runtime_in_standby_touches_neither_consumer_nor_owner_record(
+    open_platform: OpenPlatform, kit: Kit, nats_url: str
+) -> None:
+    async with open_platform() as platform:
+        scope = Scope(platform.project["workspaceId"], platform.project["id"])
+        broker = await NatsBroker.open(nats_url, name="spy")
+        try:
+
+            async def taken() -> tuple[bool, bool]:
+                names = await broker.consumer_names(subjects.INBOUND_STREAM)
+                owner = await broker.get(subjects.OWNER_BUCKET, subjects.owner_key(scope))
+                return subjects.consumer(scope, "counter") in names, owner is not None
+
+            deployed = await platform.upload(kit.slow)
+            await platform.wait_status(deployed["id"], "smoke")
+            assert await taken() == (False, False)
+            assert (await platform.read(deployed["id"]))["status"] == "smoke"
+            await platform.wait_status(deployed["id"], "active")
+            assert await taken() == (True, True)
+        finally:
+            await broker.aclose()
 
 
 async def test_a_crashed_runtime_is_started_again_and_its_crash_is_shown(open_platform: OpenPlatform, kit: Kit) -> None:

@@ -50,7 +50,9 @@ async def create_project(granted: Person, parts: Parts, body: NewProject) -> Cre
     """A new project with its first deploy token; needs the role developer in its workspace."""
     workspace_id = body.workspace_id or await parts.projects.default_workspace(granted.user_id)
     allowed = await granted_in_workspace(parts, granted.caller, workspace_id, "developer")
-    return await parts.projects.create(allowed.workspace_id, body, granted.user_id)
+    created = await parts.projects.create(allowed.workspace_id, body, granted.user_id)
+    parts.changes.project_changed(created.id)
+    return created
 
 
 @router.get("/projects/{project_id}")
@@ -62,7 +64,9 @@ async def project(granted: Reader, parts: Parts) -> ProjectView:
 @router.patch("/projects/{project_id}")
 async def change_project(granted: Developer, parts: Parts, body: ProjectChange) -> ProjectView:
     """Changes name, slug or host name."""
-    return await parts.projects.change(granted.project_id, body)
+    changed = await parts.projects.change(granted.project_id, body)
+    parts.changes.project_changed(granted.project_id)
+    return changed
 
 
 @router.delete("/projects/{project_id}")

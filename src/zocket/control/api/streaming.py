@@ -6,6 +6,7 @@ Rules: a stream ends with the process, with its reader, and when whoever reads i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -59,3 +60,5 @@ async def with_keep_alive(
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()

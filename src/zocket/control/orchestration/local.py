@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import shutil
@@ -47,6 +48,8 @@ PORTS: Final = (20_000, 32_000)
 PORT_TRIES: Final = 200
 LOOPBACK: Final = "127.0.0.1"
 
+log = logging.getLogger("zocket.control")
+
 COMMAND: Final = (sys.executable, "-P", "-m", "zocket", "runtime", "--log-format", "json")
 """`-P` keeps the working directory from being imported instead of the bundle."""
 
@@ -80,6 +83,8 @@ class LocalOrchestrator:
         """
         if settings.runtime_user and os.geteuid() != 0:
             raise SettingsError("RUNTIME_USER: only root can run processes as another user")
+        if os.geteuid() == 0 and not settings.runtime_user:
+            log.warning("runtimes run as root, and can read whatever the control plane can: set RUNTIME_USER")
         orchestrator = cls(settings, clock, command)
         orchestrator._confinement(None)
         try:
