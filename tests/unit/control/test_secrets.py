@@ -71,7 +71,11 @@ def test_a_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
         vault("", path).seal("x", "p", "n")
 
 
-@pytest.mark.parametrize("setting", ["short", "x" * 44, base64.b64encode(b"x" * 31).decode(), f"{key()},"])
+@pytest.mark.parametrize(
+    "setting",
+    ["short", "x" * 44, base64.b64encode(b"x" * 31).decode(), f"{key()},"],
+    ids=["short", "no key", "31 bytes", "and an empty one"],
+)
 def test_what_is_no_key_is_refused_at_the_start(tmp_path: Path, setting: str) -> None:
     with pytest.raises(SettingsError, match="ZOCKET_SECRET_KEY: expected 32 random bytes"):
         vault(setting, tmp_path)

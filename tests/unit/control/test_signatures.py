@@ -30,6 +30,7 @@ def test_what_the_projects_key_signed_is_taken() -> None:
         (PUBLIC, base64.b64encode(PRIVATE.sign(SHA256.encode())).decode(), "not the signature"),
         (None, GOOD, "has no signing key"),
     ],
+    ids=["none", "another", "no base64", "empty", "of something else", "no key"],
 )
 def test_anything_else_is_refused(public: str | None, signature: str | None, message: str) -> None:
     with pytest.raises(CallerError, match=message) as refused:
