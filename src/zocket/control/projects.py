@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from zocket.control.auth_secrets import AuthSecrets
     from zocket.control.database import Database
     from zocket.control.tokens import TokenChecker
     from zocket.settings import ControlSettings
@@ -74,15 +75,22 @@ class Projects:
     Args:
         database: the records.
         checker: tries clients' tokens.
+        secrets: seals and opens what clients' tokens are signed with.
         settings: domain and address of the projects.
         now_ms: the time of day.
     """
 
     def __init__(
-        self, database: Database, checker: TokenChecker, settings: ControlSettings, now_ms: Callable[[], int]
+        self,
+        database: Database,
+        checker: TokenChecker,
+        secrets: AuthSecrets,
+        settings: ControlSettings,
+        now_ms: Callable[[], int],
     ) -> None:
         self._database = database
         self._checker = checker
+        self._secrets = secrets
         self._base_domain = settings.project_domain.lower()
         self._gateway_url = settings.gateway_url
         self._now_ms = now_ms
@@ -191,19 +199,19 @@ class Projects:
             if auth is None:
                 auth = ProjectAuth(project_id=project_id, mode="none")
                 session.add(auth)
-            kept = auth.secret if wanted.mode == "jwt-secret" and wanted.secret is None else wanted.secret
+            stays = wanted.mode == "jwt-secret" and wanted.secret is None
+            kept = self._secrets.config(auth).secret if stays else wanted.secret
             config = AuthConfig(**(wanted.model_dump(exclude={"origins", "limits"}) | {"secret": kept}))
             config.check()
             for name, value in config.model_dump().items():
-                setattr(auth, name, value)
+                setattr(auth, name, self._secrets.seal(value, project_id) if name == "secret" else value)
             auth.origins, auth.rate_per_s, auth.burst = origins, wanted.limits.rate_per_s, wanted.limits.burst
             return _auth_view(auth)
 
     async def try_token(self, project_id: str, token: str | None) -> TrialResult:
         """What the project would say to a client's token."""
         async with self._database.reading() as session:
-            auth = await session.get(ProjectAuth, project_id)
-            config = AuthConfig.model_validate(auth, from_attributes=True) if auth else AuthConfig()
+            config = self._secrets.config(await session.get(ProjectAuth, project_id))
         try:
             identity = await self._checker.identify(config, token)
         except (Unauthorized, Unavailable) as error:

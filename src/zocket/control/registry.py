@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from zocket.control.failures import NotFound
 from zocket.control.records import Project, ProjectAuth, Workspace
-from zocket.control.schemas import AuthConfig, Authorized, ProjectConfig, SessionLimits
+from zocket.control.schemas import Authorized, ProjectConfig, SessionLimits
 from zocket.errors import InvalidFrame, SettingsError, Unauthorized
 from zocket.ids import Scope
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from zocket.control.auth_secrets import AuthSecrets
     from zocket.control.database import Database
     from zocket.control.tokens import TokenChecker
 
@@ -38,15 +39,23 @@ class Registry:
     Args:
         database: the records.
         tokens: checks clients' tokens.
+        secrets: seals and opens what clients' tokens are signed with.
         now_ms: the time of day.
         catch_all: every unknown host belongs to the local project (dev mode).
     """
 
     def __init__(
-        self, database: Database, tokens: TokenChecker, now_ms: Callable[[], int], *, catch_all: bool = False
+        self,
+        database: Database,
+        tokens: TokenChecker,
+        secrets: AuthSecrets,
+        now_ms: Callable[[], int],
+        *,
+        catch_all: bool = False,
     ) -> None:
         self._database = database
         self._tokens = tokens
+        self._secrets = secrets
         self._now_ms = now_ms
         self._catch_all = catch_all
 
@@ -94,7 +103,7 @@ class Registry:
             auth = ProjectAuth(project_id=project_id, origins=[])
             session.add(auth)
         for name, value in config.auth.model_dump().items():
-            setattr(auth, name, value)
+            setattr(auth, name, self._secrets.seal(value, project_id) if name == "secret" else value)
 
     async def ensure_local(self) -> None:
         """The project of dev mode exists."""
@@ -124,7 +133,7 @@ class Registry:
             if project is None:
                 raise Unauthorized("no project is served at this host")
             auth = await session.get(ProjectAuth, project.id)
-            config = _auth_config(auth)
+            config = self._secrets.config(auth)
         identity = await self._tokens.identify(config, token)
         return Authorized(
             workspace_id=project.workspace_id,
@@ -154,12 +163,6 @@ async def find_project(session: AsyncSession, scope: Scope) -> Project:
     if project is None or project.workspace_id != scope.workspace_id:
         raise NotFound(f"no project {scope.project_id!r} in workspace {scope.workspace_id!r}")
     return project
-
-
-def _auth_config(record: ProjectAuth | None) -> AuthConfig:
-    if record is None:
-        return AuthConfig()
-    return AuthConfig.model_validate(record, from_attributes=True)
 
 
 def _limits(record: ProjectAuth | None) -> SessionLimits | None:

@@ -6,6 +6,7 @@ Rules: routes only translate between HTTP and the operations; whatever they need
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from zocket.control.api import auth, deployments, env, events, internal, logs, projects, workspaces
 from zocket.control.api.errors import add_error_handlers
 from zocket.control.api.services import Services, Throttles
+from zocket.control.auth_secrets import AuthSecrets
 from zocket.control.bodies import BodyLimit
 from zocket.control.callers import Callers
 from zocket.control.dashboard import dashboard_routes
@@ -30,6 +32,7 @@ from zocket.control.key_sets import KeySets
 from zocket.control.projects import Projects
 from zocket.control.registry import Registry
 from zocket.control.schemas import Failure
+from zocket.control.secrets import Vault
 from zocket.control.tokens import TokenChecker
 
 if TYPE_CHECKING:
@@ -70,7 +73,9 @@ def create_app(
             Database.open(settings.database_url) as database,
             open_delivery(settings, database, clock, now_ms) as delivery,
         ):
-            registry = Registry(database, checker, now_ms, catch_all=settings.dev_mode)
+            orchestration = settings.orchestration
+            secrets = AuthSecrets(Vault.of(orchestration.secret_key, Path(orchestration.secret_key_file)))
+            registry = Registry(database, checker, secrets, now_ms, catch_all=settings.dev_mode)
             if settings.dev_mode:
                 await registry.ensure_local()
             app.state.services = Services(
@@ -87,7 +92,7 @@ def create_app(
                 sign_in=SignIn(database, issuer, now_ms) if issuer else None,
                 workspaces=Workspaces(database, now_ms),
                 bearers=Bearers(database, now_ms),
-                projects=Projects(database, checker, settings, now_ms),
+                projects=Projects(database, checker, secrets, settings, now_ms),
                 throttles=_throttles(clock),
                 before_project_deleted=[delivery.before_project_deleted],
             )
