@@ -8,26 +8,36 @@ earlier, and in that same transaction the one before stops being it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
-from zocket.control.deployment_schemas import DeploymentView, HistoryEntry
+from zocket.control.deployment_views import (
+    Target,
+    active_of,
+    previous_id,
+    project_of,
+    target_of,
+    upload_view_of,
+    view_of,
+    views_of,
+)
 from zocket.control.failures import NotFound, Taken
-from zocket.control.lifecycle import COMING, step, wire_status
+from zocket.control.lifecycle import COMING, step
 from zocket.control.paging import Page, Paging, read_page
 from zocket.control.records import Deployment, DeploymentEvent, Project, new_id
 from zocket.control.registry import find_project
-from zocket.control.schemas import Report, UploadView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from zocket.control.bundles import StoredBundle
     from zocket.control.database import Database
+    from zocket.control.deployment_schemas import DeploymentView
     from zocket.control.lifecycle import Event
+    from zocket.control.schemas import Report, UploadView
     from zocket.ids import Scope
 
 MAX_MESSAGE_CHARS: Final = 8_000
@@ -53,18 +63,6 @@ class Step:
     project_id: str
     status: str
     previous: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an orchestrator has to know of a deployment."""
-
-    id: str
-    scope_workspace: str
-    project_id: str
-    version: int
-    status: str
-    active: bool
 
 
 class Deployments:
@@ -95,7 +93,7 @@ class Deployments:
         async with self._database.session() as session:
             project = await find_project(session, scope)
             deployment = await self._add(session, project, bundle, author=INTERNAL)
-            return _upload_view(deployment, project)
+            return upload_view_of(deployment, project)
 
     async def uploaded(self, scope: Scope, deployment_id: str) -> tuple[UploadView, str]:
         """A deployment of a project, and the key of its bundle.
@@ -108,7 +106,7 @@ class Deployments:
             deployment = await session.get(Deployment, deployment_id)
             if deployment is None or deployment.project_id != scope.project_id:
                 raise NotFound(f"no deployment {deployment_id[:80]!r} in project {scope.project_id!r}")
-            return _upload_view(deployment, project), deployment.bundle_key
+            return upload_view_of(deployment, project), deployment.bundle_key
 
     async def has_bundle(self, project_id: str | None, key: str) -> int | None:
         """The size of a bundle that belongs to a deployment of a project (of any for None), else None."""
@@ -146,10 +144,10 @@ class Deployments:
             NotFound: the project was deleted meanwhile.
         """
         async with self._database.session() as session:
-            project = await _project(session, project_id)
+            project = await project_of(session, project_id)
             deployment = await self._add(session, project, bundle, author=author, message=message, signature=signature)
             await session.flush()
-            view = await _view(session, deployment, project)
+            view = await view_of(session, deployment, project)
         self._changed(project_id, view.id)
         return view
 
@@ -162,14 +160,14 @@ class Deployments:
         from zocket.control.bundles import StoredBundle
 
         async with self._database.session() as session:
-            project = await _project(session, project_id)
-            active = await _active(session, project)
+            project = await project_of(session, project_id)
+            active = await active_of(session, project)
             if active is None:
                 return None
             bundle = StoredBundle(active.bundle_key, active.sha256, active.size)
             copy = await self._add(session, project, bundle, author=author, message=message, signature=active.signature)
             await session.flush()
-            view = await _view(session, copy, project)
+            view = await view_of(session, copy, project)
         self._changed(project_id, view.id)
         return view
 
@@ -235,7 +233,7 @@ class Deployments:
     async def _make_active(
         self, session: AsyncSession, project: Project, deployment: Deployment, by: str
     ) -> str | None:
-        previous = await _active(session, project)
+        previous = await active_of(session, project)
         project.active_deployment_id = deployment.id
         if previous is None or previous.id == deployment.id:
             return None
@@ -306,7 +304,7 @@ class Deployments:
     async def page(self, project_id: str, asked: Paging) -> Page[DeploymentView]:
         """A project's deployments, newest first."""
         async with self._database.reading() as session:
-            project = await _project(session, project_id)
+            project = await project_of(session, project_id)
             query = select(Deployment).where(Deployment.project_id == project_id)
             page = await read_page(
                 session,
@@ -317,7 +315,7 @@ class Deployments:
                 key=Deployment.id,
                 newest_first=True,
             )
-            return Page(items=await _views(session, page.items, project), next=page.next)
+            return Page(items=await views_of(session, page.items, project), next=page.next)
 
     async def read(self, deployment_id: str) -> DeploymentView:
         """A deployment.
@@ -329,7 +327,7 @@ class Deployments:
             deployment = await session.get(Deployment, deployment_id)
             if deployment is None:
                 raise NotFound("no such deployment")
-            return await _view(session, deployment, await _project(session, deployment.project_id))
+            return await view_of(session, deployment, await project_of(session, deployment.project_id))
 
     async def target(self, deployment_id: str) -> Target:
         """What is to be started.
@@ -341,7 +339,7 @@ class Deployments:
             deployment = await session.get(Deployment, deployment_id)
             if deployment is None:
                 raise NotFound("no such deployment")
-            return _target(deployment, await _project(session, deployment.project_id))
+            return target_of(deployment, await project_of(session, deployment.project_id))
 
     async def active_id(self, project_id: str) -> str | None:
         """The deployment that serves, or None.
@@ -350,7 +348,7 @@ class Deployments:
             NotFound: there is no such project.
         """
         async with self._database.reading() as session:
-            return (await _project(session, project_id)).active_deployment_id
+            return (await project_of(session, project_id)).active_deployment_id
 
     async def rollback_target(self, project_id: str, deployment_id: str | None) -> Target:
         """The deployment to go back to: the one asked for, else the one that served before.
@@ -360,7 +358,7 @@ class Deployments:
             Taken: it serves already, is on its way, never served, or its bundle is no longer kept.
         """
         async with self._database.reading() as session:
-            project = await _project(session, project_id)
+            project = await project_of(session, project_id)
             if deployment_id is None:
                 deployment_id = await previous_id(session, project)
                 if deployment_id is None:
@@ -376,7 +374,7 @@ class Deployments:
                 raise Taken(
                     f"the bundle of version {found.version} is no longer kept; deploy it again", code="no_bundle"
                 )
-            return _target(found, project)
+            return target_of(found, project)
 
     async def orchestrated(self) -> tuple[list[Target], list[Target], list[Target]]:
         """After a start of this process: what serves, what was on its way when the last one ended, what waited then.
@@ -389,106 +387,10 @@ class Deployments:
             rows = await session.execute(
                 query.where(Project.active_deployment_id == Deployment.id, Deployment.id.in_(started))
             )
-            serving = [_target(row[0], row[1]) for row in rows]
+            serving = [target_of(row[0], row[1]) for row in rows]
             rows = await session.execute(query.where(Deployment.status.in_(COMING)))
-            coming = [_target(row[0], row[1]) for row in rows]
+            coming = [target_of(row[0], row[1]) for row in rows]
             rows = await session.execute(
                 query.where(Deployment.status == "stored", Deployment.author != INTERNAL).order_by(Deployment.version)
             )
-            return serving, coming, [_target(row[0], row[1]) for row in rows]
-
-
-async def previous_id(session: AsyncSession, project: Project) -> str | None:
-    """The deployment that served last before the active one and was not given up for an earlier one."""
-    query = (
-        select(DeploymentEvent.deployment_id)
-        .join(Deployment, Deployment.id == DeploymentEvent.deployment_id)
-        .where(
-            Deployment.project_id == project.id,
-            Deployment.status == "superseded",
-            Deployment.bundle_key != "",
-            DeploymentEvent.status == "active",
-        )
-        .order_by(DeploymentEvent.id.desc())
-        .limit(1)
-    )
-    found: str | None = await session.scalar(query)
-    return found
-
-
-async def _project(session: AsyncSession, project_id: str) -> Project:
-    project = await session.get(Project, project_id)
-    if project is None:
-        raise NotFound("no such project")
-    return project
-
-
-async def _active(session: AsyncSession, project: Project) -> Deployment | None:
-    if project.active_deployment_id is None:
-        return None
-    return await session.get(Deployment, project.active_deployment_id)
-
-
-async def _view(session: AsyncSession, deployment: Deployment, project: Project) -> DeploymentView:
-    [view] = await _views(session, [deployment], project)
-    return view
-
-
-async def _views(session: AsyncSession, deployments: Iterable[Deployment], project: Project) -> list[DeploymentView]:
-    deployments = list(deployments)
-    entries: dict[str, list[HistoryEntry]] = {}
-    query = select(DeploymentEvent).where(DeploymentEvent.deployment_id.in_([found.id for found in deployments]))
-    for event in await session.scalars(query.order_by(DeploymentEvent.id)):
-        status: Any = event.status
-        entry = HistoryEntry(status=status, at=event.at, by=event.by, detail=event.detail)
-        entries.setdefault(event.deployment_id, []).append(entry)
-    return [_shown(found, project, entries.get(found.id, [])) for found in deployments]
-
-
-def _shown(deployment: Deployment, project: Project, history: list[HistoryEntry]) -> DeploymentView:
-    status: Any = deployment.status
-    active = project.active_deployment_id == deployment.id
-    return DeploymentView(
-        id=deployment.id,
-        project_id=deployment.project_id,
-        version=deployment.version,
-        author=deployment.author,
-        message=deployment.message,
-        status=status,
-        active=active,
-        reason=deployment.reason,
-        actor_types=list(deployment.actor_types),
-        sha256=deployment.sha256,
-        size=deployment.size,
-        signed=deployment.signature is not None,
-        rollback=bool(deployment.bundle_key) and not active,
-        created_at=deployment.created_at,
-        updated_at=deployment.updated_at,
-        history=history,
-    )
-
-
-def _target(deployment: Deployment, project: Project) -> Target:
-    return Target(
-        id=deployment.id,
-        scope_workspace=project.workspace_id,
-        project_id=project.id,
-        version=deployment.version,
-        status=deployment.status,
-        active=project.active_deployment_id == deployment.id,
-    )
-
-
-def _upload_view(deployment: Deployment, project: Project) -> UploadView:
-    return UploadView(
-        deployment_id=deployment.id,
-        version=deployment.version,
-        sha256=deployment.sha256,
-        size=deployment.size,
-        status=wire_status(deployment.status),
-        active=project.active_deployment_id == deployment.id,
-        actor_types=list(deployment.actor_types),
-        message=deployment.reason,
-        created_at=deployment.created_at,
-        updated_at=deployment.updated_at,
-    )
+            return serving, coming, [target_of(row[0], row[1]) for row in rows]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from zocket.control.deployments import previous_id
+from zocket.control.deployment_views import previous_id
 from zocket.control.lifecycle import PENDING
 from zocket.control.records import Deployment, Project
 from zocket.errors import Unavailable

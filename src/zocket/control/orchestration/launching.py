@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.control.database import Database
-    from zocket.control.deployments import Target
+    from zocket.control.deployment_views import Target
     from zocket.control.environment import Environment
     from zocket.settings import ControlSettings
 
@@ -75,11 +75,11 @@ class Launching:
             "NATS_URL": self._settings.orchestration.runtime_nats_url,
             "PROJECT_ID": target.project_id,
             "STREAM_STORAGE": self._settings.orchestration.stream_storage,
-            "WORKSPACE_ID": target.scope_workspace,
+            "WORKSPACE_ID": target.workspace_id,
             "ZOCKET_STANDBY": "1",
         }
         return Launch(
-            workspace_id=target.scope_workspace,
+            workspace_id=target.workspace_id,
             project_id=target.project_id,
             deployment_id=target.id,
             version=target.version,

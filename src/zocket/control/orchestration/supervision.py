@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.control.changes import Changes
-    from zocket.control.deployments import Deployments, Target
+    from zocket.control.deployment_views import Target
+    from zocket.control.deployments import Deployments
     from zocket.control.orchestration.launching import Launching
     from zocket.control.orchestration.port import Observation, Orchestrator
     from zocket.control.orchestration.words import Word
