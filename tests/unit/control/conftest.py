@@ -8,7 +8,7 @@ import pytest
 
 from zocket.clock import SystemClock
 from zocket.control.api import create_app
-from zocket.settings import ControlSettings
+from zocket.settings import ControlSettings, OrchestrationSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +48,7 @@ def open_control(tmp_path: Path, clock: MovableClock) -> OpenControl:
             "database_url": f"sqlite+aiosqlite:///{tmp_path}/control.db",
             "bundle_store": str(tmp_path / "bundles"),
             "internal_token": "a token of the test",
+            "orchestration": OrchestrationSettings(orchestrator="none", secret_key="A" * 43 + "="),
             **settings,
         }
         app = create_app(ControlSettings(**values), clock=clock, key_sets=key_sets)
