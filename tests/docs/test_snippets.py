@@ -20,7 +20,14 @@ import pytest
 
 from zocket import App
 from zocket.server.process import serve
-from zocket.settings import GatewaySettings, Limits, RuntimeSettings, ServeSettings
+from zocket.settings import (
+    ControlSettings,
+    GatewaySettings,
+    Limits,
+    OrchestrationSettings,
+    RuntimeSettings,
+    ServeSettings,
+)
 
 pytestmark = pytest.mark.realtime
 
@@ -59,8 +66,18 @@ def test_all_python_of_the_readme_is_run() -> None:
     assert "```python\n" not in PAGES["README.md"]
 
 
-@pytest.mark.parametrize("settings", [RuntimeSettings, GatewaySettings, ServeSettings, Limits])
-def test_every_variable_of_a_process_is_in_the_docs(settings: type) -> None:
-    named = set(re.findall(r"`([A-Z_]+)`", PAGES["running.md"]))
+@pytest.mark.parametrize(
+    ("settings", "page"),
+    [
+        (RuntimeSettings, "running.md"),
+        (GatewaySettings, "running.md"),
+        (ServeSettings, "running.md"),
+        (ControlSettings, "running.md"),
+        (Limits, "running.md"),
+        (OrchestrationSettings, "orchestration.md"),
+    ],
+)
+def test_every_variable_of_a_process_is_in_the_docs(settings: type, page: str) -> None:
+    named = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / page).read_text()))
     variables = {field.metadata["variable"] for field in dataclasses.fields(settings) if field.metadata}
     assert variables - named - {"ZOCKET_DEV"} == set()
