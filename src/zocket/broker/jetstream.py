@@ -81,9 +81,14 @@ class _Config(msgspec.Struct, frozen=True):
     storage: str = "file"
 
 
+class _State(msgspec.Struct, frozen=True):
+    subjects: dict[str, int] | None = None
+
+
 class _Answer(msgspec.Struct):
     error: ApiError | None = None
     created: str = ""
+    state: _State = _State()
     config: _Config = _Config()
     consumers: list[str] | None = None
     total: int = 0
@@ -221,6 +226,18 @@ class JetStream:
         """See `Broker.get`; a bucket that does not exist has no keys."""
         stored = await self._last(bucket, key)
         return None if stored is None or _is_marker(stored) else Entry(base64.b64decode(stored.data), stored.seq)
+
+    async def keys(self, bucket: str, prefix: str) -> list[str]:
+        """See `Broker.keys`."""
+        head = f"$KV.{bucket}."
+        try:
+            subjects = {"subjects_filter": f"{_key_subject(bucket, prefix)}.>"}
+            answer = await self._call(f"STREAM.INFO.KV_{bucket}", subjects)
+        except ServerError as error:
+            if error.number == _STREAM_NOT_FOUND:
+                return []
+            raise
+        return [subject.removeprefix(head) for subject in answer.state.subjects or {}]
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`; the bucket is created if absent."""

@@ -484,6 +484,10 @@ class NatsBroker:
         """See `Broker.get`."""
         return await self._jetstream.get(bucket, key)
 
+    async def keys(self, bucket: str, prefix: str) -> list[str]:
+        """See `Broker.keys`."""
+        return await self._jetstream.keys(bucket, prefix)
+
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`."""
         return await self._jetstream.put(bucket, key, value, expected)

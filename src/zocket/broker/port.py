@@ -190,6 +190,13 @@ class Broker(Protocol):
             Unavailable: the server is away or refuses.
         """
 
+    async def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Keys of a bucket that begin with `prefix` and a dot, in no order; a key that was deleted may be among them.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """Compare-and-set: writes only if the key's revision is `expected` (None: it does not exist); the new revision.
 

@@ -29,7 +29,14 @@ from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
 from zocket.runtime.control_plane import ControlPlane
 from zocket.runtime.runtime import Runtime
-from zocket.runtime.standby import RETRY_FIRST_S, RETRY_MOST_S, run_smoke, wait_for_the_word
+from zocket.runtime.standby import (
+    RETRY_FIRST_S,
+    RETRY_MOST_S,
+    check_stored_state,
+    run_smoke,
+    wait_for_the_word,
+)
+from zocket.runtime.state_store import BrokerStateStore
 from zocket.settings import check_internal_token
 from zocket.sockets.front import HttpFront
 
@@ -156,7 +163,7 @@ class RuntimeProcess:
     async def _boot(self, control_plane: ControlPlane, outer: AsyncExitStack) -> Prepared:
         """The seed's order: whatever follows is the takeover."""
         definition = await self._load(control_plane)
-        return Prepared(definition, await self._connect(outer))
+        return Prepared(definition, await self._connect(outer, definition))
 
     async def _boot_standby(self, control_plane: ControlPlane, outer: AsyncExitStack) -> Prepared:
         """Everything that can fail is tried, and then said; no consumer is touched."""
@@ -165,7 +172,7 @@ class RuntimeProcess:
         types = list(definition.actors)
         await control_plane.report_progress(settings.deployment_id, "smoke", types)
         await run_smoke(definition, clock=self._clock, limits=settings.limits)
-        broker = await self._connect(outer)
+        broker = await self._connect(outer, definition)
         await outer.enter_async_context(self._open_front(definition))
         return Prepared(definition, broker)
 
@@ -178,10 +185,12 @@ class RuntimeProcess:
             raise BootError("the app has no actors: give App(actors={...}) at least one")
         return definition
 
-    async def _connect(self, outer: AsyncExitStack) -> NatsBroker:
+    async def _connect(self, outer: AsyncExitStack, definition: AppDefinition) -> NatsBroker:
+        """The broker, once it is known that this version can use what is stored there."""
         settings = self._settings
         broker = await NatsBroker.open(settings.nats_url, name=self._name, boot_timeout_s=settings.nats_boot_timeout_s)
         outer.push_async_callback(broker.aclose)
+        await check_stored_state(definition, BrokerStateStore(broker, self._scope))
         return broker
 
     async def _take_over(

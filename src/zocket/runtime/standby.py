@@ -1,8 +1,8 @@
 """A runtime in standby: it proves that its version can run, and waits for the word to take over.
 
-Rules: nothing here touches a consumer, the owner record or stored state; the word comes from the control plane by
-asking (a long poll), so that the control plane needs no door to NATS; a control plane that is away is asked again and
-again, since silence means neither yes nor no.
+Rules: nothing here touches a consumer or the owner record, and stored state is only read; the word comes from the
+control plane by asking (a long poll), so that the control plane needs no door to NATS; a control plane that is away is
+asked again and again, since silence means neither yes nor no.
 """
 
 from __future__ import annotations
@@ -11,9 +11,20 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from zocket.errors import ActorError, BootError, CallTimeout, Conflict, ZocketError
+import msgspec
+
+from zocket.errors import (
+    ActorError,
+    BootError,
+    CallTimeout,
+    Conflict,
+    StateValueError,
+    StoredStateError,
+    ZocketError,
+)
 from zocket.host import Host
-from zocket.host.store import Stored
+from zocket.host.store import Stored, decode_record
+from zocket.state import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +33,13 @@ if TYPE_CHECKING:
     from zocket.core import AppDefinition
     from zocket.protocol.client_session import Instance
     from zocket.runtime.control_plane import Activation, ControlPlane
+    from zocket.runtime.state_store import BrokerStateStore
     from zocket.settings import Limits
 
 SMOKE_TIMEOUT_S: Final = 30.0
 """Longest smoke call; a version that needs more is refused."""
+STORED_SAMPLES: Final = 50
+"""Stored records of each durable actor that a new version reads before it takes over."""
 CALL_TIMEOUT_S: Final = 10.0
 """Longest single call of one."""
 RETRY_FIRST_S: Final = 0.25
@@ -60,6 +74,30 @@ async def run_smoke(definition: AppDefinition, *, clock: Clock, limits: Limits) 
     finally:
         await host.aclose()
     log.info("smoke call passed")
+
+
+async def check_stored_state(definition: AppDefinition, store: BrokerStateStore) -> None:
+    """Reads samples of what durable actors have stored as this version would; nothing is written.
+
+    Raises:
+        BootError: this version cannot use one of them.
+        Unavailable: the broker is away or refuses.
+    """
+    for actor in definition.actors.values():
+        if not actor.durable:
+            continue
+        samples = await store.samples(actor.name, STORED_SAMPLES)
+        for stored in samples:
+            try:
+                record = decode_record(stored.record)
+                Document(actor.restore_state(record.state, record.version))
+            except (StoredStateError, StateValueError) as error:
+                raise BootError(
+                    f"stored state: {error.message}; this version was refused, and nothing changed"
+                ) from error
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise BootError(f"stored state: a record of {actor.name} cannot be read: {error}") from error
+        log.info("stored state can be used", extra={"actor": actor.name, "samples": len(samples)})
 
 
 class _Invoker:

@@ -48,6 +48,17 @@ class BrokerStateStore:
         entry = await self._broker.get(self._bucket, key_of(actor, actor_id))
         return None if entry is None else Stored(entry.value, entry.revision)
 
+    async def samples(self, actor: str, most: int) -> list[Stored]:
+        """Stored records of an actor type, at most so many, spread over all there are.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        keys = sorted(await self._broker.keys(self._bucket, actor))
+        chosen = keys[:: max(1, len(keys) // most)][:most]
+        entries = [await self._broker.get(self._bucket, key) for key in chosen]
+        return [Stored(entry.value, entry.revision) for entry in entries if entry is not None]
+
     def save(
         self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
     ) -> None:

@@ -296,6 +296,28 @@ async def test_of_many_writers_at_once_exactly_one_wins(world: World) -> None:
         expected = won[0]
 
 
+async def test_keys_of_a_bucket_are_listed_by_their_beginning(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"listed{world.name}"
+    assert await broker.keys(bucket, "a") == []
+    for key in ("a.one", "a.two.three", "ab.four", "b.five"):
+        await broker.put(bucket, key, b"x", None)
+    assert sorted(await broker.keys(bucket, "a")) == ["a.one", "a.two.three"]
+    assert await broker.keys(bucket, "c") == []
+
+
+async def test_the_life_of_a_stream_has_a_name_of_its_own(world: World) -> None:
+    broker = await world.connect()
+    name = f"LIFE{world.name}"
+    assert await broker.stream_info(name) is None
+    await broker.ensure_stream(StreamSpec(name, (f"{name}.>",), "limits", 60.0, "file"))
+    first = await broker.stream_info(name)
+    await broker.ensure_stream(StreamSpec(name, (f"{name}.>",), "limits", 60.0, "memory"))
+    assert first is not None
+    assert first.storage == "file"
+    assert await broker.stream_info(name) == first
+
+
 async def test_keys_do_not_disturb_each_other(world: World) -> None:
     broker = await world.connect()
     bucket = f"b{world.name}"

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from zocket.app import ActorFactory, App
+from zocket.broker.memory import MemoryServer
 from zocket.core import Actor, method
 from zocket.errors import ActorError, BootError
+from zocket.ids import Scope
 from zocket.runtime.control_plane import Activation
-from zocket.runtime.standby import run_smoke, wait_for_the_word
+from zocket.runtime.standby import check_stored_state, run_smoke, wait_for_the_word
+from zocket.runtime.state_store import BrokerStateStore, bucket_of, key_of
 from zocket.settings import Limits
 from zocket.testing.clock import VirtualClock
 
@@ -84,3 +88,49 @@ async def test_the_word_is_waited_for_whatever_happens_to_the_control_plane(word
     control = Words(Activation("wait"), BootError("away"), BootError("away"), Activation("wait"), word)
     assert await wait_for_the_word(control, "dpl_1", VirtualClock(), since=3) == word  # type: ignore[arg-type]
     assert (control.words, control.since) == ([], [3] * 5)
+
+
+class TestStoredState:
+    """A version that could not use what is stored is refused before it takes anything over."""
+
+    @staticmethod
+    async def store(records: dict[str, bytes]) -> BrokerStateStore:
+        scope = Scope("ws", "proj")
+        broker = MemoryServer(VirtualClock()).connect()
+        for actor_id, record in records.items():
+            await broker.put(bucket_of(scope), key_of("kept", actor_id), record, None)
+        return BrokerStateStore(broker, scope)
+
+    @staticmethod
+    def record(state: object, version: int = 1) -> bytes:
+        fields = {"version": version, "state": state, "watermarks": {}, "answers": {}, "epoch": "e", "seq": 0}
+        return msgspec.json.encode(fields | {"writer": "w", "commit": 1})
+
+    @staticmethod
+    def app(version: int = 1) -> App:
+        class Kept(Actor[dict[str, int]]):
+            durability = "file"
+
+        Kept.version = version
+        return App({"kept": Kept, "counter": Counter})
+
+    async def test_what_fits_passes_and_nothing_stored_passes(self) -> None:
+        await check_stored_state(self.app().definition, await self.store({}))
+        await check_stored_state(self.app().definition, await self.store({"a.b": self.record({"n": 1})}))
+
+    @pytest.mark.parametrize(
+        ("record", "words"),
+        [
+            (record({"n": "many"}), "does not fit"),
+            (record({"n": 1}, 3), "has version 3, this deployment knows up to 1"),
+            (b"{", "cannot be read"),
+        ],
+    )
+    async def test_what_does_not_fit_refuses_the_version(self, record: bytes, words: str) -> None:
+        fine = {f"fine{number}": self.record({"n": number}) for number in range(5)}
+        with pytest.raises(BootError, match=words):
+            await check_stored_state(self.app().definition, await self.store({**fine, "odd": record}))
+
+    async def test_a_missing_migration_refuses_the_version(self) -> None:
+        with pytest.raises(BootError, match="nothing migrates from 1"):
+            await check_stored_state(self.app(2).definition, await self.store({"a": self.record({"n": 1})}))
