@@ -97,7 +97,9 @@ async def test_a_closed_subscription_is_silent(world: World) -> None:
     assert ear.messages == []
 
 
-async def test_a_callback_that_raises_is_logged_and_the_next_one_comes(world: World) -> None:
+async def test_a_callback_that_raises_is_logged_and_the_next_one_comes(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     broker = await world.connect()
     ear = world.ear()
 
@@ -111,6 +113,7 @@ async def test_a_callback_that_raises_is_logged_and_the_next_one_comes(world: Wo
     await world.until(lambda: ear.messages)
     broker.send([Message(world.subject("x"), b"2")])
     await world.until(lambda: len(ear.messages) == 2)
+    assert "planted" in caplog.text
 
 
 async def test_a_request_is_answered(world: World) -> None:
