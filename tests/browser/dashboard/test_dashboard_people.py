@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,13 +57,21 @@ async def test_signing_in_leads_back_to_the_address_and_signing_out_leaves_nothi
     stage: OpenStage, visit: Visit, sign_in: SignIn
 ) -> None:
     async with stage() as on, visit() as visitors:
-        on.played.add_project("Map team")
+        project = on.played.add_project("Map team")
         page = await visitors.open(on.url + "/projects/map-team/logs")
         await sign_in(page)
         await expect(page).to_have_url(re.compile(r"/projects/map-team/logs$"))
         await expect(page.get_by_role("heading", level=1)).to_have_text("Map team")
+
+        async def answer_late(route: Route) -> None:
+            await asyncio.sleep(1)  # whatever is still read meanwhile is refused
+            await route.continue_()
+
+        await page.route("**/api/auth/session", answer_late)
+        on.played.tell("project", {"id": project["id"]})  # something is to be read again, soon
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        await page.unroute("**/api/auth/session")
         assert await page.get_by_text("Map team").count() == 0
         await page.goto(on.url + "/projects/map-team")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")

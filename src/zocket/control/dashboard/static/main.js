@@ -67,8 +67,9 @@ function closeFrame() {
   frame = null;
 }
 
-/** Nothing is read or followed any more. */
+/** Nothing is read or followed any more, by the page neither: a session that ends would refuse it. */
 function stop() {
+  router.leave();
   frameEnd?.abort();
   store.clear();
   dropReads();

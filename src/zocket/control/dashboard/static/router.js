@@ -34,11 +34,16 @@ export class Router {
     scrollTo(0, 0);
   }
 
+  /** Ends what the current page reads and follows; what is drawn stays. */
+  leave() {
+    this.#leaving.abort();
+    this.#leaving = new AbortController();
+  }
+
   /** Draws the page of the current address. */
   show({ isFirst = false } = {}) {
     const pressed = document.activeElement?.closest?.(".tabs a")?.getAttribute("href");
-    this.#leaving.abort();
-    this.#leaving = new AbortController();
+    this.leave();
     const [page, params] = this.#find(location.pathname);
     const area = this.#area();
     area.replaceChildren();
