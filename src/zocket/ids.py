@@ -45,6 +45,18 @@ class Scope:
                 raise SettingsError(f"{name}: expected 1-64 letters, digits, '_' or '-', got {value!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One share of a project's instances, of `count` shares numbered from 0."""
+
+    number: int
+    count: int
+
+
+WHOLE: Final = Partition(0, 1)
+"""Of a project that is not divided."""
+
+
 def check_actor_type(name: str) -> ActorType:
     """The name as an actor type.
 

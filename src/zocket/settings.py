@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 from zocket.errors import SettingsError
 
+MAX_PARTITIONS: Final = 256
+"""Of one project; each has a host, an owner record and consumers of its own."""
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -143,6 +146,11 @@ class RuntimeSettings:
     """How long a clean stop finishes what is queued before it gives the rest back."""
     stream_storage: str = setting("STREAM_STORAGE", "memory")
     """Storage of streams that this process creates: memory or file."""
+    partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
+    """Parts that the project is divided into, so that several runtimes of one deployment share it; the same in every
+    runtime and gateway on this NATS server, as the stream of requests is made for it."""
+    lease_s: float = setting("LEASE_S", 1.25, low=0.2)
+    """With PARTITIONS: a runtime that says nothing for so long is given up, and the others take its part."""
     standby: bool = setting("ZOCKET_STANDBY", False)
     """Boots without touching a consumer, reports `standby`, and takes over when the control plane says so."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
@@ -166,6 +174,8 @@ class GatewaySettings:
     internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)
     nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
     stream_storage: str = setting("STREAM_STORAGE", "memory")
+    partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
+    """Of the stream of requests, if this process creates it."""
     tls_certificate: str = setting("TLS_CERTIFICATE", "")
     """PEM file of the certificate chain; with it the port speaks TLS."""
     tls_key: str = setting("TLS_KEY", "")
@@ -210,6 +220,8 @@ class OrchestrationSettings:
     """`NATS_URL` of the runtimes; the control plane itself never connects to it."""
     stream_storage: str = setting("STREAM_STORAGE", "memory")
     """Storage of streams that a runtime creates: memory or file (which durable actors need)."""
+    partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
+    """`PARTITIONS` of the runtimes."""
     runtime_dir: str = setting("RUNTIME_DIR", ".zocket/runtimes")
     """Directory of the runtimes' bundles and logs; with `external`, of what should run."""
     runtime_user: str = setting("RUNTIME_USER", "")

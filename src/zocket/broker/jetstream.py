@@ -36,6 +36,11 @@ _FULL: Final = frozenset({10023, 10028, 10047, 10077, 10111})
 _TOO_LARGE: Final = 10054
 _NO_RESPONDERS: Final = 503
 
+_UNDIVIDED: Final = "inbound.*.*.*.*"
+_DIVIDED: Final = "inbound.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{partition(N,3,4)}}.{{wildcard(4)}}"
+"""How a divided stream writes the number of an instance's partition into the subject."""
+_DIVIDED_PATTERN: Final = re.compile(re.escape(_DIVIDED).replace("N", r"(\d+)", 1) + r"\Z")
+
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f.*>/\\]{1,255}\Z")
 _KEY: Final = re.compile(r"[-/_=A-Za-z0-9]+(?:\.[-/_=A-Za-z0-9]+)*\Z")
 _DELETE_MARKERS: Final = (b"DEL", b"PURGE")
@@ -77,8 +82,13 @@ class _StoredMessage(msgspec.Struct):
     hdrs: str = ""
 
 
+class _Transform(msgspec.Struct, frozen=True):
+    dest: str = ""
+
+
 class _Config(msgspec.Struct, frozen=True):
     storage: str = "file"
+    subject_transform: _Transform | None = None
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -139,7 +149,7 @@ class JetStream:
 
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """See `Broker.ensure_stream`."""
-        config = {
+        config: dict[str, Any] = {
             "name": spec.name,
             "subjects": list(spec.subjects),
             "retention": spec.retention,
@@ -147,6 +157,8 @@ class JetStream:
             "storage": spec.storage,
             "duplicate_window": _nanoseconds(min(DUPLICATE_WINDOW_S, spec.max_age_s or DUPLICATE_WINDOW_S)),
         }
+        if spec.partitions > 1:
+            config["subject_transform"] = {"src": _UNDIVIDED, "dest": _DIVIDED.replace("N", str(spec.partitions))}
         try:
             await self._call(f"STREAM.CREATE.{_name('stream', spec.name)}", config)
         except ServerError as error:
@@ -161,7 +173,7 @@ class JetStream:
             if error.number == _STREAM_NOT_FOUND:
                 return None
             raise
-        return StreamInfo(answer.created, answer.config.storage)
+        return StreamInfo(answer.created, answer.config.storage, _partitions(answer.config))
 
     # Consumers.
 
@@ -325,6 +337,13 @@ def check_key(bucket: str, key: str) -> None:
 def _key_subject(bucket: str, key: str) -> str:
     check_key(bucket, key)
     return f"$KV.{bucket}.{key}"
+
+
+def _partitions(config: _Config) -> int:
+    if config.subject_transform is None or not config.subject_transform.dest:
+        return 1
+    found = _DIVIDED_PATTERN.match(config.subject_transform.dest.replace(" ", ""))
+    return 0 if found is None else int(found[1])
 
 
 def _is_marker(stored: _StoredMessage) -> bool:

@@ -251,9 +251,10 @@ class MemoryBroker:
         """Largest message that the server takes."""
         return self.server.max_payload_bytes
 
-    def on_connection(self, callback: Callable[[ConnectionState], None]) -> None:
+    def on_connection(self, callback: Callable[[ConnectionState], None]) -> Callable[[], None]:
         """See `Broker.on_connection`."""
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
 
     def _tell(self, state: ConnectionState) -> None:
         for listener in list(self._listeners):
@@ -455,7 +456,7 @@ class MemoryBroker:
         """See `Broker.stream_info`."""
         await self._turn()
         found = self.server.streams.get(stream)
-        return None if found is None else StreamInfo(found.incarnation, found.spec.storage)
+        return None if found is None else StreamInfo(found.incarnation, found.spec.storage, found.spec.partitions)
 
     async def take_over(
         self, spec: ConsumerSpec, callback: Callable[[list[Delivered]], None], lost: Callable[[], None]

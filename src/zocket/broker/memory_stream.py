@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zocket.broker.jetstream import DUPLICATE_WINDOW_S
 from zocket.broker.matching import matches
+from zocket.protocol.subjects import with_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,6 +171,7 @@ class MemoryStream:
         if message_id and not self._is_new(message_id, now_s):
             return
         self.last_sequence += 1
+        subject = with_partition(subject, self.spec.partitions)
         self._messages[self.last_sequence] = Stored(self.last_sequence, subject, payload, message_id, now_s)
         self.current()
         for consumer in self.consumers.values():

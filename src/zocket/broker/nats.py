@@ -143,9 +143,10 @@ class NatsBroker:
 
     _max_payload_bytes = 1024 * 1024
 
-    def on_connection(self, callback: Callable[[ConnectionState], None]) -> None:
+    def on_connection(self, callback: Callable[[ConnectionState], None]) -> Callable[[], None]:
         """See `Broker.on_connection`."""
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
 
     def _tell(self, state: ConnectionState) -> None:
         for listener in list(self._listeners):

@@ -45,13 +45,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """A stream that is created if absent; an existing one is left as it is."""
+    """A stream that is created if absent; an existing one is left as it is.
+
+    `partitions` above 1 divide the stream of requests: it puts the number of an instance's partition into the subject.
+    """
 
     name: str
     subjects: tuple[str, ...]
     retention: Literal["workqueue", "limits"]
     max_age_s: float
     storage: str = "memory"
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,12 @@ class StreamInfo:
     Attributes:
         incarnation: names this life of the stream: one that was lost and made again has another.
         storage: `memory` or `file`.
+        partitions: that it puts into its subjects; 1 for none, 0 for a transform of subjects that is not ours.
     """
 
     incarnation: str
     storage: str
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +113,8 @@ class Broker(Protocol):
     def max_payload_bytes(self) -> int:
         """Largest message that the server takes."""
 
-    def on_connection(self, callback: Callable[[ConnectionState], None]) -> None:
-        """Calls back at every change of the connection."""
+    def on_connection(self, callback: Callable[[ConnectionState], None]) -> Callable[[], None]:
+        """Calls back at every change of the connection, until what it gives is called."""
 
     def send(self, messages: Sequence[Message]) -> None:
         """Core publish: in order, unacknowledged. While disconnected up to 8 MiB wait, the oldest are dropped first.

@@ -9,7 +9,7 @@ from zocket.broker.port import StreamSpec
 from zocket.protocol import subjects
 
 
-def inbound_stream(storage: str = "memory") -> StreamSpec:
+def inbound_stream(storage: str = "memory", partitions: int = 1) -> StreamSpec:
     """`INBOUND`: each request is there until the one runtime that serves it has acknowledged it."""
     return StreamSpec(
         name=subjects.INBOUND_STREAM,
@@ -17,6 +17,7 @@ def inbound_stream(storage: str = "memory") -> StreamSpec:
         retention="workqueue",
         max_age_s=subjects.INBOUND_MAX_AGE_S,
         storage=storage,
+        partitions=partitions,
     )
 
 
@@ -31,6 +32,6 @@ def outbound_stream(storage: str = "memory") -> StreamSpec:
     )
 
 
-def transport_streams(storage: str = "memory") -> tuple[StreamSpec, StreamSpec]:
+def transport_streams(storage: str = "memory", partitions: int = 1) -> tuple[StreamSpec, StreamSpec]:
     """Both, to be ensured at boot and after every reconnect."""
-    return inbound_stream(storage), outbound_stream(storage)
+    return inbound_stream(storage, partitions), outbound_stream(storage)

@@ -1,4 +1,4 @@
-"""Who serves what: the projects that have sessions here, their runtimes' epochs and actor types.
+"""Who serves what: the projects that have sessions here, their runtimes' epochs and actor types, by partition.
 
 Rules: a runtime that announces itself is believed at once, and what it does not name is unknown; one that announces
 nothing is known by its durable consumers; where neither tells anything a request goes out all the same, and the call's
@@ -8,14 +8,15 @@ time limit answers. Only the tokens of a subject say whose announcement it is.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from zocket.broker.port import Message
 from zocket.errors import Unavailable
+from zocket.ids import Partition
 from zocket.protocol import envelopes, subjects
+from zocket.settings import MAX_PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,10 +36,21 @@ DISCOVERY_WAIT_S: Final = 1.0
 MAX_DOUBTFUL: Final = 4_096
 """Requests of a project that wait for a listing; what goes out beyond them is answered by its time limit."""
 PAST_EPOCHS: Final = 16
-"""Superseded epochs that are remembered for a project, so that a runtime that does not know it yet changes nothing."""
+"""Superseded epochs that are remembered a partition, so that a runtime that does not know it yet changes nothing."""
 SILENT_AFTER_S: Final = 12.0
 """An epoch that was not announced for so long, twice in a row, does not stand in the way of a superseded one: what came
 last when two runtimes announced themselves at the same moment need not be the one that stays."""
+
+
+class Reign:
+    """A runtime that announced itself for a partition: its epoch, what it serves, when it was heard last."""
+
+    __slots__ = ("actor_types", "epoch", "heard_at")
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.actor_types: frozenset[str] = frozenset()
+        self.heard_at = 0.0
 
 
 class Project:
@@ -49,12 +61,12 @@ class Project:
         wire_scope: the scope as it stands in an envelope.
         inbound: front part of its inbound subjects.
         sessions: its open sessions by id.
-        epoch: of the runtime that announced itself last, or None.
-        actor_types: what is certainly served; complete if there is an epoch.
+        reigns: by partition, whoever announced itself last; empty while nobody did.
+        partitions: that the project is divided into, as its runtimes say.
+        actor_types: what is certainly served; complete if there is a reign.
         doubtful: requests that went out without knowing whether anybody serves their type.
-        past_epochs: superseded ones.
-        asked_at: when its runtime was last asked to announce itself (monotonic seconds).
-        heard_at: when `epoch` was last announced.
+        past_epochs: superseded ones, oldest first (keys of a dict).
+        asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
     """
 
@@ -62,12 +74,12 @@ class Project:
         "actor_types",
         "asked_at",
         "doubtful",
-        "epoch",
         "fields",
-        "heard_at",
         "inbound",
         "key",
+        "partitions",
         "past_epochs",
+        "reigns",
         "scope",
         "sessions",
         "wire_scope",
@@ -78,14 +90,20 @@ class Project:
         self.key = (scope.workspace_id, scope.project_id)
         self.inbound = subjects.inbound_prefix(scope)
         self.sessions: dict[str, GatewaySession] = {}
-        self.epoch: str | None = None
+        self.reigns: dict[int, Reign] = {}
+        self.partitions = 1
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
-        self.past_epochs: deque[str] = deque(maxlen=PAST_EPOCHS)
+        self.past_epochs: dict[str, None] = {}
         self.asked_at = 0.0
-        self.heard_at = 0.0
         self.wire_scope = envelopes.wire_scope(scope)
         self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
+
+    def supersede(self, reign: Reign) -> None:
+        """What still comes from this one counts no more."""
+        self.past_epochs[reign.epoch] = None
+        while len(self.past_epochs) > PAST_EPOCHS * self.partitions:
+            del self.past_epochs[next(iter(self.past_epochs))]
 
 
 class Directory:
@@ -95,7 +113,7 @@ class Directory:
         self,
         broker: Broker,
         clock: Clock,
-        restarted: Callable[[Project], None],
+        restarted: Callable[[Project, Partition], None],
         look_up_wanted: Callable[[], None],
         inbound_seen: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -104,7 +122,7 @@ class Directory:
         Args:
             broker: to ask with.
             clock: measures how old an answer is.
-            restarted: called with a project whose runtime has lost its subscriptions.
+            restarted: called with a project and the partition whose runtime has lost its subscriptions.
             look_up_wanted: called when somebody should await `look_up`.
             inbound_seen: called with the life of the stream of requests that a runtime reads.
         """
@@ -160,32 +178,43 @@ class Directory:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 _log.warning("an announcement cannot be read", extra=project.fields)
                 continue
-            if announcement.scope == project.wire_scope:
-                self._note(project, announcement)
+            place = Partition(announcement.partition, announcement.partitions)
+            if announcement.scope == project.wire_scope and 0 <= place.number < place.count <= MAX_PARTITIONS:
+                self._note(project, place, announcement)
 
-    def _note(self, project: Project, announcement: envelopes.Announcement) -> None:
+    def _note(self, project: Project, place: Partition, announcement: envelopes.Announcement) -> None:
         now = self._clock.now()
+        reign = project.reigns.get(place.number)
         if announcement.epoch in project.past_epochs:
-            if now - project.heard_at < SILENT_AFTER_S:
+            if reign is not None and now - reign.heard_at < SILENT_AFTER_S:
                 return
-            project.past_epochs.remove(announcement.epoch)
+            del project.past_epochs[announcement.epoch]
         if announcement.inbound:
             self._inbound_seen(announcement.inbound)
-        project.heard_at = now
-        project.actor_types = frozenset(announcement.actor_types)
-        previous, project.epoch = project.epoch, announcement.epoch
-        if previous != announcement.epoch:
+        if place.count != project.partitions:
+            for earlier in project.reigns.values():
+                project.supersede(earlier)
+            project.reigns.clear()
+            project.partitions, reign = place.count, None
+            project.asked_at = float("-inf")  # every runtime to be heard took over from one of them
+        is_new = reign is None or reign.epoch != announcement.epoch
+        has_lost = is_new and (reign is not None or now - project.asked_at > DISCOVERY_WAIT_S)
+        if reign is not None and is_new:
+            project.supersede(reign)
+        if reign is None or is_new:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
-            if previous is not None:
-                project.past_epochs.append(previous)
-            if previous is not None or now - project.asked_at > DISCOVERY_WAIT_S:
-                self._restarted(project)
+            project.reigns[place.number] = reign = Reign(announcement.epoch)
+        reign.heard_at = now
+        reign.actor_types = frozenset(announcement.actor_types)
+        project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
+        if has_lost:
+            self._restarted(project, place)
         self._settle_doubts(project)
 
     def serves(self, session: GatewaySession, request: Request) -> bool:
         """Whether a request whose type is not in `actor_types` may go out; it may be answered a little later still."""
         project = session.project
-        if project.epoch is not None:
+        if project.reigns:
             return False
         if self._is_consumed(project, request.actor):
             return True
@@ -212,7 +241,7 @@ class Directory:
 
     def _settle_doubts(self, project: Project) -> None:
         doubtful, project.doubtful = project.doubtful, []
-        known_by_consumers = project.epoch is None
+        known_by_consumers = not project.reigns
         if known_by_consumers and not self._has_consumers(project):
             return
         for session, request in doubtful:

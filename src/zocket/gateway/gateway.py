@@ -24,7 +24,7 @@ from zocket.errors import Unavailable
 from zocket.gateway.directory import Directory, Project
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
-from zocket.ids import new_session_id
+from zocket.ids import WHOLE, new_session_id
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import EdgeSession
 from zocket.protocol.subjects import INBOUND_STREAM
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, ConnectionState
     from zocket.clock import Clock, TimerHandle
     from zocket.errors import ZocketError
+    from zocket.ids import Partition
     from zocket.metrics import Sample
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
@@ -71,7 +72,16 @@ class Gateway:
         accepting: False once the gateway is stopping.
     """
 
-    def __init__(self, broker: Broker, *, clock: Clock, limits: Limits, gateway_id: str, stream_storage: str) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        clock: Clock,
+        limits: Limits,
+        gateway_id: str,
+        stream_storage: str,
+        partitions: int,
+    ) -> None:
         self.broker = broker
         self.gateway_id = gateway_id
         self.statistics = Statistics()
@@ -80,7 +90,7 @@ class Gateway:
         self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
-        self._streams = transport_streams(stream_storage)
+        self._streams = transport_streams(stream_storage, partitions)
         self._sessions: dict[str, GatewaySession] = {}
         self._awake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -105,6 +115,7 @@ class Gateway:
         limits: Limits,
         gateway_id: str | None = None,
         stream_storage: str = "memory",
+        partitions: int = 1,
     ) -> AsyncIterator[Gateway]:
         """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
 
@@ -117,6 +128,7 @@ class Gateway:
             limits=limits,
             gateway_id=gateway_id or "g_" + secrets.token_hex(6),
             stream_storage=stream_storage,
+            partitions=partitions,
         )
         await gateway._ensure_streams()
         subscriptions = [
@@ -232,7 +244,7 @@ class Gateway:
             if batch.scope != project.wire_scope:
                 self._unreadable(project)
                 continue
-            if batch.epoch != project.epoch and batch.epoch in project.past_epochs:
+            if batch.epoch in project.past_epochs:
                 kept = [delivery for delivery in batch.deliveries if delivery.kept]
                 self.statistics.dropped += len(batch.deliveries) - len(kept)
                 batch.deliveries = kept
@@ -322,7 +334,7 @@ class Gateway:
             if self._subscriptions_lost:
                 self._subscriptions_lost = False
                 self._resubscribing_later.clear()
-                self._resubscribe(self._sessions.values())
+                self._resubscribe(self._sessions.values(), WHOLE)
             return
 
     async def _ensure_streams(self) -> None:
@@ -351,20 +363,21 @@ class Gateway:
 
     # Subscribing again
 
-    def _resubscribe_project(self, project: Project) -> None:
-        self._resubscribe(project.sessions.values())
+    def _resubscribe_project(self, project: Project, partition: Partition) -> None:
+        self._resubscribe(project.sessions.values(), partition)
 
     def _resubscribe_failed(self) -> None:
         failed, self._resubscribing_later = self._resubscribing_later, {}
         if self.broker.connected and not self._was_away:  # else everyone's turn comes when it is back
-            self._resubscribe(failed)
+            self._resubscribe(failed, WHOLE)
 
-    def _resubscribe(self, sessions: Iterable[GatewaySession]) -> None:
+    def _resubscribe(self, sessions: Iterable[GatewaySession], partition: Partition) -> None:
         is_running = bool(self._resubscribing)
         for session in sessions:
-            if session.edge.subscriptions and not session.awaits_resubscription:
-                session.awaits_resubscription = True
-                self._resubscribing.append(session)
+            if session.edge.subscriptions:
+                if not session.stale:
+                    self._resubscribing.append(session)
+                session.stale.add(partition)
         if self._resubscribing and not is_running:
             self._resubscribe_some()
 
@@ -375,9 +388,7 @@ class Gateway:
             return
         budget = RESUBSCRIPTIONS_PER_TURN
         while waiting and budget > 0:
-            session = waiting.popleft()
-            session.awaits_resubscription = False
-            budget -= session.resubscribe()
+            budget -= waiting.popleft().resubscribe()
         if waiting:
             asyncio.get_running_loop().call_soon(self._resubscribe_some)
 

@@ -171,7 +171,13 @@ async def _open_broker(settings: GatewaySettings, stack: AsyncExitStack) -> Brok
 async def _open_gateway(broker: Broker, settings: GatewaySettings, clock: Clock, stack: AsyncExitStack) -> Gateway:
     try:
         return await stack.enter_async_context(
-            Gateway.open(broker, clock=clock, limits=settings.limits, stream_storage=settings.stream_storage)
+            Gateway.open(
+                broker,
+                clock=clock,
+                limits=settings.limits,
+                stream_storage=settings.stream_storage,
+                partitions=settings.partitions,
+            )
         )
     except Unavailable as error:
         raise BootError(

@@ -17,12 +17,12 @@ from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import EventSub, StateSub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from zocket.errors import ZocketError
     from zocket.gateway.directory import Project
     from zocket.gateway.gateway import Gateway
-    from zocket.ids import Scope
+    from zocket.ids import Partition, Scope
     from zocket.protocol.edge import EdgeSession
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
@@ -65,6 +65,13 @@ class Identity:
     limits: SessionLimits | None = None
 
 
+def _lies_in(request: Request, partitions: Iterable[Partition]) -> bool:
+    return any(
+        subjects.partition_of_instance(request.actor, request.actor_id, partition.count) == partition.number
+        for partition in partitions
+    )
+
+
 def concerns_no_call(frame: bytes) -> bool:
     """Whether a runtime's frame may go to several sessions as it is."""
     if frame.startswith(_PASSING):
@@ -78,7 +85,7 @@ class GatewaySession:
 
     Attributes:
         expires_at: seconds since the epoch when the socket is to be closed, or None.
-        awaits_resubscription: it is in the gateway's queue for that.
+        stale: partitions whose subscriptions are to be sent again; it is in the gateway's queue if there are any.
     """
 
     __slots__ = (
@@ -87,12 +94,12 @@ class GatewaySession:
         "_is_closed",
         "_is_ending",
         "_statistics",
-        "awaits_resubscription",
         "edge",
         "expires_at",
         "fields",
         "peer",
         "project",
+        "stale",
     )
 
     def __init__(self, gateway: Gateway, project: Project, edge: EdgeSession, peer: Peer, identity: Identity) -> None:
@@ -112,7 +119,7 @@ class GatewaySession:
         self.edge = edge
         self.peer = peer
         self.expires_at = identity.expires_at
-        self.awaits_resubscription = False
+        self.stale: set[Partition] = set()
         self.fields = {**project.fields, "session": edge.session_id}
 
     def received(self, frame: bytes) -> None:
@@ -187,8 +194,9 @@ class GatewaySession:
             self.flush()
 
     def resubscribe(self) -> int:
-        """Sends all subscriptions again, so that each gets a fresh snapshot; how many there were."""
-        subscriptions = list(self.edge.subscriptions)
+        """Sends the subscriptions of the stale partitions again, so that each gets a fresh snapshot; how many."""
+        stale, self.stale = self.stale, set()
+        subscriptions = [request for request in self.edge.subscriptions if _lies_in(request, stale)]
         for request in subscriptions:
             instance = subjects.instance(request.actor, request.actor_id)
             self._publish(instance, frames.subscription(request), self.edge.next_number(), self._resubscribed)

@@ -82,11 +82,11 @@ class SessionDisconnected(msgspec.Struct, rename="camel"):
     disconnected_at: int = 0
 
 
-class Announcement(msgspec.Struct, rename="camel"):
+class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions.
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
-    and what lay in the old one is lost.
+    and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
     """
 
     scope: WireScope
@@ -94,6 +94,27 @@ class Announcement(msgspec.Struct, rename="camel"):
     actor_types: list[str]
     process: str = ""
     inbound: str = ""
+    partition: int = 0
+    partitions: int = 1
+
+
+class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A replica of a divided project says that it is there.
+
+    Attributes:
+        replica: names this life of its process.
+        generation: which deployment it is of, as the owner record of the project says.
+        held: numbers of the partitions that it serves, or is taking.
+        leaving: it takes no more partitions, and releases those it has.
+        asks: it wants to hear from the others at once.
+    """
+
+    scope: WireScope
+    replica: str
+    generation: str
+    held: list[int] = []
+    leaving: bool = False
+    asks: bool = False
 
 
 decode_inbound: Final = msgspec.json.Decoder(Inbound).decode
@@ -102,6 +123,7 @@ decode_batch: Final = msgspec.json.Decoder(Batch).decode
 decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
 decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
+decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from zocket.ids import actor_id_token, check_actor_id, check_actor_type
+from zocket.ids import WHOLE, actor_id_token, check_actor_id, check_actor_type
 
 if TYPE_CHECKING:
-    from zocket.ids import Scope
+    from zocket.ids import Partition, Scope
 
 INBOUND_STREAM: Final = "INBOUND"
 INBOUND_SUBJECTS: Final = "inbound.>"
@@ -24,7 +24,9 @@ ANY_SESSION: Final = "outbound.*.*.*"
 """What a gateway listens to for runtimes that do not batch."""
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
 OWNER_BUCKET: Final = "zocket-owners"
-"""Key-value bucket of the owner records, one key a project."""
+"""Key-value bucket of the owner records: one key a project, and one for each partition of one that is divided."""
+_FNV_OFFSET: Final = 0x811C9DC5
+_FNV_PRIME: Final = 0x01000193
 
 
 def inbound(scope: Scope, actor: str, actor_id: str) -> str:
@@ -47,24 +49,62 @@ def inbound_prefix(scope: Scope) -> str:
     return f"inbound.{scope.workspace_id}.{scope.project_id}."
 
 
-def inbound_filter(scope: Scope, actor: str) -> str:
-    """All requests to one actor type."""
-    return f"inbound.{scope.workspace_id}.{scope.project_id}.{actor}.>"
+def inbound_filter(scope: Scope, actor: str, partition: Partition = WHOLE) -> str:
+    """All requests to one actor type, or those to the instances of one partition."""
+    prefix = f"{inbound_prefix(scope)}{actor}"
+    return f"{prefix}.>" if partition.count == 1 else f"{prefix}.{partition.number}.*"
 
 
-def consumer(scope: Scope, actor: str) -> str:
-    """Durable name of a runtime's consumer (R5)."""
-    return f"rt-{scope.workspace_id}-{scope.project_id}-{actor}"
+def consumer(scope: Scope, actor: str, partition: Partition = WHOLE) -> str:
+    """Durable name of a runtime's consumer (R5); in a divided project with the partition's number."""
+    name = f"rt-{scope.workspace_id}-{scope.project_id}-{actor}"
+    return name if partition.count == 1 else f"{name}-{partition.number}"
 
 
-def agrees(subject: str, scope: Scope, actor: str, actor_id: str) -> bool:
+def partition_of(actor: str, token: str, count: int) -> int:
+    """The number of the partition that an instance falls into, as a NATS server computes it.
+
+    It is FNV-1a (32 bits) over both tokens, modulo the count: `partition(N,3,4)` of a subject transform.
+    """
+    value = _FNV_OFFSET
+    for byte in f"{actor}{token}".encode():
+        value = (value ^ byte) * _FNV_PRIME & 0xFFFFFFFF
+    return value % count
+
+
+@lru_cache(maxsize=16_384)
+def partition_of_instance(actor: str, actor_id: str, count: int) -> int:
+    """As `partition_of`, for an actor id."""
+    return partition_of(actor, actor_id_token(actor_id), count)
+
+
+def with_partition(subject: str, count: int) -> str:
+    """A request's subject as a divided stream stores it: the partition's number stands before the last token."""
+    parts = subject.split(".")
+    if count == 1 or len(parts) != 5 or parts[0] != "inbound":
+        return subject
+    number = partition_of(parts[3], parts[4], count)
+    return ".".join((*parts[:4], str(number), parts[4]))
+
+
+def agrees(subject: str, scope: Scope, actor: str, actor_id: str, partitions: int = 1) -> bool:
     """Whether an envelope's instance is the one its subject names, by canonical token or by raw id.
+
+    Args:
+        subject: as the stream has it.
+        scope: of the envelope.
+        actor: of the envelope.
+        actor_id: of the envelope.
+        partitions: that the stream puts into its subjects; a raw id counts only where there is one.
 
     Raises:
         InvalidId: the envelope's actor type or actor id is none that may be used.
     """
     prefix = inbound_prefix(scope)
-    return subject == prefix + instance(actor, actor_id) or subject == f"{prefix}{actor}.{actor_id}"
+    canonical = prefix + instance(actor, actor_id)
+    if partitions > 1:
+        return subject == with_partition(canonical, partitions)
+    return subject == canonical or subject == f"{prefix}{actor}.{actor_id}"
 
 
 def outbound(scope: Scope, session_id: str) -> str:
@@ -102,6 +142,12 @@ def discovery(scope: Scope) -> str:
     return f"runtime.discover.{scope.workspace_id}.{scope.project_id}"
 
 
-def owner_key(scope: Scope) -> str:
-    """Key of a project's owner record."""
-    return f"{scope.workspace_id}.{scope.project_id}"
+def roll_call(scope: Scope) -> str:
+    """Core NATS: the replicas of a divided project say that they are there, and what they serve."""
+    return f"runtime.replica.{scope.workspace_id}.{scope.project_id}"
+
+
+def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:
+    """Key of the owner record of a project, or of one of its partitions."""
+    key = f"{scope.workspace_id}.{scope.project_id}"
+    return key if partition.count == 1 else f"{key}.{partition.number}"

@@ -83,17 +83,28 @@ class _Recent(Generic[K, V]):
 class Intake:
     """Between the runtime's subscriptions and its host.
 
+    Args:
+        broker: settles messages.
+        scope: whose messages are taken.
+        host: runs the requests.
+        outbox: sends the answers.
+        divided: this is one partition of several. A gateway that does not announce itself is refused then: it writes
+            ids into subjects as they are, so one instance could fall into two partitions.
+
     Attributes:
         source: names the present life of the stream that messages come from; set before a consumer is taken.
+        partitions: that the stream puts into its subjects; set like `source`.
     """
 
-    def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox) -> None:
+    def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox, *, divided: bool = False) -> None:
         self._broker = broker
         self._scope = scope
         self._wire_scope = envelopes.wire_scope(scope)
         self._host = host
         self._outbox = outbox
         self.source = ""
+        self.partitions = 1
+        self._divided = divided
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
@@ -149,13 +160,15 @@ class Intake:
         if envelope.scope != self._wire_scope:
             return InvalidFrame("the envelope is of another project")
         try:
-            agrees = subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id)
+            agrees = subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id, self.partitions)
         except InvalidId as error:
             return error
         if not agrees:
             return InvalidFrame("subject and envelope name different actors")
         if not _are_tokens(envelope.session_id, envelope.gateway):
             return InvalidFrame("the session or gateway id cannot be part of a subject")
+        if self._divided and envelope.gateway is None:
+            return InvalidFrame("this project is divided (PARTITIONS), which takes a gateway that announces itself")
         return None
 
     def _finish(self, delivered: Delivered) -> None:

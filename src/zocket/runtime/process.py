@@ -16,6 +16,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -28,6 +29,7 @@ from zocket.errors import BootError, SettingsError, Superseded, Unavailable, Zoc
 from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
 from zocket.runtime.control_plane import ControlPlane
+from zocket.runtime.replica import Replica
 from zocket.runtime.runtime import Runtime
 from zocket.runtime.standby import (
     RETRY_FIRST_S,
@@ -102,7 +104,7 @@ class RuntimeProcess:
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._stopping = asyncio.Event()
         self._booting: asyncio.Task[Any] | None = None
-        self._runtime: Runtime | None = None
+        self._runtime: Runtime | Replica | None = None
         self._turn = 0
 
     def stop(self) -> None:
@@ -195,7 +197,7 @@ class RuntimeProcess:
 
     async def _take_over(
         self, prepared: Prepared, control_plane: ControlPlane, outer: AsyncExitStack, inner: AsyncExitStack
-    ) -> Runtime | int | None:
+    ) -> Runtime | Replica | int | None:
         """The project is ours from here on; what it opens is closed by the stacks.
 
         None if somebody else took it in the same moment and this runtime is a spare again; the exit code if the word
@@ -241,9 +243,15 @@ class RuntimeProcess:
                 await self._clock.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MOST_S)
 
-    def _open_runtime(self, definition: AppDefinition, broker: NatsBroker) -> AbstractAsyncContextManager[Runtime]:
+    def _open_runtime(
+        self, definition: AppDefinition, broker: NatsBroker
+    ) -> AbstractAsyncContextManager[Runtime | Replica]:
+        """The whole project, or as a replica a share of one that is divided."""
         settings = self._settings
-        return Runtime.open(
+        open_one: Callable[..., AbstractAsyncContextManager[Runtime | Replica]] = Runtime.open
+        if settings.partitions > 1:
+            open_one = partial(Replica.open, partitions=settings.partitions, lease_s=settings.lease_s)
+        return open_one(
             definition,
             self._scope,
             broker,
@@ -299,7 +307,7 @@ class RuntimeProcess:
 
         return {"/health": health, "/ready": ready, "/metrics": scrape}
 
-    async def _wait_end(self, runtime: Runtime, control_plane: ControlPlane) -> int | None:
+    async def _wait_end(self, runtime: Runtime | Replica, control_plane: ControlPlane) -> int | None:
         """Until somebody asks for a stop, or the runtime cannot go on; None for a runtime that is a spare now."""
         asked = asyncio.create_task(self._stopping.wait())
         ended = asyncio.create_task(runtime.wait_stopped())
@@ -320,7 +328,7 @@ class RuntimeProcess:
             return EXIT_LOST
         return EXIT_STOPPED
 
-    async def _heed(self, runtime: Runtime, control_plane: ControlPlane) -> None:
+    async def _heed(self, runtime: Runtime | Replica, control_plane: ControlPlane) -> None:
         """Further words while it serves: to end, or to take over from one that took over and died.
 
         That one said nothing before it died, and its consumers would be missed only after several heartbeats.

@@ -20,22 +20,24 @@ owner record; taking over takes a new process about as long."""
 
 
 class Pulse:
-    """Beats, and tells when it had not for `STOOD_STILL_S`.
+    """Beats, and tells when it had not for too long.
 
     Args:
         clock: whose time goes on while the process does not.
         stood_still: called with the seconds that it had stood still.
+        allowed_s: between two beats.
     """
 
-    __slots__ = ("_at", "_now", "_stood_still")
+    __slots__ = ("_allowed_s", "_at", "_now", "_stood_still")
 
-    def __init__(self, clock: Clock, stood_still: Callable[[float], None]) -> None:
+    def __init__(self, clock: Clock, stood_still: Callable[[float], None], allowed_s: float = STOOD_STILL_S) -> None:
         self._now = clock.now
         self._stood_still = stood_still
+        self._allowed_s = allowed_s
         self._at = clock.now()
 
     def beat(self) -> None:
         """The process is alive now."""
         before, self._at = self._at, self._now()
-        if self._at - before > STOOD_STILL_S:
+        if self._at - before > self._allowed_s:
             self._stood_still(self._at - before)

@@ -1,10 +1,10 @@
-"""`Runtime`: the host of an app on a broker, owning its project until it stops or is superseded.
+"""`Runtime`: the host of an app on a broker, owning its project, or a partition of it, until it stops or is superseded.
 
-Rules: exactly one runtime takes a project's messages. It claims the owner record first and the consumers after it, and
-reads the record again before it takes a consumer again and after it has. Whenever another may have taken over without
-its knowledge (the connection was lost, the process stood still) nothing leaves until the record was read; a runtime
-that was superseded settles nothing and sends nothing more. A stop finishes what is here, gives the rest back, and
-leaves nothing behind unless a successor is there.
+Rules: exactly one runtime takes the messages of a project or partition. It claims the owner record first and the
+consumers after it, and reads the record again before it takes a consumer again and after it has. Whenever another may
+have taken over without its knowledge (the connection was lost, the process stood still) nothing leaves until the record
+was read; a runtime that was superseded settles nothing and sends nothing more. A stop finishes what is here, gives the
+rest back, and leaves nothing behind unless a successor is there.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from zocket.broker.port import Message as BrokerMessage
 from zocket.broker.streams import transport_streams
 from zocket.errors import BootError, PlatformError, Superseded, Unavailable
 from zocket.host import Host
-from zocket.ids import new_epoch
+from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
-from zocket.runtime.pulse import BEAT_S, Pulse
+from zocket.runtime.pulse import BEAT_S, STOOD_STILL_S, Pulse
 from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
     from zocket.broker.port import Broker, ConnectionState, Delivered, Message, Subscription
     from zocket.clock import Clock
@@ -71,8 +71,12 @@ class Runtime:
         ack_wait_s: float,
         drain_timeout_s: float,
         storage: str,
+        partition: Partition,
+        generation: str | None,
+        lease_s: float | None,
     ) -> None:
         self.scope = scope
+        self._partition = partition
         self.actor_types = list(definition.actors)
         self.epoch = new_epoch()
         self._deployment_id = deployment_id
@@ -81,21 +85,22 @@ class Runtime:
         limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
         self._ack_wait_s = ack_wait_s
-        self._streams = transport_streams(storage)
+        self._streams = transport_streams(storage, partition.count)
         self._consumers = {
             name: ConsumerSpec(
                 stream=subjects.INBOUND_STREAM,
-                name=subjects.consumer(scope, name),
-                subjects=subjects.inbound_filter(scope, name),
+                name=subjects.consumer(scope, name, partition),
+                subjects=subjects.inbound_filter(scope, name, partition),
                 max_ack_pending=limits.max_ack_pending,
                 ack_wait_s=ack_wait_s,
             )
             for name in self.actor_types
         }
         record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
-        self._ownership = Ownership(broker, scope, record, clock)
+        self._ownership = Ownership(broker, scope, record, clock, partition, generation)
         self._outbox = Outbox(broker, scope, self.epoch)
-        self._pulse = Pulse(clock, self._stood_still)
+        self._beat_s = BEAT_S if lease_s is None else min(BEAT_S, lease_s / 4)
+        self._pulse = Pulse(clock, self._stood_still, STOOD_STILL_S if lease_s is None else lease_s * 0.8)
         self._outbox.before_flush = self._pulse.beat
         self._host = Host(
             definition,
@@ -108,9 +113,14 @@ class Runtime:
             owns=self._still_owns,
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
-        self._intake = Intake(broker, scope, self._host, self._outbox)
+        self._intake = Intake(broker, scope, self._host, self._outbox, divided=partition.count > 1)
         self._announcement = envelopes.Announcement(
-            envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
+            envelopes.wire_scope(scope),
+            self.epoch,
+            self.actor_types,
+            process=process_name,
+            partition=partition.number,
+            partitions=partition.count,
         )
         self._connection = 0
         self._pushes: dict[str, Subscription] = {}
@@ -121,6 +131,7 @@ class Runtime:
         self._stopped = asyncio.Event()
         self._failure: ZocketError | None = None
         self._serving = False
+        self._forget_connection: Callable[[], None] = lambda: None
         self._take_overs = 0
         self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
 
@@ -140,6 +151,9 @@ class Runtime:
         ack_wait_s: float = 30.0,
         drain_timeout_s: float = 10.0,
         storage: str = "memory",
+        partition: Partition = WHOLE,
+        generation: str | None = None,
+        lease_s: float | None = None,
     ) -> AsyncIterator[Runtime]:
         """Owns the project and serves it during the block; at its end stops cleanly (R19).
 
@@ -155,9 +169,13 @@ class Runtime:
             ack_wait_s: the broker delivers again what it heard nothing of for so long.
             drain_timeout_s: how long a stop finishes what is here.
             storage: of streams that do not exist yet, `memory` or `file`.
+            partition: owns and serves this part of the project alone.
+            generation: in a divided project the epoch of its owner record, whose change ends this runtime.
+            lease_s: after so long without a word from this process another takes the partition; None: nobody does.
 
         Raises:
-            BootError: an actor is durable, and the stream of requests is in memory.
+            BootError: an actor is durable, and the stream of requests is in memory; or that stream is not divided as
+                `partition` says.
             Unavailable: the broker is away or refuses.
             Superseded: yet another runtime took the project while this one started.
         """
@@ -173,6 +191,9 @@ class Runtime:
             ack_wait_s=ack_wait_s,
             drain_timeout_s=drain_timeout_s,
             storage=storage,
+            partition=partition,
+            generation=generation,
+            lease_s=lease_s,
         )
         try:
             await runtime._start()
@@ -199,10 +220,14 @@ class Runtime:
     # -- start and recovery --------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._broker.on_connection(self._connection_changed)
+        self._forget_connection = self._broker.on_connection(self._connection_changed)
         await self._ensure_streams()
         predecessor = await self._ownership.claim()
         scope = self.scope
+        if predecessor is not None and predecessor.partitions != self._partition.count == 1:
+            await remove_consumers(
+                self._broker, scope, {*predecessor.actor_types, *self.actor_types}, predecessor.partitions
+            )
         self._subscriptions += [
             await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
             await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
@@ -214,7 +239,7 @@ class Runtime:
         self._serving = True
         self._announce()
         self._spawn(self._supervise())
-        self._spawn(self._repeat(BEAT_S, self._pulse.beat))
+        self._spawn(self._repeat(self._beat_s, self._pulse.beat))
         self._spawn(self._repeat(ANNOUNCE_EVERY_S, self._announce))
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
@@ -231,6 +256,14 @@ class Runtime:
                 f"storage, and it is in {inbound.storage}. That cannot be changed: stop gateways and runtimes, "
                 f"delete it (nats stream rm {subjects.INBOUND_STREAM}) and start them with STREAM_STORAGE=file"
             )
+        count = self._partition.count
+        if count > 1 and inbound.partitions != count:
+            raise BootError(
+                f"PARTITIONS={count}, and the stream {subjects.INBOUND_STREAM} is not divided so. That is set when it "
+                f"is made: stop gateways and runtimes, delete it (nats stream rm {subjects.INBOUND_STREAM}) and start "
+                "them with the same PARTITIONS"
+            )
+        self._intake.partitions = inbound.partitions or 1
         self._intake.source = f"{subjects.INBOUND_STREAM}:{inbound.incarnation}"
         self._announcement.inbound = inbound.incarnation
 
@@ -264,7 +297,8 @@ class Runtime:
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
         """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
         for name in set(predecessor.actor_types) - set(self.actor_types):
-            await self._broker.delete_consumer(subjects.INBOUND_STREAM, subjects.consumer(self.scope, name))
+            consumer = subjects.consumer(self.scope, name, self._partition)
+            await self._broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
 
     def _received(self, connection: int, batch: list[Delivered]) -> None:
         """Takes messages of a consumer that was taken over this connection.
@@ -305,10 +339,12 @@ class Runtime:
         self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
-        """Another runtime announces itself: look at once who owns the project."""
+        """Another runtime announces itself in this one's place: look at once who owns it."""
         for message in messages:
             with contextlib.suppress(ValueError):
-                if envelopes.decode_announcement(message.payload).epoch != self.epoch:
+                other = envelopes.decode_announcement(message.payload)
+                place = Partition(other.partition, other.partitions)
+                if other.epoch != self.epoch and (place == self._partition or place.count != self._partition.count):
                     self._disturbed.set()
 
     async def _supervise(self) -> None:
@@ -414,6 +450,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._forget_connection()
         self._outbox.release(self._outbox.doubt)
         returned = self._intake.give_back()
         if returned:
@@ -452,6 +489,18 @@ class Runtime:
         self._subscriptions.clear()
         for subscription in open_ones:
             await subscription.aclose()
+
+
+async def remove_consumers(broker: Broker, scope: Scope, actor_types: Iterable[str], partitions: int) -> None:
+    """Deletes the consumers of a project that was divided otherwise: they would overlap with the new ones.
+
+    Raises:
+        Unavailable: the broker is away or refuses.
+    """
+    for name in actor_types:
+        for number in range(partitions):
+            consumer = subjects.consumer(scope, name, Partition(number, partitions))
+            await broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
 
 
 def _fitting(limits: Limits, max_payload_bytes: int) -> Limits:

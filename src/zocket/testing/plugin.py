@@ -64,7 +64,8 @@ async def _on_broker(item: pytest.Function, test: Coroutine[object, object, obje
     """The test, with the broker chosen that its `TestApp`s use, and what it left for its end."""
     from zocket.testing.app import backend, finalizers
 
-    chosen = item.funcargs.get("zocket_broker", "nats" if item.config.getoption("--zocket-nats") else "memory")
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    chosen = params.get("zocket_broker", "nats" if item.config.getoption("--zocket-nats") else "memory")
     backend.set("nats" if chosen == "nats" else "memory")
     async with AsyncExitStack() as stack:
         finalizers.set(stack)

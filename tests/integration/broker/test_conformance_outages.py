@@ -21,6 +21,8 @@ async def test_a_dropped_connection_comes_back_with_its_subscriptions(world: Wor
     broker, other = await world.connect(), await world.connect()
     await world.stream(broker)
     states = world.states(broker)
+    ended: list[str] = []
+    broker.on_connection(ended.append)()
     ear, intake = world.ear(), world.intake()
     await broker.subscribe(world.subject("core"), ear.take)
     await intake.take_over(broker, world.consumer("a.>"))
@@ -34,6 +36,7 @@ async def test_a_dropped_connection_comes_back_with_its_subscriptions(world: Wor
     assert await world.publish(broker, world.subject("a.1"), b"2") is None
     await intake.wait(2)
     assert intake.lost == 0
+    assert ended == []
 
 
 async def test_an_acknowledgement_from_before_the_drop_does_not_count(world: World) -> None:

@@ -16,7 +16,7 @@ from zocket.broker.port import ConsumerSpec, Delivered, Message
 from zocket.broker.streams import transport_streams
 from zocket.gateway.gateway import Gateway
 from zocket.gateway.session import GatewaySession, Identity
-from zocket.ids import Scope
+from zocket.ids import WHOLE, Partition, Scope
 from zocket.protocol import envelopes, subjects
 from zocket.settings import Limits
 from zocket.testing.clock import VirtualClock
@@ -102,8 +102,13 @@ class Runtime:
 
     def _announce(self) -> None:
         if self.announces is not None:
-            record = envelopes.Announcement(envelopes.wire_scope(self.scope), *self.announces)
-            self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
+            self.announce_partition(*self.announces)
+
+    def announce_partition(self, epoch: str, actor_types: list[str], place: Partition = WHOLE) -> None:
+        record = envelopes.Announcement(
+            envelopes.wire_scope(self.scope), epoch, actor_types, partition=place.number, partitions=place.count
+        )
+        self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 
     def _discovered(self, messages: list[Message]) -> None:
         self.discoveries += len(messages)

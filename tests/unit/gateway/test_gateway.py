@@ -371,7 +371,7 @@ async def test_a_superseded_runtime_that_speaks_on_changes_nothing(world: Open) 
         runtime.announce("e_1", "room")
         await w.settle()
         assert runtime.requests == []
-        assert client.session.project.epoch == "e_2"
+        assert client.session.project.reigns[0].epoch == "e_2"
         assert "board" in client.session.project.actor_types
 
 
@@ -423,7 +423,7 @@ async def test_a_superseded_epoch_is_believed_again_once_nothing_is_heard_of_its
             runtime.requests.clear()
             runtime.announce("e_2", "room")
             await w.settle()
-        assert client.session.project.epoch == "e_2"
+        assert client.session.project.reigns[0].epoch == "e_2"
         assert [request["message"]["type"] for request in runtime.requests] == ["state:sub"]
 
 
@@ -452,7 +452,7 @@ async def test_a_tenants_announcement_is_only_its_own(world: Open) -> None:
         forged = envelopes.Announcement(envelopes.wire_scope(client.session.project.scope), "e_9", [])
         rival.broker.send([Message(subjects.announcement(OTHER), envelopes.encode(forged))])
         await w.settle()
-        assert client.session.project.epoch is None
+        assert not client.session.project.reigns
 
 
 async def test_thousands_of_subscriptions_are_sent_again_over_several_turns(world: Open) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zocket.errors import InvalidId
-from zocket.ids import Scope
+from zocket.ids import Partition, Scope
 from zocket.protocol import subjects
 
 SCOPE = Scope("acme", "chat")
@@ -30,6 +30,35 @@ def test_additions_are_tenant_scoped_like_the_rest() -> None:
     assert subjects.gateway_filter("g_1") == "gateway.*.*.g_1"
     assert subjects.discovery(SCOPE) == "runtime.discover.acme.chat"
     assert subjects.owner_key(SCOPE) == "acme.chat"
+
+
+def test_a_divided_project_has_names_for_each_partition() -> None:
+    third = Partition(2, 4)
+    assert subjects.consumer(SCOPE, "room", third) == "rt-acme-chat-room-2"
+    assert subjects.inbound_filter(SCOPE, "room", third) == "inbound.acme.chat.room.2.*"
+    assert subjects.owner_key(SCOPE, third) == "acme.chat.2"
+    assert subjects.roll_call(SCOPE) == "runtime.replica.acme.chat"
+
+
+@pytest.mark.parametrize(
+    ("subject", "stored"),
+    [
+        ("inbound.acme.chat.room.general", "inbound.acme.chat.room.2.general"),
+        ("inbound.acme.chat.room.a%2Eb", "inbound.acme.chat.room.1.a%2Eb"),
+        ("inbound.acme.chat.room.a.b", "inbound.acme.chat.room.a.b"),
+        ("outbound.acme.chat.room.general", "outbound.acme.chat.room.general"),
+    ],
+)
+def test_a_divided_stream_writes_the_partition_into_the_subject(subject: str, stored: str) -> None:
+    assert subjects.with_partition(subject, 4) == stored
+    assert subjects.with_partition(subject, 1) == subject
+
+
+def test_in_a_divided_project_the_subject_must_name_the_right_partition() -> None:
+    assert subjects.agrees("inbound.acme.chat.room.2.general", SCOPE, "room", "general", 4)
+    for wrong in ("inbound.acme.chat.room.3.general", "inbound.acme.chat.room.general", "inbound.acme.chat.room.2.x"):
+        assert not subjects.agrees(wrong, SCOPE, "room", "general", 4)
+    assert not subjects.agrees("inbound.acme.chat.room.a.b", SCOPE, "room", "a.b", 4)
 
 
 @pytest.mark.parametrize("actor_id", ["general", "a b", "a.b", "*", ">", "$JS", "ü", "%41", "a/b:c@d"])

@@ -53,6 +53,12 @@ app = App(actors={"room": Room})
 
 
 @pytest.mark.each_broker
+async def test_each_broker_is_the_one_that_the_test_is_named_after(request: pytest.FixtureRequest) -> None:
+    async with TestApp(app) as t:
+        assert request.node.name.endswith("[nats]" if t.memory is None else "[memory]")
+
+
+@pytest.mark.each_broker
 async def test_r20_two_clients_see_each_other() -> None:
     async with TestApp(app) as t:
         alice, bob = await t.connect(user_id="alice"), await t.connect(user_id="bob")

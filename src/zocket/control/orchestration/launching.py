@@ -75,6 +75,7 @@ class Launching:
             "NATS_URL": self._settings.orchestration.runtime_nats_url,
             "PROJECT_ID": target.project_id,
             "STREAM_STORAGE": self._settings.orchestration.stream_storage,
+            "PARTITIONS": str(self._settings.orchestration.partitions),
             "WORKSPACE_ID": target.workspace_id,
             "ZOCKET_STANDBY": "1",
         }
