@@ -8,6 +8,7 @@ time limit answers. Only the tokens of a subject say whose announcement it is.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from zocket.ids import Scope
     from zocket.protocol.frames import Request
 
+_PARTITION_SUFFIX: Final = re.compile(r"-[0-9]+\Z")
+"""Of the consumers of a divided project."""
 _log: Final = logging.getLogger("zocket.gateway")
 
 LOOK_UP_EVERY_S: Final = 3.0
@@ -231,7 +234,8 @@ class Directory:
         if not any(project.doubtful for project in self._projects.values()):
             return
         try:
-            self._consumers = frozenset(await self._broker.consumer_names(subjects.INBOUND_STREAM))
+            names = await self._broker.consumer_names(subjects.INBOUND_STREAM)
+            self._consumers = frozenset(names) | {_PARTITION_SUFFIX.sub("", name) for name in names}
         except Unavailable as error:
             _log.warning("the consumers cannot be listed: %s", error.message)
             self._consumers = frozenset()

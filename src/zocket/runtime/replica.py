@@ -181,7 +181,8 @@ class Replica:
     @property
     def serving(self) -> bool:
         """Whether this replica takes part, is connected, and serves every partition that it holds."""
-        return not self._leaving and self._broker.connected and all(runtime.serving for runtime in self._runtimes())
+        takes_part = not self._leaving and not self._stopped.is_set()
+        return takes_part and self._broker.connected and all(runtime.serving for runtime in self._runtimes())
 
     @property
     def held(self) -> list[int]:
@@ -231,9 +232,12 @@ class Replica:
         return [share.runtime for share in self._held.values() if share.runtime is not None]
 
     def _end(self, failure: ZocketError) -> None:
+        """It cannot go on, and lets go of everything; whoever waits is told why."""
         self._failure = self._failure or failure
         self._stopped.set()
         self._changed.set()
+        for share in self._held.values():
+            share.let_go.set()
 
     # -- start and stop ------------------------------------------------------------------------------------------
 
@@ -305,7 +309,7 @@ class Replica:
             self._broker.send([Message(subjects.roll_call(self.scope), envelopes.encode(word))])
 
     async def _keep_saying(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             await self._clock.sleep(self._lease_s / WORDS_A_LEASE)
             self._say()
             self._changed.set()

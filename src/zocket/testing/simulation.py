@@ -26,6 +26,7 @@ from zocket.errors import ActorError, CallTimeout, ZocketError
 from zocket.gateway.gateway import Gateway
 from zocket.gateway.session import Identity
 from zocket.protocol import subjects
+from zocket.runtime.replica import Replica
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
 from zocket.testing.app import SCOPE, Transport
@@ -34,6 +35,7 @@ from zocket.testing.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from zocket.broker.port import Delivered, Message
 
@@ -42,6 +44,9 @@ INSTANCES: Final = 3
 CALLS: Final = 25
 """Calls of each client."""
 FAULTS: Final = 6
+DIVIDED: Final = 0.3
+"""Part of the seeds in which several replicas share the project."""
+PARTITIONS: Final = 3
 QUIET_S: Final = 60.0
 """Virtual seconds after the last fault in which everything has to come to rest."""
 
@@ -123,11 +128,13 @@ class Report:
     """What one seed came to.
 
     Attributes:
+        partitions: that the project was divided into.
         violations: of the promises, in words; empty if all was kept.
         faults: what happened, in order.
     """
 
     seed: int
+    partitions: int = 1
     calls: int = 0
     answered: int = 0
     violations: list[str] = field(default_factory=list)
@@ -137,7 +144,7 @@ class Report:
 class _Process:
     """One life of a runtime."""
 
-    def __init__(self, runtime: Runtime, broker: SlowBroker, stack: AsyncExitStack) -> None:
+    def __init__(self, runtime: Runtime | Replica, broker: SlowBroker, stack: AsyncExitStack) -> None:
         self.runtime = runtime
         self.broker = broker
         self.stack = stack
@@ -149,6 +156,9 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.report = Report(seed)
         self._rng = random.Random(seed)  # noqa: S311 — repeatable, not secret
+        self._partitions = PARTITIONS if self._rng.random() < DIVIDED else 1
+        self.report.partitions = self._partitions
+        self._deployments = 1
         self._clock = VirtualClock()
         self._server = MemoryServer(self._clock)
         self._stack = AsyncExitStack()
@@ -184,9 +194,11 @@ class Simulation:
         self._stack.push_async_callback(broker.aclose)
         limits = Limits(call_timeout_s=120.0)
         self.gateway = await self._stack.enter_async_context(
-            Gateway.open(broker, clock=self._clock, limits=limits, stream_storage="file")
+            Gateway.open(broker, clock=self._clock, limits=limits, stream_storage="file", partitions=self._partitions)
         )
         await self._start()
+        if self._partitions > 1:
+            await self._start()
         for number in range(CLIENTS):
             transport = Transport(self, Identity(SCOPE, f"user{number}"))
             client = Client(transport, rpc_timeout=110.0, clock=self._clock, jitter=self._rng.random)
@@ -200,18 +212,16 @@ class Simulation:
         broker = SlowBroker(self._clock, self._server, self._rng)
         stack.push_async_callback(broker.aclose)
         with suppress(ZocketError):
-            runtime = await stack.enter_async_context(
-                Runtime.open(
-                    self._app.definition,
-                    SCOPE,
-                    broker,
-                    clock=self._clock,
-                    limits=Limits(),
-                    process_name="simulated",
-                    storage="file",
-                )
-            )
+            runtime = await stack.enter_async_context(self._runtime(broker))
             self._processes.append(_Process(runtime, broker, stack))
+
+    def _runtime(self, broker: SlowBroker) -> AbstractAsyncContextManager[Runtime | Replica]:
+        definition, deployment = self._app.definition, f"d{self._deployments}"
+        options: dict[str, Any] = {"clock": self._clock, "limits": Limits(), "process_name": "simulated"}
+        options |= {"deployment_id": deployment, "storage": "file"}
+        if self._partitions > 1:
+            return Replica.open(definition, SCOPE, broker, partitions=self._partitions, **options)
+        return Runtime.open(definition, SCOPE, broker, **options)
 
     async def _watch(self, actor_id: str) -> None:
         """Keeps every state that a client was shown."""
@@ -258,6 +268,7 @@ class Simulation:
         faults: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("crash", self._crash),
             ("take-over", self._take_over),
+            ("join", self._start),
             ("pause and take-over", self._pause_and_take_over),
             ("redeploy", self._redeploy),
             ("runtime cut", self._cut),
@@ -278,13 +289,14 @@ class Simulation:
 
     async def _crash(self) -> None:
         if self._processes:
-            process = self._processes.pop()
+            process = self._processes.pop(self._rng.randrange(-self._partitions, 0) % len(self._processes))
             await process.runtime.abort()
             await process.stack.aclose()
         await self._clock.sleep(self._rng.random() * 0.1)
         await self._start()
 
     async def _take_over(self) -> None:
+        self._deployments += 1
         await self._start()
 
     async def _pause_and_take_over(self) -> None:

@@ -9,10 +9,11 @@ from zocket.cli.commands import zocket
 from zocket.testing.defects import planted
 
 
-def test_seeds_that_keep_every_promise_end_well() -> None:
-    done = CliRunner().invoke(zocket, ["sim", "--seeds", "2"], standalone_mode=False)
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]])
+def test_seeds_that_keep_every_promise_end_well(jobs: list[str]) -> None:
+    done = CliRunner().invoke(zocket, ["sim", "--seeds", "2", *jobs], standalone_mode=False)
     assert done.return_value == 0
-    assert "2 seeds, 200 calls, 12 faults" in done.output
+    assert "2 seeds (1 with several runtimes), 200 calls, 12 faults" in done.output
     assert "0 broken" in done.output
 
 

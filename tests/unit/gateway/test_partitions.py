@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zocket.broker.port import ConsumerSpec
 from zocket.ids import Partition
 from zocket.protocol import subjects
 
@@ -70,3 +71,22 @@ async def test_an_announcement_of_an_impossible_partition_changes_nothing(world:
         await w.settle()
         assert client.session.project.actor_types == {"room"}
         assert client.session.project.reigns[0].epoch == "e_1"
+
+
+async def test_a_divided_project_that_has_not_announced_itself_yet_is_known_by_its_consumers(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime()
+        for number in range(2):
+            place = Partition(number, 2)
+            name, pattern = (
+                part(runtime.scope, "room", place) for part in (subjects.consumer, subjects.inbound_filter)
+            )
+            await runtime.broker.take_over(
+                ConsumerSpec(subjects.INBOUND_STREAM, name, pattern), lambda _: None, lambda: None
+            )
+        client = w.client()
+        client.taken()
+        client.subscribes("room", "a")
+        client.subscribes("board", "a")
+        await w.settle()
+        assert [(frame["code"], frame["actor"]) for frame in client.taken()] == [("unknown_actor", "board")]
