@@ -520,6 +520,12 @@ class Host:
         self._residents.clear()
         self._known.clear()
 
+    def doubt_stored(self) -> None:
+        """Another process may have owned the durable instances for a while: each is read again before its next turn."""
+        for resident in self._residents.values():
+            if resident.keeper is not None:
+                resident.keeper.doubt()
+
     def abandon(self, resident: Resident, pieces: int) -> None:
         """Another process owns the instance: nothing of ours is answered or done, it gets the messages again."""
         self._residents.pop(_address(resident), None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from zocket.errors import StoredStateError, TooLarge, Unavailable
+from zocket.errors import Conflict, StoredStateError, TooLarge, Unavailable
 from zocket.host.history import History
 from zocket.host.store import Record, decode_record, encode_record
 
@@ -298,6 +298,15 @@ class Keeper:
             self._save()
 
     # -- trouble -------------------------------------------------------------------------------------------------
+
+    def doubt(self) -> None:
+        """Another process may have written: the record is read before the next turn.
+
+        A save that is under way finds out by itself.
+        """
+        if not self._saving and self.trouble is None:
+            self.trouble = Conflict("another process may have written the record")
+            self._troubled()
 
     def take(self) -> tuple[list[Outcome], list[Outcome]]:
         """The turns of the save that went wrong, and those after it; nothing is under way afterwards."""

@@ -113,8 +113,10 @@ class Ownership:
             pass
         raise Superseded("another runtime owns the project now")
 
-    async def confirm(self) -> None:
-        """Returns if this runtime still owns the project.
+    async def confirm(self) -> bool:
+        """Returns if this runtime still owns the project: False if the record was gone, and had to be written again.
+
+        Another runtime may have come and gone then: what it stored is not known here.
 
         Raises:
             Superseded: another runtime does.
@@ -126,13 +128,13 @@ class Ownership:
             if entry is not None:
                 owner = read_owner(entry.value)
                 if owner is not None and owner.epoch == self._record.epoch:
-                    return
+                    return True
                 raise Superseded(f"another runtime ({owner.process if owner else 'unknown'}) owns the project now")
             try:
                 await self._write(None)
             except Conflict:
                 continue
-            return
+            return False
         raise Unavailable("the owner record comes and goes")
 
     async def is_ours(self) -> bool:

@@ -278,9 +278,14 @@ class Runtime:
             except Unavailable:
                 await self._clock.sleep(RETRY_FIRST_S)
 
+    async def _confirm(self) -> None:
+        """Goes on only as the owner, and where another one may have come and gone, with what that one stored."""
+        if not await self._ownership.confirm():
+            self._host.doubt_stored()
+
     async def _take_consumers(self) -> None:
         """Takes every consumer that is not ours, the owner record read before and after."""
-        await self._ownership.confirm()
+        await self._confirm()
         for name, spec in self._consumers.items():
             if name in self._missing:
                 self._take_overs += 1
@@ -292,7 +297,7 @@ class Runtime:
                 except Unavailable:
                     self._missing.add(name)
                     raise
-        await self._ownership.confirm()
+        await self._confirm()
 
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
         """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
@@ -367,7 +372,7 @@ class Runtime:
     async def _recover(self) -> None:
         doubt = self._outbox.doubt
         if not self._missing:
-            await self._ownership.confirm()
+            await self._confirm()
             self._outbox.release(doubt)
             return
         await self._ensure_streams()

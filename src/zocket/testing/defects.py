@@ -77,8 +77,8 @@ def _no_takeover() -> Any:
 def _zombie() -> Any:
     """A superseded runtime does not look at the owner record, and takes the consumer back."""
 
-    async def confirm(self: Ownership) -> None:
-        """Everything is ours."""
+    async def confirm(self: Ownership) -> bool:
+        return True
 
     async def ours(self: Ownership) -> bool:
         return True

@@ -1,0 +1,49 @@
+"""A runtime that comes back after another one had the project for a while, and left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zocket.core import Actor, method
+from zocket.protocol import subjects
+
+if TYPE_CHECKING:
+    from tests.unit.runtime.conftest import Bench
+
+
+class Notes(Actor[dict[str, Any]]):
+    """A durable actor."""
+
+    durability = "file"
+
+    @method
+    async def add(self, text: str) -> int:
+        self.state[text] = True
+        return len(self.state)
+
+    @method
+    async def read(self) -> list[str]:
+        return list(self.state)
+
+
+async def test_what_another_owner_stored_meanwhile_is_read_before_anything_is_answered(bench: type[Bench]) -> None:
+    """R18. The owner record is gone again when the first one looks, so nothing tells it but the gap itself."""
+    world = bench()
+    world.actors = {"notes": Notes}
+    wire = await world.wire()
+    connection = world.server.connect()
+    async with world.runtime(broker=connection, storage="file"):
+        wire.call("add", "n", actor="notes", input={"text": "first"}, gateway="g")
+        wire.publish({"type": "state:sub", "actor": "notes", "actorId": "n"}, gateway="g", session="s2")
+        await world.settle()
+        world.server.cut(connection, 3.0)
+        async with world.runtime(storage="file"):
+            wire.call("add", "n", actor="notes", input={"text": "second"}, gateway="g", call_id=2)
+            await world.settle()
+        assert await connection.server.connect().get(subjects.OWNER_BUCKET, subjects.owner_key(world.scope)) is None
+        await world.clock.advance(5.0)
+        wire.batches.clear()
+        wire.call("read", "n", actor="notes", gateway="g", call_id=3)
+        await world.settle()
+        frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
+        assert frames == [{"type": "rpc:result", "id": 3, "result": ["first", "second"]}]
