@@ -1,208 +1,199 @@
-"""One life of a connection to a NATS server: the handshake, TLS, credentials and parser of nats-py, with our delivery.
+"""One life of a connection to a NATS server: handshake, TLS, credentials, and what goes over it.
 
-Rules: the only file that knows nats-py; a connection that is lost is over and says so once, whoever needs another one
-dials again; a message goes straight from the parser to its `receive`, through no queue that could overflow.
+Rules: a connection that is lost is over and says so once, whoever needs another one dials again; the parser gives a
+message straight to its `receive`, through no queue that could overflow; credentials never go over a connection that
+was to be encrypted and is not. https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import unquote, urlsplit
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
-from nats import errors as nats_errors
-from nats.aio.client import Client
+import msgspec
 
+from zocket.broker.parser import Parser, ProtocolViolation
 from zocket.errors import BootError, Unavailable
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
+
+    from zocket.broker.credentials import Credentials
+    from zocket.broker.parser import Receiver
 
 CONNECT_TIMEOUT_S: Final = 2.0
 """Time of one attempt to reach one server; a live one on the same continent answers in a tenth of it."""
-PING_INTERVAL_S: Final = 3
+PING_INTERVAL_S: Final = 3.0
 """Two unanswered pings end the connection, so a server that vanished without a word is noticed in about 9 s."""
+UNANSWERED_PINGS: Final = 2
 HANG_UP_TIMEOUT_S: Final = 2.0
-"""A peer that does not answer the end of TLS does not hold up the next connection."""
-DEFAULT_PORT: Final = 4222
+"""A transport that does not end does not hold up the next connection."""
+PING: Final = b"PING\r\n"
+PONG: Final = b"PONG\r\n"
 
 _log: Final = logging.getLogger("zocket.broker")
 _PERMISSIONS: Final = "permissions violation"
-_REFUSALS: Final = ("authorization violation", "authentication", "user and password", "nkey", "jwt")
+_REFUSALS: Final = ("authorization violation", "authentication", "user and password", "nkey", "jwt", "account")
 
 
 class Rejected(BootError):
     """The server answered, and refuses these credentials: trying again does not help at boot."""
 
 
-class Receiver(Protocol):
-    """What one subscription does with its messages."""
-
-    subject: str
-
-    def receive(self, subject: bytes, reply: bytes, payload: bytes, header: bytes | None) -> None:
-        """Takes one message; never raises."""
+class _Refused(Exception):
+    """The server ended the handshake with this text."""
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """How to authenticate; a user and password or a token may stand in the URL instead."""
+class Info(msgspec.Struct):
+    """What a server says of itself."""
 
-    user: str = ""
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-    credentials_file: str = ""
-    """Path of a `.creds` file (JWT and seed); needs the package `nkeys`."""
-    seed_file: str = ""
-    """Path of an NKEY seed; needs the package `nkeys`."""
-    inbox_prefix: str = "_INBOX"
-    """Under which this process may subscribe to its private inboxes."""
+    max_payload: int = 1024 * 1024
+    tls_required: bool = False
+    tls_available: bool = False
+    nonce: str = ""
+    connect_urls: list[str] = []
+    ldm: bool = False
 
 
-@dataclass(frozen=True)
-class Servers:
-    """The servers of a comma-separated URL, without the credentials that stood in it."""
+class Connection(asyncio.Protocol):
+    """One connection; made by `dial`, over at `hang_up` or when `lost` is called.
 
-    urls: tuple[str, ...]
-    credentials: Credentials
+    Attributes:
+        url: of the server.
+        max_payload: bytes that the server takes in one message, headers included.
+    """
 
-    @classmethod
-    def parse(cls, url: str, credentials: Credentials) -> Servers:
-        """Reads `nats://a:4222,tls://user:password@b`.
-
-        Raises:
-            BootError: a part has no host, a bad port or another scheme.
-        """
-        urls = []
-        for part in filter(None, (piece.strip() for piece in url.split(","))):
-            split = urlsplit(part if "://" in part else f"nats://{part}")
-            try:
-                host, port = split.hostname, split.port or DEFAULT_PORT
-            except ValueError:
-                host, port = None, 0
-            if not host or split.scheme not in ("nats", "tls"):
-                raise BootError(f"NATS_URL: expected nats://host:port or tls://host:port, got {_without_user(part)!r}")
-            if split.username and not (credentials.user or credentials.token):
-                credentials = _with_user(credentials, unquote(split.username), split.password)
-            urls.append(f"{split.scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-        if not urls:
-            raise BootError("NATS_URL: names no server")
-        return cls(tuple(urls), credentials)
-
-    def __str__(self) -> str:
-        return ",".join(self.urls)
-
-
-def _with_user(credentials: Credentials, user: str, password: str | None) -> Credentials:
-    change = {"token": user} if password is None else {"user": user, "password": unquote(password)}
-    return Credentials(**{**vars(credentials), **change})
-
-
-def _without_user(url: str) -> str:
-    return url.rpartition("@")[2]
-
-
-class Connection(Client):
-    """One connection; made by `dial`, over at `hang_up` or when `lost` is called."""
-
-    def __init__(self, lost: Callable[[str], None]) -> None:
-        super().__init__()
+    def __init__(self, url: str, lost: Callable[[str], None]) -> None:
+        self.url = url
+        self.max_payload = 1024 * 1024
         self._report_lost = lost
         self._over = False
         self._receivers: dict[int, Receiver] = {}
         self._last_sid = 0
-        self._reason = ""
-        self._round_trips: set[asyncio.Future[Any]] = set()
+        self._parser = Parser(self._receivers, self._line)
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._info = Info()
+        self._greeted: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._pongs: deque[asyncio.Future[bool] | None] = deque()
+        self._unanswered = 0
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._shaking_hands = True
 
     @classmethod
     async def dial(
-        cls, url: str, *, name: str, credentials: Credentials, tls: ssl.SSLContext | None, lost: Callable[[str], None]
+        cls,
+        url: str,
+        *,
+        name: str,
+        credentials: Credentials,
+        tls: ssl.SSLContext | None,
+        lost: Callable[[str], None],
+        hostname: str | None = None,
     ) -> Connection:
         """Connects to one server and authenticates; `lost` is called once with the reason when it ends by itself.
+
+        Args:
+            url: `nats://host:port` or `tls://host:port`.
+            name: of this client, for the server's own lists.
+            credentials: who this process is.
+            tls: for a server that wants TLS, and for `tls://`.
+            lost: see above.
+            hostname: that the server's certificate must be for, if it is not the URL's.
 
         Raises:
             Rejected: the server refuses the credentials.
             Unavailable: the server cannot be reached or does not answer as one.
             BootError: the credentials cannot be read.
         """
-        connection = cls(lost)
+        connection = cls(url, lost)
         try:
-            await connection._connect_once(url, name, credentials, tls)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection._shake_hands(name, credentials, tls, hostname)
         except BaseException as error:
             connection._over = True
             await connection.hang_up()
-            if isinstance(error, (nats_errors.Error, OSError, TimeoutError, ValueError)):
-                raise connection._translated(error, url) from None
+            if isinstance(error, (_Refused, ProtocolViolation, OSError, TimeoutError, ValueError)):
+                raise _translated(error, url) from None
             raise
-        if connection._over:
-            raise Unavailable(f"NATS at {url} ended the connection at once")
+        connection._shaking_hands = False
+        connection._ping_timer = connection._loop.call_later(PING_INTERVAL_S, connection._keep_alive)
         return connection
 
-    async def _connect_once(self, url: str, name: str, credentials: Credentials, tls: ssl.SSLContext | None) -> None:
-        try:
-            await self.connect(
-                [url],
-                name=name,
-                tls=tls,
-                error_cb=self._note,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                connect_timeout=CONNECT_TIMEOUT_S,  # type: ignore[arg-type]
-                ping_interval=PING_INTERVAL_S,
-                user=credentials.user or None,
-                password=credentials.password or None,
-                token=credentials.token or None,
-                user_credentials=credentials.credentials_file or None,
-                nkeys_seed=credentials.seed_file or None,
-                inbox_prefix=credentials.inbox_prefix,
+    async def _shake_hands(
+        self, name: str, credentials: Credentials, tls: ssl.SSLContext | None, hostname: str | None
+    ) -> None:
+        split = urlsplit(self.url)
+        host, port = split.hostname or "", split.port or 0
+        await self._loop.create_connection(lambda: self, host, port)
+        await self._greeted
+        assert self._transport is not None
+        if split.scheme == "tls" and not (self._info.tls_required or self._info.tls_available):
+            raise _Refused("the URL says tls:// and the server offers no TLS")
+        if split.scheme == "tls" or self._info.tls_required:
+            encrypted = await self._loop.start_tls(
+                self._transport, self, tls or await _default_tls(), server_hostname=hostname or host
             )
-        except ModuleNotFoundError as error:
-            raise BootError(f"NATS credentials of this kind need the package {error.name}: pip install nkeys") from None
-        assert self._reading_task is not None
-        self._reading_task.add_done_callback(self._reading_ended)
-
-    def _translated(self, error: Exception, url: str) -> BootError | Unavailable:
-        # nats-py gives refusals of the server as text only, so there is nothing else to tell them apart by.
-        text = self._reason if isinstance(error, nats_errors.NoServersError) and self._reason else str(error)
-        text = text.removeprefix("nats: ").strip("'\" ") or type(error).__name__
-        if any(word in text.lower() for word in _REFUSALS):
-            return Rejected(f"NATS at {url} rejects the credentials of this process: {text}")
-        return Unavailable(f"NATS at {url} cannot be reached: {text}")
-
-    async def _note(self, error: Exception) -> None:
-        self._reason = str(error) or type(error).__name__
+            if encrypted is None:
+                raise _Refused("the connection ended")
+            self._transport = encrypted
+        answer = await asyncio.to_thread(credentials.answer, self._info.nonce)
+        options: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "version": "zocket",
+            "protocol": 1,
+            "headers": True,
+            "no_responders": True,
+            "name": name,
+            **answer,
+        }
+        self.write(b"CONNECT " + msgspec.json.encode(options) + b"\r\n")
+        await self._ping()
 
     # Writing.
 
     def write(self, blob: bytes) -> None:
         """Gives bytes to the socket; what it does not take waits in `unwritten_bytes`."""
-        if not self._over and self._transport is not None:
+        if self._transport is not None and not self._ended.done():
             self._transport.write(blob)
 
     @property
     def unwritten_bytes(self) -> int:
         """Bytes that wait because the server does not read fast enough."""
-        writer = getattr(self._transport, "_io_writer", None)
-        return 0 if writer is None else int(writer.transport.get_write_buffer_size())
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     async def round_trip(self, timeout_s: float) -> bool:
         """Whether the server has read, in time, everything that was written before."""
         if self._over:
             return False
-        pong: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._round_trips.add(pong)
         try:
-            await self._send_ping(pong)
-            # Never cancelled: nats-py sets the result of a ping without looking, and a cancelled one ends its reader.
-            await asyncio.wait({pong}, timeout=timeout_s)
-            return pong.done() and pong.result() is True
-        finally:
-            self._round_trips.discard(pong)
+            async with asyncio.timeout(timeout_s):
+                return await self._ping()
+        except (TimeoutError, _Refused):
+            return False
+
+    async def _ping(self) -> bool:
+        """True once the server has answered; raises what ends the connection before."""
+        pong: asyncio.Future[bool] = self._loop.create_future()
+        self._pongs.append(pong)
+        self.write(PING)
+        return await pong
+
+    def _keep_alive(self) -> None:
+        if self._unanswered >= UNANSWERED_PINGS:
+            self._lose("the server does not answer pings")
+            return
+        self._unanswered += 1
+        self._pongs.append(None)
+        self.write(PING)
+        self._ping_timer = self._loop.call_later(PING_INTERVAL_S, self._keep_alive)
 
     # Receiving.
 
@@ -218,10 +209,55 @@ class Connection(Client):
         if self._receivers.pop(sid, None) is not None:
             self.write(f"UNSUB {sid}\r\n".encode())
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        receiver = self._receivers.get(sid)
-        if receiver is not None:
-            receiver.receive(subject, reply, data, headers)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        try:
+            self._parser.feed(data)
+        except ProtocolViolation as error:
+            self._lose(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._lose(str(exc) if exc is not None and str(exc) else "the connection ended")
+
+    def _line(self, line: bytes) -> None:
+        """A line that is no message."""
+        if line == b"PING":
+            self.write(PONG)
+        elif line == b"PONG":
+            self._unanswered = 0
+            pong = self._pongs.popleft() if self._pongs else None
+            if pong is not None and not pong.done():
+                pong.set_result(True)
+        elif line.startswith(b"INFO "):
+            self._take_info(line[5:])
+        elif line.startswith(b"-ERR"):
+            self._take_error(line[4:].decode("utf-8", "replace").strip(" '"))
+        elif line != b"+OK":
+            raise ProtocolViolation(f"no line of the protocol: {line[:80]!r}")
+
+    def _take_info(self, content: bytes) -> None:
+        try:
+            self._info = msgspec.json.decode(content, type=Info)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ProtocolViolation("an INFO that cannot be read") from None
+        self.max_payload = self._info.max_payload
+        if not self._greeted.done():
+            self._greeted.set_result(None)
+        elif self._info.ldm and not self._shaking_hands:
+            self._lose("the server asks its clients to leave")
+
+    def _take_error(self, text: str) -> None:
+        if _PERMISSIONS in text.lower() and not self._shaking_hands:
+            _log.error("NATS refuses: %s", text)
+        else:
+            self._lose(text)
 
     # The end.
 
@@ -229,46 +265,48 @@ class Connection(Client):
         """Closes the socket; what is still unwritten is given up."""
         self._over = True
         self._receivers.clear()
-        self._end_round_trips()
-        self._pending, self._pending_data_size = [], 0
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(HANG_UP_TIMEOUT_S):
-                await self._close(Client.CLOSED, do_cbs=False)
+        self._stop_waiting("the connection was closed")
+        if self._transport is not None:
+            self._transport.abort()
+            await asyncio.wait({self._ended}, timeout=HANG_UP_TIMEOUT_S)
+
+    def abort(self) -> None:
+        """Cuts the connection, as a failing network does."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _lose(self, reason: str) -> None:
+        self._stop_waiting(reason)
         if not self._over:
             self._over = True
-            self._end_round_trips()
-            self._report_lost(reason)
+            if not self._shaking_hands:
+                self._report_lost(reason)
 
-    def _end_round_trips(self) -> None:
-        for pong in self._round_trips:
-            if not pong.done():
-                pong.set_result(False)
+    def _stop_waiting(self, reason: str) -> None:
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+        waiting: list[asyncio.Future[Any]] = [self._greeted, *(pong for pong in self._pongs if pong is not None)]
         self._pongs.clear()
-
-    def _reading_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        self._lose(str(error) if error else "the connection ended")
-
-    async def _process_op_err(self, e: Exception) -> None:
-        self._lose(str(e) or type(e).__name__)
-
-    async def _process_err(self, err_msg: str) -> None:
-        if _PERMISSIONS in err_msg:
-            _log.error("NATS refuses: %s", err_msg.strip("'"))
-        else:
-            self._lose(err_msg.strip("'"))
-
-    def _connect_command(self) -> bytes:
-        # nats-py speaks TLS only if the server asks for it; who wrote tls:// must not send credentials in the clear.
-        scheme = self._current_server.uri.scheme if self._current_server else ""
-        if scheme == "tls" and not self._server_info.get("tls_required"):
-            raise nats_errors.Error("the URL says tls:// and the server offers no TLS")
-        return super()._connect_command()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(_Refused(reason))
+                future.exception()  # somebody may wait, or nobody does any more
 
     @property
     def discovered(self) -> list[str]:
-        """URLs of further servers of the cluster, as the server told."""
-        scheme = self._current_server.uri.scheme if self._current_server else "nats"
-        return [f"{scheme}://{uri.netloc}" for uri in self.discovered_servers]
+        """URLs of the servers of the cluster, as the server told last."""
+        scheme = urlsplit(self.url).scheme
+        return [f"{scheme}://{address}" for address in self._info.connect_urls]
+
+
+async def _default_tls() -> ssl.SSLContext:
+    """Reads the certificates of the machine from disk."""
+    return await asyncio.to_thread(ssl.create_default_context)
+
+
+def _translated(error: Exception, url: str) -> BootError | Unavailable:
+    text = str(error) or type(error).__name__
+    # A server gives refusals as text only, so there is nothing else to tell them apart by.
+    if isinstance(error, _Refused) and any(word in text.lower() for word in _REFUSALS):
+        return Rejected(f"NATS at {url} rejects the credentials of this process: {text}")
+    return Unavailable(f"NATS at {url} cannot be reached: {text}")

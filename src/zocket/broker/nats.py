@@ -3,7 +3,7 @@
 Rules: what is written in one loop turn leaves as one write, acknowledgements last; a lost connection is replaced by a
 new one for ever, and subscriptions move over to it; what waits for an answer when it is lost ends with `Unavailable`;
 acknowledgements of an earlier connection are dropped, since the stream behind it may have been made anew and count
-from 1 again. The NATS library is known to `connection.py` alone, so that a lane of our own can take its place.
+from 1 again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import secrets
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from zocket.broker import wire
 from zocket.broker.acknowledgements import PublishWindow
-from zocket.broker.connection import Connection, Credentials, Servers
+from zocket.broker.connection import Connection
+from zocket.broker.credentials import Credentials, Servers
 from zocket.broker.deliveries import IDLE_HEARTBEAT_S, CoreDelivery, Delivery, Handle, PushDelivery
 from zocket.broker.jetstream import JetStream, Reply
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject
@@ -65,6 +67,7 @@ class NatsBroker:
 
     def __init__(self, servers: Servers, name: str, tls: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._given = servers.urls
         self._servers = list(servers.urls)
         self._credentials = servers.credentials
         self._name = name
@@ -161,7 +164,12 @@ class NatsBroker:
         for url in random.sample(self._servers, len(self._servers)):
             try:
                 connection = await Connection.dial(
-                    url, name=self._name, credentials=self._credentials, tls=self._tls, lost=self._connection_lost
+                    url,
+                    name=self._name,
+                    credentials=self._credentials,
+                    tls=self._tls,
+                    lost=self._connection_lost,
+                    hostname=self._hostname_of(url),
                 )
             except (BootError, Unavailable) as error:
                 failure = error
@@ -170,8 +178,15 @@ class NatsBroker:
             return None
         return failure
 
-    def _use(self, connection: Connection) -> None:
+    def _hostname_of(self, url: str) -> str | None:
+        """A server that the cluster told of by its address has a certificate for the name that was given."""
+        return None if url in self._given else urlsplit(self._given[0]).hostname
+
+    def _learn(self, connection: Connection) -> None:
         self._servers += [url for url in connection.discovered if url not in self._servers]
+
+    def _use(self, connection: Connection) -> None:
+        self._learn(connection)
         self._max_payload_bytes = connection.max_payload
         self._lost.clear()
         self._connection = connection
@@ -194,6 +209,7 @@ class NatsBroker:
             delivery.suspend()
         self._lost.set()
         if lost is not None and not self._closing:
+            self._learn(lost)
             _log.warning("The connection to NATS is lost: %s", reason)
             self._fail_waiting("the connection to NATS is lost")
             if not self._told_away:

@@ -170,7 +170,7 @@ class World:
         else:
             connection = cast("NatsBroker", broker)._connection
             assert connection is not None
-            connection._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+            connection.abort()
 
     # Names of this test alone.
 

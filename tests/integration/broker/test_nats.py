@@ -9,10 +9,11 @@ import socket
 import ssl
 import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from zocket.broker.connection import Credentials
+from zocket.broker.credentials import Credentials
 from zocket.broker.nats import HELD_BYTES, NatsBroker
 from zocket.broker.port import ConsumerSpec, Delivered, Message, StreamSpec
 from zocket.broker.server import NatsServer
@@ -350,7 +351,7 @@ async def test_it_moves_to_another_server_when_its_own_dies() -> None:
         heard: list[Message] = []
         await broker.subscribe("x", heard.extend)
         assert broker._connection is not None
-        port = broker._connection.connected_url.port  # type: ignore[union-attr]
+        port = urlsplit(broker._connection.url).port
         dead = first if port == first.port else second
         await dead.kill()
         await until(lambda: states == ["disconnected", "reconnected"])
@@ -384,7 +385,7 @@ async def test_reconnected_means_that_the_server_has_the_subscriptions_again() -
         await broker.subscribe(subject, heard.extend)
         states = states_of(broker)
         assert broker._connection is not None
-        broker._connection._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        broker._connection.abort()
         await until(lambda: states == ["disconnected", "reconnected"])
         other.send([Message(subject, b"1")])
         await until(lambda: heard)
@@ -399,7 +400,7 @@ async def test_a_server_that_stops_during_the_reconnection_is_told_once() -> Non
         states = states_of(broker)
         await server.pause()
         assert broker._connection is not None
-        broker._connection._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        broker._connection.abort()
         await until(lambda: states == ["disconnected"])
         await asyncio.sleep(0.2)
         await server.kill()

@@ -9,7 +9,8 @@ from zocket.broker.deliveries import CoreDelivery, PushDelivery
 from zocket.broker.port import ConsumerSpec, Delivered, Message
 
 if TYPE_CHECKING:
-    from zocket.broker.connection import Connection, Receiver
+    from zocket.broker.connection import Connection
+    from zocket.broker.parser import Receiver
 
 SPEC = ConsumerSpec("S", "rt", "s.>")
 REPLY = b"$JS.ACK.S.rt.1.%d.1.1.0"
