@@ -78,11 +78,17 @@ class Parser:
                 position = eol + 2
                 continue
             tokens = data[position:eol].split()
+            count = len(tokens)
             try:
-                header_bytes, size = (int(tokens[-2]), int(tokens[-1])) if first == _H else (0, int(tokens[-1]))
-                sid = int(tokens[2])
-                reply = tokens[3] if len(tokens) == (6 if first == _H else 5) else b""
-                is_message = tokens[0] == (b"HMSG" if first == _H else b"MSG")
+                if first == _H:
+                    is_message = tokens[0] == b"HMSG" and (count == 6 or count == 5)
+                    reply = tokens[3] if count == 6 else b""
+                    header_bytes = int(tokens[-2])
+                else:
+                    is_message = tokens[0] == b"MSG" and (count == 5 or count == 4)
+                    reply = tokens[3] if count == 5 else b""
+                    header_bytes = 0
+                size, sid = int(tokens[-1]), int(tokens[2])
             except (ValueError, IndexError):
                 is_message = False
             if not is_message or not 0 <= header_bytes <= size <= MAX_MESSAGE_BYTES:
