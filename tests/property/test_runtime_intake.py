@@ -107,7 +107,7 @@ async def _check(batch: list[bytes]) -> None:
     delivered = [
         Delivered(agreeing_subject(payload), payload, number, 1, None) for number, payload in enumerate(batch, 1)
     ]
-    intake.received(delivered)
+    intake.received(delivered, "INBOUND:1")
     assert await host.drain(5.0)
     await host.aclose()
     outbox.flush()

@@ -92,8 +92,7 @@ class Intake:
             ids into subjects as they are, so one instance could fall into two partitions.
 
     Attributes:
-        source: names the present life of the stream that messages come from; set before a consumer is taken.
-        partitions: that the stream puts into its subjects; set like `source`.
+        partitions: that the stream puts into its subjects; set before a consumer is taken.
     """
 
     def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox, *, divided: bool = False) -> None:
@@ -102,7 +101,6 @@ class Intake:
         self._wire_scope = envelopes.wire_scope(scope)
         self._host = host
         self._outbox = outbox
-        self.source = ""
         self.partitions = 1
         self._divided = divided
         self._links: dict[str, SessionLink] = {}
@@ -117,8 +115,8 @@ class Intake:
         """Messages that are neither acknowledged nor given back."""
         return len(self._held)
 
-    def received(self, batch: list[Delivered]) -> None:
-        """Takes messages of a consumer."""
+    def received(self, batch: list[Delivered], source: str) -> None:
+        """Takes messages of a consumer; `source` names the life of the stream that they come from."""
         for delivered in batch:
             self._received += 1
             self._received_bytes += len(delivered.payload)
@@ -135,7 +133,7 @@ class Intake:
             self._held[delivered.sequence] = delivered
             link = self._link(envelope)
             request_id = envelope.request_id or _new_request_id()
-            position = Position(self.source, delivered.sequence)
+            position = Position(source, delivered.sequence)
             self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:

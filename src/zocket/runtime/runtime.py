@@ -264,7 +264,6 @@ class Runtime:
                 "them with the same PARTITIONS"
             )
         self._intake.partitions = inbound.partitions or 1
-        self._intake.source = f"{subjects.INBOUND_STREAM}:{inbound.incarnation}"
         self._announcement.inbound = inbound.incarnation
 
     async def _still_owns(self) -> bool:
@@ -286,18 +285,28 @@ class Runtime:
     async def _take_consumers(self) -> None:
         """Takes every consumer that is not ours, the owner record read before and after."""
         await self._confirm()
-        for name, spec in self._consumers.items():
-            if name in self._missing:
-                self._take_overs += 1
-                self._missing.discard(name)
-                try:
-                    self._pushes[name] = await self._broker.take_over(
-                        spec, partial(self._received, self._connection), partial(self._consumer_lost, name)
-                    )
-                except Unavailable:
-                    self._missing.add(name)
-                    raise
+        life = self._announcement.inbound
+        taken = [name for name in self._consumers if name in self._missing]
+        for name in taken:
+            self._take_overs += 1
+            self._missing.discard(name)
+            received = partial(self._received, self._connection, f"{subjects.INBOUND_STREAM}:{life}")
+            try:
+                self._pushes[name] = await self._broker.take_over(
+                    self._consumers[name], received, partial(self._consumer_lost, name)
+                )
+            except Unavailable:
+                self._missing.add(name)
+                raise
         await self._confirm()
+        await self._check_life(life, taken)
+
+    async def _check_life(self, life: str, taken: list[str]) -> None:
+        """The stream may have been made anew while its consumers were taken: their messages would bear a wrong name."""
+        inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
+        if inbound is None or inbound.incarnation != life:
+            self._missing.update(taken)
+            raise Unavailable(f"the stream {subjects.INBOUND_STREAM} was made anew in this moment")
 
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
         """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
@@ -305,14 +314,14 @@ class Runtime:
             consumer = subjects.consumer(self.scope, name, self._partition)
             await self._broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
 
-    def _received(self, connection: int, batch: list[Delivered]) -> None:
-        """Takes messages of a consumer that was taken over this connection.
+    def _received(self, connection: int, source: str, batch: list[Delivered]) -> None:
+        """Takes messages of a consumer that was taken over this connection, of that life of the stream.
 
         After a reconnect the old consumer goes on behind what was lost on the way; it is taken anew, and everything
         comes again in its order.
         """
         if connection == self._connection:
-            self._intake.received(batch)
+            self._intake.received(batch, source)
 
     def _consumer_lost(self, name: str) -> None:
         self._missing.add(name)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from zocket.core import Actor, method
+from zocket.errors import Unavailable
+from zocket.host.store import decode_record
 from zocket.protocol import subjects
+from zocket.runtime.state_store import bucket_of, key_of
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import Bench
@@ -47,3 +52,35 @@ async def test_what_another_owner_stored_meanwhile_is_read_before_anything_is_an
         await world.settle()
         frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
         assert frames == [{"type": "rpc:result", "id": 3, "result": ["first", "second"]}]
+
+
+async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_messages_its_own_name(
+    bench: type[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a number of the old life would hide a call of the new one for ever."""
+    world = bench()
+    world.actors = {"notes": Notes}
+    wire = await world.wire()
+    connection = world.server.connect()
+    take_over = connection.take_over
+    lives: list[str] = []
+
+    async def remake_first(*arguments: Any) -> Any:
+        if not lives:
+            old = world.server.streams.pop(subjects.INBOUND_STREAM)
+            lives.append(old.incarnation)
+            await connection.ensure_stream(old.spec)
+        return await take_over(*arguments)
+
+    monkeypatch.setattr(connection, "take_over", remake_first)
+    with pytest.raises(Unavailable, match="made anew"):
+        async with world.runtime(broker=connection, storage="file"):
+            pass
+    async with world.runtime(broker=connection, storage="file"):
+        wire.call("add", "n", actor="notes", input={"text": "first"}, gateway="g")
+        await world.settle()
+        entry = await connection.get(bucket_of(world.scope), key_of("notes", "n"))
+        assert entry is not None
+        present = world.server.streams[subjects.INBOUND_STREAM].incarnation
+        assert present not in lives
+        assert decode_record(entry.value).watermarks == {f"INBOUND:{present}": 1}
