@@ -10,6 +10,7 @@ ZocketError
 │   ├── InvalidFrame        invalid_frame        a frame that is no valid request
 │   ├── TooLarge            too_large            frame, result or state over its size limit
 │   ├── TooManyRequests     rate_limited, too_many_calls, too_many_subscriptions
+│   ├── IdempotencyMismatch idempotency_mismatch an idempotency key of another call
 │   └── Unauthorized        unauthorized
 ├── UsageError              the developer who wrote the actor or the program is at fault
 │   ├── DefinitionError     an actor, method, event or app that cannot be defined so
@@ -38,6 +39,9 @@ from typing import Any, ClassVar
 
 INTERNAL = "internal"
 """Code of an exception that actor code did not raise on purpose; its text stays in the log."""
+
+PASSING = frozenset({"unavailable", "overloaded"})
+"""Codes that say: not served, try again. Clients repeat by themselves what may be repeated."""
 
 
 class ZocketError(Exception):
@@ -132,6 +136,12 @@ class TooManyRequests(CallerError):
     """More calls, subscriptions or messages than a session may have."""
 
     default_code = "rate_limited"
+
+
+class IdempotencyMismatch(CallerError):
+    """The idempotency key was used for a call of another method or with another input."""
+
+    default_code = "idempotency_mismatch"
 
 
 class Unauthorized(CallerError):

@@ -37,7 +37,15 @@ types = (
 )
 odd_frames = st.fixed_dictionaries(
     {},
-    optional={"type": types, "id": ids, "actor": values, "actorId": values, "method": values, "input": values},
+    optional={
+        "type": types,
+        "id": ids,
+        "actor": values,
+        "actorId": values,
+        "method": values,
+        "input": values,
+        "idempotencyKey": values,
+    },
 ).map(lambda frame: json.dumps(frame).encode())
 
 

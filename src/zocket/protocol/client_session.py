@@ -9,11 +9,11 @@ ignored. What is to be sent is in `outgoing`; who drives the session empties it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NewType
+from typing import TYPE_CHECKING, NewType
 
 import msgspec
 
-from zocket.errors import ActorError, CallTimeout, PatchError, ZocketError
+from zocket.errors import PASSING, ActorError, CallTimeout, PatchError, ZocketError
 from zocket.protocol import frames
 from zocket.protocol.replica import Feed as Feed
 from zocket.protocol.replica import Instance as Instance
@@ -73,10 +73,6 @@ class Patched:
     replica: Replica
 
 
-PASSING: Final = frozenset({"unavailable", "overloaded"})
-"""Codes of refused subscriptions that the gateway sends again by itself: the client keeps them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """The server refused something that is no call.
@@ -129,8 +125,8 @@ class ClientSession:
         self._calls.clear()
         return calls
 
-    def call(self, instance: Instance, method: str, value: bytes | None) -> CallId:
-        """Sends a call; `value` is the JSON of its input, None for none.
+    def call(self, instance: Instance, method: str, value: bytes | None, key: str = "") -> CallId:
+        """Sends a call; `value` is the JSON of its input, None for none; `key` its idempotency key, "" for none.
 
         Raises:
             RuntimeError: there is no connection; who drives the session keeps the call until there is one.
@@ -140,7 +136,7 @@ class ClientSession:
         self._last_call += 1
         call_id = CallId(b'"%d"' % self._last_call)
         self._calls.add(call_id)
-        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value))
+        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value, key))
         return call_id
 
     def forget(self, call_id: CallId) -> None:
@@ -270,7 +266,7 @@ class ClientSession:
 
     def _problem(self, frame: frames.ServerFrame) -> ClientEvent:
         instance = _instance(frame)
-        if frame.code in PASSING:
+        if frame.code in PASSING:  # the gateway sends the subscriptions again by itself
             return Problem(_error(frame, frame.message or "the server reports a problem"))
         held = (self._feeds.get(instance), self._replicas.get(instance))
         ended = tuple(subscription for subscription in held if subscription is not None)

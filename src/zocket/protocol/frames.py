@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -26,14 +26,22 @@ else:
     OptionalRaw = msgspec.Raw
 
 
+IDEMPOTENCY_KEY: Final = r"^[ -~]{1,128}\Z"
+"""Printable ASCII: a UUID, an order number, a name of the caller's own."""
+
+
 class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
-    """A call; `id` is the client's JSON value, echoed as it came."""
+    """A call; `id` is the client's JSON value, echoed as it came.
+
+    `idempotency_key` names the call over all its retries, "" for a call that has none: an addition.
+    """
 
     id: msgspec.Raw
     actor: str
     actor_id: str
     method: str = ""
     input: msgspec.Raw = NO_INPUT
+    idempotency_key: Annotated[str, msgspec.Meta(pattern=IDEMPOTENCY_KEY)] = ""
 
 
 class EventSub(msgspec.Struct, tag="event:sub", rename="camel", frozen=True, gc=False):
@@ -113,7 +121,8 @@ def decode_request(frame: bytes) -> Request | None:
     call_id = salvage_id(frame)
     if call_id is None:
         return None
-    raise InvalidFrame("rpc: expected the strings actor, actorId and method, and valid Unicode", data=call_id.decode())
+    expected = "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters if any"
+    raise InvalidFrame(f"rpc: expected {expected}, and valid Unicode", data=call_id.decode())
 
 
 _SURROGATES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -247,6 +256,19 @@ def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
     )
 
 
+_RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
+
+
+def outcome_of(call_id: bytes | msgspec.Raw, answer: bytes) -> bytes:
+    """What an `rpc:result` to the call says besides its id, as a JSON object."""
+    return b"{" + answer[len(_RESULT_HEAD) + len(bytes(call_id)) :].removeprefix(b",")
+
+
+def answer_again(call_id: bytes | msgspec.Raw, outcome: bytes) -> bytes:
+    """The `rpc:result` that says to another call what `outcome_of` took from the first one."""
+    return b"%b%b%b%b" % (_RESULT_HEAD, call_id, b"" if outcome == b"{}" else b",", outcome[1:])
+
+
 def problem(error: ZocketError, actor: str | None = None, actor_id: str | None = None) -> bytes:
     """A failure that answers no call; an old client ignores it."""
     frame: dict[str, Any] = {"type": "error", "code": error.code, "message": error.message}
@@ -299,10 +321,11 @@ _TAGS: Final = {
 }
 
 
-def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None) -> bytes:
-    """A call as a client sends it; `value` is the JSON of `input`."""
+def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None, key: str = "") -> bytes:
+    """A call as a client sends it; `value` is the JSON of `input`, `key` the idempotency key."""
     head = b'{"type":"rpc","id":%b,%b,"method":%b' % (call_id, address(actor, actor_id), _encode(method))
-    return head + (b"}" if value is None else b',"input":%b}' % value)
+    named = b',"idempotencyKey":%b' % _encode(key) if key else b""
+    return head + named + (b"}" if value is None else b',"input":%b}' % value)
 
 
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))

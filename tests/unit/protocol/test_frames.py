@@ -49,6 +49,35 @@ def test_a_call_with_a_field_of_the_wrong_type_tells_its_id(field: str) -> None:
     assert caught.value.data == '"é"'
 
 
+@pytest.mark.parametrize("key", ["", "x" * 129, "é", "a\nb", "a\x7f", 5, True, None, ["k"]])
+def test_an_idempotency_key_that_is_none_is_told(key: Any) -> None:
+    frame = {"type": "rpc", "id": 7, "actor": "chat", "actorId": "a", "method": "m", "idempotencyKey": key}
+    with pytest.raises(InvalidFrame, match="idempotencyKey of 1-128 printable ASCII") as caught:
+        frames.decode_request(json.dumps(frame).encode())
+    assert caught.value.data == "7"
+
+
+@pytest.mark.parametrize("key", ["x", "x" * 128, "order 17/é".replace("é", "~"), '"\\'])
+def test_a_call_with_an_idempotency_key_is_written_as_it_is_read(key: str) -> None:
+    call = frames.decode_request(frames.call(b"1", "chat", "a", "m", b"[]", key))
+    assert isinstance(call, frames.Rpc)
+    assert (call.idempotency_key, bytes(call.input)) == (key, b"[]")
+
+
+@pytest.mark.parametrize("other", [b'"longer id"', b"1"])
+@pytest.mark.parametrize("value", [None, b"null", b'{"a":1}'])
+def test_an_answer_is_said_again_to_another_call(value: bytes | None, other: bytes) -> None:
+    outcome = frames.outcome_of(b'"7"', frames.result(b'"7"', value))
+    assert frames.answer_again(other, outcome) == frames.result(other, value)
+    assert isinstance(json.loads(outcome), dict)
+
+
+def test_a_failure_is_said_again_with_all_it_holds() -> None:
+    error = ActorError("no", code="c", data=[1], request_id="r")
+    outcome = frames.outcome_of(b"1", frames.failure(b"1", error))
+    assert frames.answer_again(b"22", outcome) == frames.failure(b"22", error)
+
+
 def test_an_escaped_backslash_before_u_is_no_surrogate() -> None:
     call = frames.decode_request(b'{"type":"rpc","id":1,"actor":"chat","actorId":"a","method":"m","input":"\\\\ud800"}')
     assert isinstance(call, frames.Rpc)
