@@ -251,8 +251,12 @@ class Actor(Generic[S, C]):
 
     @property
     def message_id(self) -> str:
-        """Names the message that caused the turn, the same when it is delivered again: a key for effects outside."""
-        return self._instance.request_id
+        """Names the call in progress, like no other: a key for effects outside. Empty in hooks.
+
+        It is the same when the message is delivered again, and for a call with an idempotency key also over every
+        retry.
+        """
+        return self._instance.message_id
 
     @property
     def clients(self) -> tuple[str, ...]:

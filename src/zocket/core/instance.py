@@ -31,6 +31,7 @@ class Instance:
 
     Attributes:
         sessions: the sessions that the instance knows, by id; the host keeps it.
+        key: names the call in progress over all its retries, "" if it has no idempotency key.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -45,6 +46,7 @@ class Instance:
         "document",
         "events",
         "in_turn",
+        "key",
         "max_result_bytes",
         "request_id",
         "sessions",
@@ -66,6 +68,7 @@ class Instance:
         self.caller: Caller = INSTANCE
         self.ctx: Any = None
         self.request_id = ""
+        self.key = ""
         self.in_turn = False
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
@@ -73,8 +76,8 @@ class Instance:
         self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
         self.actor.__init__()  # type: ignore[misc]
 
-    async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str) -> Effects:
-        """One turn: validate, middleware, handler, commit.
+    async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str, key: str = "") -> Effects:
+        """One turn: validate, middleware, handler, commit. `key` becomes `self.message_id` if there is one.
 
         Raises:
             ValidationFailed: the input does not fit; nothing ran.
@@ -82,7 +85,7 @@ class Instance:
             BaseException: whatever middleware or handler raised. The state is as it was in every one of these cases.
         """
         arguments = method.decode_input(raw)
-        self._begin(caller, request_id)
+        self._begin(caller, request_id, key)
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
@@ -98,6 +101,14 @@ class Instance:
         finally:
             self._end()
 
+    @property
+    def message_id(self) -> str:
+        """See `Actor.message_id`."""
+        session = self.caller.session
+        if self.key or session is None or not self.request_id:
+            return self.key or self.request_id
+        return f"{session.id}.{self.request_id.rpartition('.')[2]}"
+
     async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
         """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
         self._begin(caller, request_id)
@@ -110,9 +121,10 @@ class Instance:
         finally:
             self._end()
 
-    def _begin(self, caller: Caller, request_id: str) -> None:
+    def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
         self.caller = caller
         self.request_id = request_id
+        self.key = key
         self.in_turn = True
         self.document.begin()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -132,8 +133,8 @@ class Intake:
                 continue
             self._held[delivered.sequence] = delivered
             link = self._link(envelope)
-            request_id = envelope.request_id or _new_request_id()
             position = Position(source, delivered.sequence)
+            request_id = envelope.request_id or _request_id_of(position)
             self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
@@ -257,6 +258,11 @@ def _claims(raw: msgspec.Raw) -> dict[str, Any]:
 
 def _new_request_id() -> str:
     return "r_" + secrets.token_hex(8)
+
+
+def _request_id_of(position: Position) -> str:
+    """For a message of a gateway that gives none: the same when it is delivered again."""
+    return "r_" + blake2b(f"{position.source}/{position.sequence}".encode(), digest_size=8).hexdigest()
 
 
 def _are_tokens(session_id: str, gateway: str | None) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zocket.core import Actor, method
 from zocket.errors import Superseded, Unavailable
 from zocket.protocol import subjects
 from zocket.testing.loop import VirtualLoop
@@ -311,6 +312,32 @@ async def test_r18_what_the_old_one_still_runs_is_run_and_answered_by_the_new_on
             await world.settle()
             assert world.room.runs == ["in progress", "in progress"]
             assert len(wire.frames()) == 1
+
+
+@pytest.mark.parametrize("request_id", [None, "abc.1"])
+async def test_the_message_id_is_the_same_when_a_message_comes_again_and_unlike_any_others(
+    bench: type[Bench], request_id: str | None
+) -> None:
+    world = bench()
+    wire = await world.wire()
+    begun: list[str] = []
+
+    class Named(Actor[dict[str, Any]]):
+        @method
+        async def stay(self) -> None:
+            begun.append(self.message_id)
+            await asyncio.Event().wait()
+
+    async with world.runtime(actors={"room": Named}) as first:
+        for session, actor_id in (("s1", "a"), ("s2", "b"), ("s2", "c")):
+            wire.call("stay", actor_id, session=session, requestId=request_id if session == "s1" else None)
+        await world.settle()
+        await first.abort()
+    async with world.runtime(actors={"room": Named}) as second:
+        await world.settle()
+        await second.abort()
+    assert begun[:3] == begun[3:]
+    assert len(set(begun)) == 3
 
 
 async def test_a_stopped_runtime_that_wakes_up_does_not_take_anything_back(bench: type[Bench]) -> None:
