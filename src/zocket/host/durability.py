@@ -78,7 +78,7 @@ class Durability:
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
-        for piece, effects, answer in outcomes:
+        for piece, effects, answer, _ in outcomes:
             self._host.publish(resident, effects)
             if answer is not None:
                 piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]

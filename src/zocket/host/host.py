@@ -24,7 +24,9 @@ from zocket.errors import (
     TooLarge,
     UnknownActor,
     UnknownMethod,
+    ZocketError,
 )
+from zocket.host.answers import call_key, is_final, table_of
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, repeat
 from zocket.host.history import History
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
+    from zocket.host.answers import CallKey
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
@@ -51,6 +54,9 @@ FAIR_SHARE: Final = 64
 """Requests of one instance that are served before the others have their turn."""
 GONE_KEPT_S: Final = 120.0
 """How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
+
+NO_EFFECTS: Final[Effects] = (None, None, ())
+"""Of a turn that was rolled back, or that did not run."""
 
 log = logging.getLogger("zocket.host")
 
@@ -160,7 +166,7 @@ class Host:
         link = ServerLink()
         body = frames.NO_INPUT if value is None else msgspec.Raw(value)
         request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        self.submit(link, request, "server." + secrets.token_hex(4))
+        self.submit(link, request, "server." + secrets.token_hex(8))
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             frame = await link.frame
@@ -271,24 +277,42 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
+        key = call_key(request, link.session) if request.idempotency_key else None
+        if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
+            return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
             return repeat(resident.keeper, link, request, request_id, position)
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
-            effects = await instance.call(method, request.input, link.caller, request_id)
+            effects = await instance.call(
+                method, request.input, link.caller, request_id, "" if key is None else key.name
+            )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, started)
             self._reraise_if_stopping(error)
-            return self.refuse(link, request, request_id, error, resident, piece)
+            return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, started)
         counts.results["ok"] += 1
         answer = frames.result(request.id, effects[0])
+        if key is not None:
+            table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if resident.keeper is not None:
-            resident.keeper.add(Outcome(piece, effects, answer))
+            resident.keeper.add(Outcome(piece, effects, answer, key is not None))
             return False
         self.publish(resident, effects)
         link.answer(request.id, answer)
+        return True
+
+    def _answer_again(self, resident: Resident, request: Rpc, piece: Piece, known: bytes | ZocketError) -> bool:
+        """A retry of a call that was answered: runs nothing, and waits for the store as the first one does."""
+        if isinstance(known, ZocketError):
+            return self.refuse(piece[0], request, piece[2], known, resident, piece)
+        answer = frames.answer_again(request.id, known)
+        if resident.keeper is not None:
+            resident.keeper.add(Outcome(piece, NO_EFFECTS, answer))
+            return False
+        piece[0].answer(request.id, answer)
         return True
 
     def _begin(self, worker: Worker, instance: Instance, limit_s: float, name: str) -> float:
@@ -458,6 +482,7 @@ class Host:
         error: BaseException,
         resident: Resident | None = None,
         piece: Piece | None = None,
+        key: CallKey | None = None,
     ) -> bool:
         """Answers with an error; one that nobody raised on purpose is logged with its traceback."""
         session = link.session
@@ -479,8 +504,12 @@ class Host:
         if len(answer) > self._limits.max_result_bytes:
             message = f"an error of {len(answer)} bytes, the limit is {self._limits.max_result_bytes}"
             answer = frames.failure(request.id, TooLarge(message, request_id=public.request_id))
+        keyed = False
+        if key is not None and resident is not None and is_final(error, public.code):
+            keyed = True
+            table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if piece is not None and resident is not None and resident.keeper is not None:
-            resident.keeper.add(Outcome(piece, (None, None, ()), answer))
+            resident.keeper.add(Outcome(piece, NO_EFFECTS, answer, keyed))
             return False
         link.answer(request.id, answer)
         return True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from zocket.errors import Conflict, StoredStateError, TooLarge, Unavailable
+from zocket.host.answers import AnswerTable
 from zocket.host.history import History
 from zocket.host.store import Record, decode_record, encode_record
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from zocket.clock import Clock
     from zocket.core import Effects, Instance
     from zocket.errors import ZocketError
+    from zocket.host.answers import Answered
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
 
@@ -36,11 +38,12 @@ RETRY_MOST_S: Final = 2.0
 
 
 class Outcome(NamedTuple):
-    """A committed turn that waits for its record."""
+    """A committed turn that waits for its record; `keyed` if its answer must be in there, whatever the turn changed."""
 
     piece: Piece
     effects: Effects
     answer: bytes | None
+    keyed: bool = False
 
 
 class Keeper:
@@ -55,6 +58,7 @@ class Keeper:
         troubled: a save went wrong (`trouble` says how); the host recovers from a worker.
 
     Attributes:
+        answered: calls with an idempotency key, from the first one on: those of the record, and of the turns since.
         visible: JSON of the newest stored state: what a new subscriber may see.
     """
 
@@ -75,6 +79,7 @@ class Keeper:
         "_unsaved",
         "_watermarks",
         "_writer",
+        "answered",
         "careful",
         "history",
         "trouble",
@@ -106,6 +111,7 @@ class Keeper:
         self._attempt = b""
         self._planned = False
         self._pause_s = RETRY_FIRST_S
+        self.answered: AnswerTable | None = None
         self.history = History()
         self.visible = b""
         self.trouble: ZocketError | None = None
@@ -149,6 +155,7 @@ class Keeper:
                 seq=self.history.seq,
                 writer=self._writer,
                 commit=self._commit,
+                keyed=self._keyed(),
             )
         )
 
@@ -192,6 +199,7 @@ class Keeper:
         self._revision = stored.revision
         self._watermarks = record.watermarks
         self._answers = record.answers
+        self.answered = AnswerTable(record.keyed) if record.keyed else None
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -202,6 +210,7 @@ class Keeper:
         self._instance.document.replace(definition.cls.initial_state())
         self._revision = 0
         self._watermarks, self._answers = {}, {}
+        self.answered = None
         self.history = History()
         self.visible = self._instance.document.snapshot()
 
@@ -240,7 +249,7 @@ class Keeper:
         if self.trouble is not None or self._saving or not self._unsaved:
             return
         group, self._unsaved = self._unsaved, []
-        if not any(has_effect(outcome.effects) for outcome in group):
+        if not any(outcome.keyed or has_effect(outcome.effects) for outcome in group):
             self._release(group)  # nothing changed: what they read is stored
             return
         self._saving = group
@@ -268,7 +277,11 @@ class Keeper:
             seq=self.history.seq + sum(outcome.effects[1] is not None for outcome in group),
             writer=self._writer,
             commit=self._commit,
+            keyed=self._keyed(),
         )
+
+    def _keyed(self) -> dict[str, Answered]:
+        return {} if self.answered is None else self.answered.kept
 
     def _write(self) -> None:
         instance = self._instance

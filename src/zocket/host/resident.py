@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from zocket.core import Instance
     from zocket.errors import ZocketError
+    from zocket.host.answers import AnswerTable
     from zocket.host.counts import TypeCounts
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
@@ -65,12 +66,14 @@ class Resident:
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
+        answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
     """
 
     __slots__ = (
         "active",
         "address",
+        "answered",
         "counts",
         "events",
         "failure",
@@ -91,6 +94,7 @@ class Resident:
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None
+        self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None
         self.scheduled = False
         self.active = False

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
+from zocket.host.answers import Answered
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,7 @@ class Position(NamedTuple):
     sequence: int
 
 
-class Record(msgspec.Struct, rename="camel"):
+class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     """One commit of one instance.
 
     Attributes:
@@ -38,6 +40,7 @@ class Record(msgspec.Struct, rename="camel"):
         epoch, seq: the version that clients see.
         writer: which life of which runtime wrote it.
         commit: counts the writer's commits of this instance.
+        keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
     """
 
     version: int
@@ -48,6 +51,7 @@ class Record(msgspec.Struct, rename="camel"):
     seq: int
     writer: str
     commit: int
+    keyed: dict[str, Answered] = {}
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode
