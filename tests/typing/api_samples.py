@@ -79,6 +79,9 @@ async def use(client: Client) -> None:
         assert_type(message, Message)
     async for count in client.events(room, ChatRoom.counted):
         assert_type(count, int | None)
+    once = client.options(timeout=5, idempotency_key="order-17").actor(ChatRoom, "general")
+    assert_type(await once.post(text="hello"), Message)
+    assert_type(client.options(idempotency_key=True).actor(ChatRoom, "general"), ChatRoom)
     anything = client.dynamic("chat", "general")
     assert_type(await anything.post(text="hi"), Any)
 

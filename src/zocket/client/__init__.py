@@ -4,11 +4,13 @@ from zocket.client.client import Client
 from zocket.client.connecting import Connecting, connect
 from zocket.client.handles import ActorHandle, DynamicHandle, Invoker
 from zocket.client.link import Status
+from zocket.client.options import CallOptions
 from zocket.client.streams import EventStream, StateStream
 from zocket.client.transport import Connection, Receiver, Transport
 
 __all__ = [
     "ActorHandle",
+    "CallOptions",
     "Client",
     "Connecting",
     "Connection",

@@ -1,33 +1,56 @@
 """Calls from their start to their only outcome: a result, an error, a time limit, or a lost connection.
 
-Rules: a call waits for the connection in the order in which it was made, is sent once and never again; one time limit
-covers waiting and answering; whoever stops waiting (also by cancellation) frees the call.
+Rules: a call waits for the connection in the order in which it was made, and is sent once and never again, unless it
+has an idempotency key: then a lost connection and an error that passes (`PASSING`) send it again. One time limit covers
+waiting, answering and all of that; whoever stops waiting (also by cancellation) frees the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from zocket.errors import CallTimeout, Disconnected, ZocketError
+from zocket.errors import PASSING, CallTimeout, Disconnected, ZocketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from zocket.clock import Clock
+    from zocket.clock import Clock, TimerHandle
     from zocket.protocol.client_session import CallId, ClientSession, Instance
 
     Outcome = bytes | None | ZocketError
 
 
-class _Call:
-    __slots__ = ("call_id", "instance", "method", "outcome", "value")
+RETRY_MIN_S: Final = 0.25
+"""Upper end of the random delay before a refused call is sent again; it doubles with every refusal."""
+RETRY_MAX_S: Final = 2.0
+"""Upper end of any such delay."""
 
-    def __init__(self, instance: Instance, method: str, value: bytes | None) -> None:
+
+class _Call:
+    __slots__ = (
+        "call_id",
+        "instance",
+        "key",
+        "method",
+        "outcome",
+        "pause",
+        "refusal",
+        "refusals",
+        "timeout_s",
+        "value",
+    )
+
+    def __init__(self, instance: Instance, method: str, value: bytes | None, key: str, timeout_s: float) -> None:
         self.instance = instance
         self.method = method
         self.value = value
+        self.key = key
+        self.timeout_s = timeout_s
         self.call_id: CallId | None = None
+        self.refusals = 0
+        self.refusal = ""
+        self.pause: TimerHandle | None = None
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def resolve(self, outcome: Outcome) -> None:
@@ -45,40 +68,49 @@ class Calls:
     Args:
         session: gives them their ids and frames.
         clock: their time limit goes by it.
-        timeout_s: the time limit of each.
+        timeout_s: the time limit of each that has none of its own.
         flush: sends what the session has to send.
+        jitter: gives numbers in [0, 1) that spread what is sent again.
     """
 
-    def __init__(self, session: ClientSession, *, clock: Clock, timeout_s: float, flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: ClientSession,
+        *,
+        clock: Clock,
+        timeout_s: float,
+        flush: Callable[[], None],
+        jitter: Callable[[], float],
+    ) -> None:
         self._session = session
         self._clock = clock
         self._timeout_s = timeout_s
         self._flush = flush
+        self._jitter = jitter
         self._waiting: dict[_Call, None] = {}
         self._sent: dict[CallId, _Call] = {}
+        self._paused: dict[_Call, None] = {}
         self._ended: Callable[[_Call], ZocketError] | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent)
+        return len(self._waiting) + len(self._sent) + len(self._paused)
 
-    async def make(self, instance: Instance, method: str, value: bytes | None) -> bytes | None:
-        """The JSON of the result, None for a method that returns nothing.
+    async def make(
+        self, instance: Instance, method: str, value: bytes | None, key: str = "", timeout_s: float | None = None
+    ) -> bytes | None:
+        """The JSON of the result, None for a method that returns nothing; `key` is the idempotency key.
 
         Raises:
             ActorError: the server answered with an error.
             CallTimeout: no answer within the time limit.
-            Disconnected: the connection dropped before the answer, or the client was closed.
+            Disconnected: the connection dropped before the answer to a call without a key, or the client was closed.
         """
-        call = _Call(instance, method, value)
+        call = _Call(instance, method, value, key, self._timeout_s if timeout_s is None else timeout_s)
         if self._ended is not None:
             raise self._ended(call)
-        timer = self._clock.call_later(self._timeout_s, lambda: self._expire(call))
+        timer = self._clock.call_later(call.timeout_s, lambda: self._expire(call))
         try:
-            if self._session.connected:
-                self._send(call)
-                self._flush()
-            else:
-                self._waiting[call] = None
+            self._send_or_wait(call)
             outcome = await call.outcome
         finally:
             timer.cancel()
@@ -96,14 +128,21 @@ class Calls:
     def answered(self, call_id: CallId, outcome: Outcome) -> None:
         """The server answered."""
         call = self._sent.pop(call_id, None)
-        if call is not None:
+        if call is None:
+            return
+        if call.key and isinstance(outcome, ZocketError) and outcome.code in PASSING:
+            self._send_later(call, outcome.code)
+        else:
             call.resolve(outcome)
 
     def lost(self, call_ids: Iterable[CallId], error: Disconnected) -> None:
-        """The connection dropped under these calls."""
-        for call_id in call_ids:
-            call = self._sent.pop(call_id, None)
-            if call is not None:
+        """The connection dropped under these calls; those with a key wait for the next one, in their order."""
+        lost = set(call_ids)
+        for call_id in [call_id for call_id in self._sent if call_id in lost]:
+            call = self._sent.pop(call_id)
+            if call.key:
+                self._waiting[call] = None
+            else:
                 message = f"{call}: {error.message} before the answer came; the call may or may not have run"
                 call.resolve(Disconnected(message, data=error.data))
 
@@ -116,19 +155,41 @@ class Calls:
             return type(error)(f"{call}: {error.message}", code=error.code, data=error.data)
 
         self._ended = reason
-        for call in self._waiting:
+        for call in (*self._waiting, *self._paused):
             call.resolve(reason(call))
         self._waiting.clear()
 
+    def _send_or_wait(self, call: _Call) -> None:
+        if self._session.connected:
+            self._send(call)
+            self._flush()
+        else:
+            self._waiting[call] = None
+
     def _send(self, call: _Call) -> None:
-        call.call_id = self._session.call(call.instance, call.method, call.value)
+        call.call_id = self._session.call(call.instance, call.method, call.value, call.key)
         self._sent[call.call_id] = call
+
+    def _send_later(self, call: _Call, code: str) -> None:
+        upper_end_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(call.refusals, 8))
+        call.refusals += 1
+        call.refusal = code
+        call.pause = self._clock.call_later(upper_end_s * self._jitter(), lambda: self._resume(call))
+        self._paused[call] = None
+
+    def _resume(self, call: _Call) -> None:
+        del self._paused[call]
+        self._send_or_wait(call)
 
     def _expire(self, call: _Call) -> None:
         stage = "no connection" if call.call_id is None else "no answer"
-        call.resolve(CallTimeout(f"{call}: {stage} within {self._timeout_s:g} s"))
+        refused = f"; it was refused {call.refusals} times, at last with {call.refusal}" if call.refusals else ""
+        call.resolve(CallTimeout(f"{call}: {stage} within {call.timeout_s:g} s{refused}"))
 
     def _forget(self, call: _Call) -> None:
+        if call.pause is not None:
+            call.pause.cancel()
+            self._paused.pop(call, None)
         self._waiting.pop(call, None)
         if call.call_id is not None:
             self._sent.pop(call.call_id, None)

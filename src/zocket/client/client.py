@@ -1,19 +1,20 @@
 """The Python client: one connection, handles for any number of actors, streams of their states and events.
 
 Rules: everything lives in the event loop that opened the client; nothing is sent twice except subscriptions after a
-reconnect; a client that was closed, or refused for its token, stays closed.
+reconnect and calls with an idempotency key; a client that was closed, or refused for its token, stays closed.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, overload
 from weakref import WeakSet
 
 from zocket.client.calls import Calls
 from zocket.client.handles import ActorHandle, DynamicHandle, definition_of, fitting, instance_of, invoker_of
 from zocket.client.link import Link, Status
+from zocket.client.options import CallOptions, client_of
 from zocket.client.streams import EventStream, StateStream
 from zocket.clock import SystemClock
 from zocket.core.actor import Actor, EventOf
@@ -80,7 +81,7 @@ class Client:
         connect_timeout: seconds that one attempt to connect may take.
         reconnect: False closes the client with its first lost connection.
         clock: delays and time limits go by it.
-        jitter: gives numbers in [0, 1) that spread the attempts to reconnect.
+        jitter: gives numbers in [0, 1) that spread the attempts to reconnect, and calls that are sent again.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Client:
         clock = clock or SystemClock()
         self._transport = transport
         self._session = ClientSession()
-        self._calls = Calls(self._session, clock=clock, timeout_s=rpc_timeout, flush=self._flush)
+        self._calls = Calls(self._session, clock=clock, timeout_s=rpc_timeout, flush=self._flush, jitter=jitter)
         self._link = Link(
             transport,
             self,
@@ -178,6 +179,22 @@ class Client:
         """
         return DynamicHandle(self, actor, actor_id)
 
+    def options(
+        self, *, timeout: float | None = None, idempotency_key: str | Literal[True] | None = None
+    ) -> CallOptions:
+        """Handles whose calls have these options: `client.options(timeout=60).actor(ChatRoom, "general")`.
+
+        Args:
+            timeout: seconds that a call may take, all retries included; None for the client's `rpc_timeout`.
+            idempotency_key: names one call, 1-128 printable ASCII characters; True makes a random one for each call.
+                A call with a key is sent again after a lost connection and when the server is `unavailable` or
+                `overloaded`, until it is answered or its time is up, and takes effect once.
+
+        Raises:
+            UsageError: the key is none, or the timeout is not above 0.
+        """
+        return CallOptions(self, timeout, idempotency_key)
+
     @overload
     def state(self, of: Actor[S, Any]) -> StateStream[S]: ...
     @overload
@@ -234,7 +251,16 @@ class Client:
         self._flush()
         return stream
 
-    async def invoke(self, instance: Instance, method: str, value: bytes | None, /) -> bytes | None:
+    async def invoke(
+        self,
+        instance: Instance,
+        method: str,
+        value: bytes | None,
+        /,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> bytes | None:
         """One call by wire names and JSON; handles use it.
 
         Raises:
@@ -242,7 +268,7 @@ class Client:
             CallTimeout: no answer within the time limit.
             Disconnected: the connection dropped before the answer, or the client is closed.
         """
-        return await self._calls.make(instance, method, value)
+        return await self._calls.make(instance, method, value, key, timeout)
 
     # What the link tells.
 
@@ -330,7 +356,7 @@ class Client:
             self._link.send(frame)
 
     def _own(self, of: object) -> ActorHandle | DynamicHandle:
-        if not isinstance(of, ActorHandle | DynamicHandle) or invoker_of(of) is not self:
+        if not isinstance(of, ActorHandle | DynamicHandle) or client_of(invoker_of(of)) is not self:
             raise UsageError(f"expected a handle of this client (client.actor or client.dynamic), got {of!r}")
         return of
 

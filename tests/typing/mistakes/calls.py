@@ -25,6 +25,7 @@ async def mistakes(client: Client) -> None:
     client.events(guarded, ChatRoom.posted)  # mistake: another actor's event
     await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
     client.actor(Message, "general")  # mistake: no actor
+    client.options(idempotency_key=False)  # mistake: neither a key nor True
 
 
 class Emitting(ChatRoom):
