@@ -118,7 +118,100 @@ describe("calls", () => {
   test("two inputs are refused before anything is sent", async () => {
     const { room, socket } = startOpen();
     await assert.rejects(room.post("a", "b"), TypeError);
+    await assert.rejects(room.post({ a: 1 }, { b: 2 }), /no option of a call: b/);
+    await assert.rejects(room.post({ a: 1 }, {}, {}), TypeError);
     assert.deepEqual(socket.take(), []);
+  });
+
+  test("a call may have a time limit of its own", async () => {
+    const { room } = startOpen();
+    const answer = room.post({ text: "hi" }, { timeoutMs: 200 });
+    await settle();
+    mock.timers.tick(200);
+    await rejects(answer, "timeout", /no answer came within 0.2 s/);
+  });
+});
+
+describe("calls with an idempotency key", () => {
+  test("the key is in the frame, and true makes another one for each call", async () => {
+    const { room, socket } = startOpen();
+    for (const idempotencyKey of ["order-17", true, true]) room.pay({ sum: 1 }, { idempotencyKey }).catch(() => {});
+    await settle();
+    const keys = socket.take().map((frame) => frame.idempotencyKey);
+    assert.equal(keys[0], "order-17");
+    assert.match(keys[1], /^[0-9a-f]{32}$/);
+    assert.notEqual(keys[1], keys[2]);
+  });
+
+  test("a dropped socket sends them again in their order, and rejects only the others", async () => {
+    const { room, socket } = startOpen();
+    const first = room.pay({ sum: 1 }, { idempotencyKey: "a" });
+    const other = rejects(room.pay({ sum: 2 }), "disconnected");
+    const second = room.call("pay", { sum: 3 }, { idempotencyKey: "b" });
+    await settle();
+    const sent = socket.take();
+    socket.drop();
+    await other;
+    mock.timers.tick(250);
+    FakeSocket.last.open();
+    const again = FakeSocket.last.take();
+    assert.deepEqual(again, [sent[0], sent[2]]);
+    for (const { id, input } of again) FakeSocket.last.say({ type: "rpc:result", id, result: input.sum });
+    assert.deepEqual(await Promise.all([first, second]), [1, 3]);
+  });
+
+  test("what passes is tried again after a growing delay, until the time limit", async () => {
+    const { room, socket } = startOpen({ random: () => 1 });
+    const answer = room.pay({ sum: 1 }, { idempotencyKey: "a", timeoutMs: 1_000 });
+    await settle();
+    for (const [code, delayMs] of [["overloaded", 250], ["unavailable", 500]]) {
+      const [{ id }] = socket.take();
+      socket.say({ type: "rpc:result", id, error: "not now", code });
+      mock.timers.tick(delayMs - 1);
+      assert.deepEqual(socket.take(), []);
+      mock.timers.tick(1);
+    }
+    const [{ id }] = socket.take();
+    socket.say({ type: "rpc:result", id, error: "not now", code: "overloaded" });
+    mock.timers.tick(250);
+    await rejects(answer, "timeout");
+    mock.timers.tick(10_000);
+    assert.deepEqual(socket.take(), []);
+  });
+
+  test("any other error is the answer, and without a key nothing is tried again", async () => {
+    const { room, socket } = startOpen({ random: () => 1 });
+    const keyed = room.pay({ sum: 1 }, { idempotencyKey: "a" });
+    const plain = room.pay({ sum: 1 });
+    await settle();
+    const [first, second] = socket.take();
+    socket.say({ type: "rpc:result", id: first.id, error: "other", code: "idempotency_mismatch" });
+    socket.say({ type: "rpc:result", id: second.id, error: "not now", code: "overloaded" });
+    await rejects(keyed, "idempotency_mismatch");
+    await rejects(plain, "overloaded");
+  });
+
+  test("a socket that drops during the delay neither sends twice nor too early", async () => {
+    const { room, socket } = startOpen({ random: () => 1 });
+    const answer = room.pay({ sum: 1 }, { idempotencyKey: "a" });
+    await settle();
+    socket.say({ type: "rpc:result", id: socket.take()[0].id, error: "not now", code: "overloaded" });
+    socket.drop();
+    mock.timers.tick(250);
+    mock.timers.tick(250);
+    FakeSocket.last.open();
+    const [frame, ...others] = FakeSocket.last.take();
+    assert.deepEqual(others, []);
+    FakeSocket.last.say({ type: "rpc:result", id: frame.id, result: "once" });
+    assert.equal(await answer, "once");
+  });
+
+  test("closing the client rejects them", async () => {
+    const { client, room } = startOpen();
+    const answer = room.pay({ sum: 1 }, { idempotencyKey: "a" });
+    await settle();
+    client.close();
+    await rejects(answer, "closed");
   });
 });
 

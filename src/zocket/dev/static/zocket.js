@@ -4,7 +4,8 @@
  * One ES module without dependencies, served as `/zocket.js`. Its rules:
  *
  * 1. A call is sent at most once. It may wait for the connection; once it was sent, a dropped socket rejects it, because
- *    nobody knows whether it ran.
+ *    nobody knows whether it ran. Only a call with an idempotency key is sent again: after a dropped socket, and when the
+ *    server is `unavailable` or `overloaded`.
  * 2. Subscriptions belong to the client, not to the socket: they are counted, and sent again on every new socket.
  * 3. A snapshot is never changed. A patch makes a new one that shares every untouched part with the old one, so `===`
  *    tells whether a part changed.
@@ -27,6 +28,12 @@ const BACKOFF_MIN_MS = 250;
 const BACKOFF_MAX_MS = 2_000;
 /** A call that waits for the connection and its answer longer than this is rejected with the code `timeout`. */
 const RPC_TIMEOUT_MS = 10_000;
+/** Delay before a refused call with an idempotency key is sent again, at most; it doubles with every refusal. */
+const RETRY_MIN_MS = 250;
+/** The most that this delay grows to. */
+const RETRY_MAX_MS = 2_000;
+/** Codes that say: not served, try again. */
+const PASSING = new Set(["unavailable", "overloaded"]);
 /** A socket that is still not open after this long is given up; the next attempt follows. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -44,6 +51,12 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * @property {() => number} [random]  source of the jitter, in [0, 1)
  */
 /**
+ * @typedef {object} CallOptions
+ * @property {string | true} [idempotencyKey]  names the call over all its retries, 1–128 printable ASCII characters; true
+ *     makes a random one. Such a call is repeated by itself until its time limit, and takes effect once
+ * @property {number} [timeoutMs]  instead of the client's `rpcTimeoutMs`
+ */
+/**
  * @typedef {object} StateStore  has the shape that React's `useSyncExternalStore` takes
  * @property {(listener: (state: any) => void) => Off} subscribe  called after every change, first when the snapshot arrives;
  *     not called on subscribing
@@ -53,9 +66,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * @typedef {object} HandleMembers
  * @property {StateStore} state
  * @property {(event: string, listener: (payload: any) => void) => Off} on
- * @property {(method: string, input?: any) => Promise<any>} call  for a method whose name is taken (`on`, `state`, `call`)
+ * @property {(method: string, input?: any, options?: CallOptions) => Promise<any>} call  for a method whose name is taken (`on`, `state`, `call`)
  */
-/** @typedef {HandleMembers & Record<string, (input?: any) => Promise<any>>} Handle */
+/** @typedef {HandleMembers & Record<string, (input?: any, options?: CallOptions) => Promise<any>>} Handle */
 
 /**
  * Every error of this module. Match on `code`: the server's codes (`validation_failed`, `unknown_method`, a code of your
@@ -402,7 +415,11 @@ class Subscription {
  * @property {(value: any) => void} resolve
  * @property {(error: Error) => void} reject
  * @property {ReturnType<typeof setTimeout>} timer
- * @property {string | null} unsent  the frame while it waits for the connection, null once it was sent
+ * @property {string} text  its frame
+ * @property {boolean} waits  for a connection
+ * @property {boolean} repeats  it has an idempotency key
+ * @property {number} refusals
+ * @property {ReturnType<typeof setTimeout>} [pause]  until it is sent again
  */
 
 /** The calls without an answer; each is settled exactly once. */
@@ -410,40 +427,62 @@ class Calls {
   /** @type {Map<string, Call>} */
   #open = new Map();
   #lastId = 0;
+  #send;
+  #random;
+
+  /** @param {(text: string) => boolean} send  false while there is no connection  @param {() => number} [random] */
+  constructor(send, random = Math.random) {
+    this.#send = send;
+    this.#random = random;
+  }
 
   /**
-   * @param {Record<string, any>} fields  actor, actorId, method, input
-   * @param {number} limitMs  @param {(text: string) => boolean} send  false while there is no connection
+   * @param {Record<string, any>} fields  actor, actorId, method, input, idempotencyKey
+   * @param {number} limitMs
    * @returns {Promise<any>}
    */
-  start(fields, limitMs, send) {
+  start(fields, limitMs) {
     const id = String(++this.#lastId);
     const text = JSON.stringify({ type: "rpc", id, ...fields });
     const what = `${fields.actor}.${fields.method}`;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#timeOut(id, what, limitMs), limitMs);
-      this.#open.set(id, { resolve, reject, timer, unsent: send(text) ? null : text });
+      const repeats = fields.idempotencyKey !== undefined;
+      this.#open.set(id, { resolve, reject, timer, text, waits: !this.#send(text), repeats, refusals: 0 });
     });
   }
 
-  /** @param {(text: string) => boolean} send */
-  sendWaiting(send) {
+  sendWaiting() {
     for (const call of this.#open.values()) {
-      if (call.unsent !== null && send(call.unsent)) call.unsent = null;
+      if (call.waits) call.waits = !this.#send(call.text);
     }
   }
 
   /** @param {Record<string, any>} frame */
   receive(frame) {
-    const call = this.#take(String(frame.id));
+    const id = String(frame.id);
+    const call = this.#open.get(id);
     if (call === undefined) return; // it ran into its time limit
+    if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
+    this.#take(id);
     if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
     else call.resolve(frame.result);
   }
 
-  /** Rejects what was sent: it may or may not have run. What was not sent goes on waiting. */
+  /** Rejects what was sent and has no key: it may or may not have run. Everything else waits for the next socket. */
   socketLost() {
-    this.#rejectAll((call) => call.unsent === null, "The connection was lost before the answer came", "disconnected");
+    const isOver = (/** @type {Call} */ call) => !call.waits && !call.repeats;
+    this.#rejectAll(isOver, "The connection was lost before the answer came", "disconnected");
+    for (const call of this.#open.values()) call.waits = call.pause === undefined;
+  }
+
+  /** @param {Call} call */
+  #sendLater(call) {
+    const mostMs = Math.min(RETRY_MIN_MS * 2 ** call.refusals++, RETRY_MAX_MS);
+    call.pause = setTimeout(() => {
+      call.pause = undefined;
+      call.waits = !this.#send(call.text);
+    }, mostMs * this.#random());
   }
 
   clientClosed() {
@@ -460,7 +499,7 @@ class Calls {
   /** @param {string} id  @param {string} what  @param {number} limitMs */
   #timeOut(id, what, limitMs) {
     const call = this.#take(id);
-    const cause = call?.unsent ? "there was no connection" : "no answer came";
+    const cause = call?.waits ? "there was no connection" : "no answer came";
     call?.reject(new ZocketError(`${what}: ${cause} within ${limitMs / 1000} s`, { code: "timeout" }));
   }
 
@@ -469,6 +508,7 @@ class Calls {
     const call = this.#open.get(id);
     this.#open.delete(id);
     clearTimeout(call?.timer);
+    clearTimeout(call?.pause);
     return call;
   }
 }
@@ -486,7 +526,7 @@ class Client {
   #openedAtMs = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #calls = new Calls();
+  #calls;
   /** @type {Map<string, Subscription>} */
   #subscriptions = new Map();
   /** @type {Listeners<Status>} */
@@ -500,6 +540,7 @@ class Client {
     this.url.protocol = this.url.protocol.replace("http", "ws");
     if (!/^wss?:$/.test(this.url.protocol)) throw new TypeError(`not the address of a WebSocket server: ${url}`);
     this.options = options;
+    this.#calls = new Calls(this.#sendText, options.random);
     this.#open();
   }
 
@@ -535,7 +576,7 @@ class Client {
     const id = String(actorId);
     /** @type {HandleMembers} */
     const members = {
-      call: (method, input) => this.#call(actor, id, method, input),
+      call: (method, input, options) => this.#call(actor, id, method, input, options),
       on: (event, listener) => this.#subscribe(actor, id, (of) => of.onEvent(event, listener)),
       state: {
         subscribe: (listener) => this.#subscribe(actor, id, (of) => of.onState(listener)),
@@ -557,11 +598,17 @@ class Client {
     this.#setStatus("closed");
   }
 
-  /** @param {string} actor  @param {string} actorId  @param {string} method  @param {any} input */
-  async #call(actor, actorId, method, input) {
+  /**
+   * @param {string} actor  @param {string} actorId  @param {string} method  @param {any} input
+   * @param {CallOptions} [options]
+   */
+  async #call(actor, actorId, method, input, options = {}) {
+    const { idempotencyKey: given, timeoutMs, ...unknown } = options;
+    if (Object.keys(unknown).length > 0) throw new TypeError(`no option of a call: ${Object.keys(unknown).join(", ")}`);
     if (this.#status === "closed") throw new ZocketError("The client is closed", { code: "closed" });
-    const limitMs = this.options.rpcTimeoutMs ?? RPC_TIMEOUT_MS;
-    return this.#calls.start({ actor, actorId, method, input }, limitMs, this.#sendText);
+    const idempotencyKey = given === true ? randomKey() : given;
+    const limitMs = timeoutMs ?? this.options.rpcTimeoutMs ?? RPC_TIMEOUT_MS;
+    return this.#calls.start({ actor, actorId, method, input, idempotencyKey }, limitMs);
   }
 
   /** @param {string} actor  @param {string} actorId  @param {(of: Subscription) => Off} begin  @returns {Off} */
@@ -606,7 +653,7 @@ class Client {
     this.#openedAtMs = Date.now();
     this.#setStatus("open");
     for (const subscription of this.#subscriptions.values()) subscription.renew();
-    this.#calls.sendWaiting(this.#sendText);
+    this.#calls.sendWaiting();
   }
 
   #lost() {
@@ -671,6 +718,10 @@ class Client {
 /** @param {string} actor  @param {string} actorId */
 const keyOf = (actor, actorId) => `${actor}/${actorId}`; // an actor's name holds no slash
 
+/** Not `randomUUID`: that is missing on pages without TLS. */
+const randomKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 /**
  * Doubles from 250–500 ms to 1–2 s; the spread keeps a thousand clients from coming back in one instant.
  * @param {number} failures  @param {() => number} [random]
@@ -682,14 +733,17 @@ function backoffMs(failures, random = Math.random) {
 
 /** @param {HandleMembers} members  @param {string} name  @returns {Handle} */
 function handleOf(members, name) {
-  /** @type {Map<string, (input?: any) => Promise<any>>} */
+  /** @type {Map<string, (input?: any, options?: CallOptions) => Promise<any>>} */
   const methods = new Map();
   /** @param {string} method */
   const methodOf = (method) => {
     /** @param {any[]} args */
     const call = async (...args) => {
-      if (args.length > 1) throw new TypeError(`${name}.${method}: give the input as one object`);
-      return members.call(method, args[0]);
+      const [input, options] = args;
+      if (args.length > 2 || options === null || !["object", "undefined"].includes(typeof options)) {
+        throw new TypeError(`${name}.${method}: give the input as one object, and options as a second one`);
+      }
+      return members.call(method, input, options);
     };
     methods.set(method, call);
     return call;
