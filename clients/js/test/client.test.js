@@ -195,11 +195,15 @@ describe("calls with an idempotency key", () => {
     const { room, socket } = startOpen({ random: () => 1 });
     const answer = room.pay({ sum: 1 }, { idempotencyKey: "a" });
     await settle();
-    socket.say({ type: "rpc:result", id: socket.take()[0].id, error: "not now", code: "overloaded" });
+    for (const delayMs of [250, 500, 0]) {
+      socket.say({ type: "rpc:result", id: socket.take()[0].id, error: "not now", code: "overloaded" });
+      mock.timers.tick(delayMs);
+    }
     socket.drop();
-    mock.timers.tick(250);
-    mock.timers.tick(250);
+    mock.timers.tick(500);
     FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.take(), []);
+    mock.timers.tick(500);
     const [frame, ...others] = FakeSocket.last.take();
     assert.deepEqual(others, []);
     FakeSocket.last.say({ type: "rpc:result", id: frame.id, result: "once" });
