@@ -76,18 +76,22 @@ envelopes = st.fixed_dictionaries(
         "requestId": values,
     },
 )
-payloads = st.one_of(
+singles = st.one_of(
     envelopes.map(
         lambda envelope: json.dumps({"scope": {"workspaceId": "ws", "projectId": "proj"}} | envelope).encode()
     ),
     st.binary(max_size=20),
+)
+payloads = st.one_of(
+    singles, st.lists(singles, max_size=4).map(lambda parts: b"[" + b",".join(parts) + b"]"), st.binary(max_size=9)
 )
 
 
 def agreeing_subject(payload: bytes) -> str:
     """The subject that a gateway would have used, where there is one."""
     try:
-        message = json.loads(payload)["message"]
+        content = json.loads(payload)
+        message = (content[0] if isinstance(content, list) else content)["message"]
         return subjects.inbound(SCOPE, message["actor"], message["actorId"])
     except (ValueError, TypeError, LookupError, AttributeError):
         return "inbound.ws.proj.echo.a"

@@ -69,6 +69,7 @@ class Project:
         actor_types: what is certainly served; complete if there is a reign.
         doubtful: requests that went out without knowing whether anybody serves their type.
         past_epochs: superseded ones, oldest first (keys of a dict).
+        takes_bursts: whether its runtimes take several requests in one message.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
     """
@@ -85,6 +86,7 @@ class Project:
         "reigns",
         "scope",
         "sessions",
+        "takes_bursts",
         "wire_scope",
     )
 
@@ -95,6 +97,7 @@ class Project:
         self.sessions: dict[str, GatewaySession] = {}
         self.reigns: dict[int, Reign] = {}
         self.partitions = 1
+        self.takes_bursts = False
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: dict[str, None] = {}
@@ -209,6 +212,7 @@ class Directory:
             project.reigns[place.number] = reign = Reign(announcement.epoch)
         reign.heard_at = now
         reign.actor_types = frozenset(announcement.actor_types)
+        project.takes_bursts = announcement.bursts
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
         if has_lost:
             self._restarted(project, place)

@@ -21,6 +21,7 @@ import msgspec
 from zocket.broker.port import Message
 from zocket.broker.streams import transport_streams
 from zocket.errors import Unavailable
+from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, ConnectionState
     from zocket.clock import Clock, TimerHandle
     from zocket.errors import ZocketError
+    from zocket.gateway.bursts import Done
     from zocket.ids import Partition
     from zocket.metrics import Sample
     from zocket.settings import Limits
@@ -69,6 +71,7 @@ class Gateway:
 
     Attributes:
         gateway_id: announces that this gateway takes batches; unique for one run.
+        bursts: what its sessions publish in this loop turn.
         accepting: False once the gateway is stopping.
     """
 
@@ -84,6 +87,7 @@ class Gateway:
     ) -> None:
         self.broker = broker
         self.gateway_id = gateway_id
+        self.bursts = Bursts(broker)
         self.statistics = Statistics()
         self.accepting = True
         self.now = clock.now
@@ -213,6 +217,11 @@ class Gateway:
     def samples(self) -> Iterable[Sample]:
         """What is counted, for `exposition.render`."""
         return self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
+
+    def publish_alone(self, subject: str, payload: bytes, message_id: str, done: Done) -> None:
+        """Publishes one request as it is, behind those that wait to leave together."""
+        self.bursts.flush()
+        self.broker.publish(subject, payload, message_id, done)
 
     def resubscribe_later(self, session: GatewaySession) -> None:
         """Sends the session's subscriptions again after a pause: one could not be published."""

@@ -204,7 +204,8 @@ class GatewaySession:
         return len(subscriptions)
 
     def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
-        self._gateway.broker.publish(
+        publish = self._gateway.bursts.add if self.project.takes_bursts else self._gateway.publish_alone
+        publish(
             self.project.inbound + instance,
             envelopes.inbound(self._envelope_head, number, frame),
             f"{self.edge.session_id}:{number}",

@@ -23,6 +23,7 @@ class Position(NamedTuple):
     """Where a message stands in its source, for telling a repeated delivery.
 
     `source` names one life of a stream (its name and creation time): one that was lost and made again counts anew.
+    `sequence` grows with every request, also within one message of the stream.
     """
 
     source: str

@@ -41,6 +41,10 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     gateway: str | None = None
 
 
+MAX_PARTS: Final = 256
+"""Requests in one burst."""
+
+
 class Outbound(msgspec.Struct, rename="camel", gc=False):
     """One frame on its way to one session."""
 
@@ -87,6 +91,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
+    `bursts` says that it takes several envelopes in one message.
     """
 
     scope: WireScope
@@ -96,6 +101,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     inbound: str = ""
     partition: int = 0
     partitions: int = 1
+    bursts: bool = False
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -154,6 +160,16 @@ def inbound_head(
 def inbound(head: bytes, number: int, frame: bytes) -> bytes:
     """One inbound envelope; `number` ends its request id."""
     return b'%b%d","message":%b}' % (head, number, frame)
+
+
+def burst(parts: Iterable[bytes]) -> bytes:
+    """Several inbound envelopes to one instance in one message, in their order."""
+    return b"[" + b",".join(parts) + b"]"
+
+
+def is_burst(payload: bytes) -> bool:
+    """Whether a message holds several envelopes."""
+    return payload.startswith(b"[")
 
 
 def outbound_head(scope: Scope, session_id: str) -> bytes:

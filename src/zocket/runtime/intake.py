@@ -12,7 +12,7 @@ import re
 import secrets
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -26,7 +26,7 @@ from zocket.protocol.frames import Rpc
 from zocket.runtime.outbox import SessionLink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from zocket.broker.port import Broker, Delivered, Message
     from zocket.errors import CallerError
@@ -59,6 +59,19 @@ class _Sender(msgspec.Struct, rename="camel"):
 
 
 _senders: Final = msgspec.json.Decoder(_Sender)
+_raw_parts: Final = msgspec.json.Decoder(
+    Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=envelopes.MAX_PARTS)]
+).decode
+
+
+class _Burst:
+    """A message of several requests, and how many of them are not finished."""
+
+    __slots__ = ("delivered", "open")
+
+    def __init__(self, delivered: Delivered, count: int) -> None:
+        self.delivered = delivered
+        self.open = count
 
 
 class _Recent(Generic[K, V]):
@@ -123,6 +136,9 @@ class Intake:
             self._received_bytes += len(delivered.payload)
             if self._is_repeated(delivered):
                 continue
+            if envelopes.is_burst(delivered.payload):
+                self._take_burst(delivered, source)
+                continue
             try:
                 envelope = envelopes.decode_inbound(delivered.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -132,10 +148,35 @@ class Intake:
                 self._reject(delivered, refusal)
                 continue
             self._held[delivered.sequence] = delivered
-            link = self._link(envelope)
-            position = Position(source, delivered.sequence)
-            request_id = envelope.request_id or _request_id_of(position)
-            self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
+            position = Position(source, delivered.sequence * envelopes.MAX_PARTS)
+            self._submit(envelope, position, partial(self._finish, delivered))
+
+    def _take_burst(self, delivered: Delivered, source: str) -> None:
+        """Several requests in one message: it is settled when the last of them is finished."""
+        try:
+            parts = _raw_parts(delivered.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._reject(delivered, InvalidFrame("the envelopes cannot be decoded"))
+            return
+        self._held[delivered.sequence] = delivered
+        burst = _Burst(delivered, len(parts))
+        finished = partial(self._finish_part, burst)
+        for index, raw in enumerate(parts):
+            try:
+                envelope = envelopes.decode_inbound(raw)
+                refusal = self._disagreement(delivered, envelope)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                refusal = InvalidFrame("the envelope cannot be decoded")
+            if refusal is None:
+                self._submit(envelope, Position(source, delivered.sequence * envelopes.MAX_PARTS + index), finished)
+            else:
+                self._refuse(delivered, bytes(raw), refusal)
+                finished()
+
+    def _submit(self, envelope: Inbound, position: Position, finished: Callable[[], None]) -> None:
+        link = self._link(envelope)
+        request_id = envelope.request_id or _request_id_of(position)
+        self._host.submit(link, envelope.message, request_id, finished, position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.
@@ -176,6 +217,11 @@ class Intake:
             self._finished.add(delivered.sequence, hash(delivered.payload))
             self._outbox.acknowledge(delivered)
 
+    def _finish_part(self, burst: _Burst) -> None:
+        burst.open -= 1
+        if not burst.open:
+            self._finish(burst.delivered)
+
     def _link(self, envelope: Inbound) -> SessionLink:
         link = self._links.get(envelope.session_id)
         if link is not None:
@@ -208,9 +254,13 @@ class Intake:
             self._host.disconnect(ended.session_id)
 
     def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
-        self._rejected += 1
         self._broker.term([delivered])
-        sender = _sender(delivered.payload)
+        self._refuse(delivered, delivered.payload, refusal)
+
+    def _refuse(self, delivered: Delivered, payload: bytes, refusal: CallerError) -> None:
+        """Says why to the log, and to whoever waits for an answer to this envelope."""
+        self._rejected += 1
+        sender = _sender(payload)
         told = sender.request_id if sender is not None else None
         request_id = refusal.request_id = told if told and _TOKEN.match(told) else _new_request_id()
         where = {"subject": delivered.subject[:LOGGED_SUBJECT_CHARS], "sequence": delivered.sequence}

@@ -121,6 +121,7 @@ class Runtime:
             process=process_name,
             partition=partition.number,
             partitions=partition.count,
+            bursts=True,
         )
         self._connection = 0
         self._pushes: dict[str, Subscription] = {}

@@ -97,12 +97,13 @@ class Scene:
             subject = message.subject
             assert OWN.fullmatch(subject), subject
             if subject.startswith("inbound."):
-                envelope = json.loads(message.payload, parse_int=str)
-                assert envelope["scope"] == {"workspaceId": "test-workspace", "projectId": "test-project"}
-                assert envelope["sessionId"] in (self.hostile.id, self.innocent.id)
-                assert envelope["userId"] == ("mallory" if envelope["sessionId"] == self.hostile.id else "alice")
-                frame = envelope["message"]
-                assert subject.split(".")[3:] == [frame["actor"], actor_id_token(frame["actorId"])]
+                content = json.loads(message.payload, parse_int=str)
+                for envelope in content if isinstance(content, list) else [content]:
+                    assert envelope["scope"] == {"workspaceId": "test-workspace", "projectId": "test-project"}
+                    assert envelope["sessionId"] in (self.hostile.id, self.innocent.id)
+                    assert envelope["userId"] == ("mallory" if envelope["sessionId"] == self.hostile.id else "alice")
+                    frame = envelope["message"]
+                    assert subject.split(".")[3:] == [frame["actor"], actor_id_token(frame["actorId"])]
 
 
 SERVED_IDS = {

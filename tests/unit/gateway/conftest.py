@@ -104,9 +104,16 @@ class Runtime:
         if self.announces is not None:
             self.announce_partition(*self.announces)
 
-    def announce_partition(self, epoch: str, actor_types: list[str], place: Partition = WHOLE) -> None:
+    def announce_partition(
+        self, epoch: str, actor_types: list[str], place: Partition = WHOLE, *, bursts: bool = False
+    ) -> None:
         record = envelopes.Announcement(
-            envelopes.wire_scope(self.scope), epoch, actor_types, partition=place.number, partitions=place.count
+            envelopes.wire_scope(self.scope),
+            epoch,
+            actor_types,
+            partition=place.number,
+            partitions=place.count,
+            bursts=bursts,
         )
         self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 
