@@ -288,10 +288,11 @@ class Runtime:
         await self._confirm()
         life = self._announcement.inbound
         taken = [name for name in self._consumers if name in self._missing]
+        taking = _Taking(self._connection, f"{subjects.INBOUND_STREAM}:{life}")
         for name in taken:
             self._take_overs += 1
             self._missing.discard(name)
-            received = partial(self._received, self._connection, f"{subjects.INBOUND_STREAM}:{life}")
+            received = partial(self._received, taking)
             try:
                 self._pushes[name] = await self._broker.take_over(
                     self._consumers[name], received, partial(self._consumer_lost, name)
@@ -300,13 +301,17 @@ class Runtime:
                 self._missing.add(name)
                 raise
         await self._confirm()
-        await self._check_life(life, taken)
+        try:
+            await self._check_life(life)
+        except Unavailable:
+            self._missing.update(taken)
+            raise
+        self._received(taking, taking.certain())
 
-    async def _check_life(self, life: str, taken: list[str]) -> None:
+    async def _check_life(self, life: str) -> None:
         """The stream may have been made anew while its consumers were taken: their messages would bear a wrong name."""
         inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
         if inbound is None or inbound.incarnation != life:
-            self._missing.update(taken)
             raise Unavailable(f"the stream {subjects.INBOUND_STREAM} was made anew in this moment")
 
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
@@ -315,14 +320,16 @@ class Runtime:
             consumer = subjects.consumer(self.scope, name, self._partition)
             await self._broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
 
-    def _received(self, connection: int, source: str, batch: list[Delivered]) -> None:
-        """Takes messages of a consumer that was taken over this connection, of that life of the stream.
+    def _received(self, taking: _Taking, batch: list[Delivered]) -> None:
+        """Takes messages of a consumer that was taken over this connection.
 
         After a reconnect the old consumer goes on behind what was lost on the way; it is taken anew, and everything
         comes again in its order.
         """
-        if connection == self._connection:
-            self._intake.received(batch, source)
+        if taking.waiting is not None:
+            taking.waiting += batch
+        elif taking.connection == self._connection:
+            self._intake.received(batch, taking.source)
 
     def _consumer_lost(self, name: str) -> None:
         self._missing.add(name)
@@ -504,6 +511,26 @@ class Runtime:
         self._subscriptions.clear()
         for subscription in open_ones:
             await subscription.aclose()
+
+
+class _Taking:
+    """Consumers that were taken together: over which connection, and of which life of the stream.
+
+    Attributes:
+        waiting: messages that came before it was certain that the stream still lived that life; None afterwards.
+    """
+
+    __slots__ = ("connection", "source", "waiting")
+
+    def __init__(self, connection: int, source: str) -> None:
+        self.connection = connection
+        self.source = source
+        self.waiting: list[Delivered] | None = []
+
+    def certain(self) -> list[Delivered]:
+        """It is; the messages that waited."""
+        waiting, self.waiting = self.waiting or [], None
+        return waiting
 
 
 async def remove_consumers(broker: Broker, scope: Scope, actor_types: Iterable[str], partitions: int) -> None:

@@ -10,6 +10,7 @@ from zocket.core import Actor, method
 from zocket.errors import Unavailable
 from zocket.host.store import decode_record
 from zocket.protocol import subjects
+from zocket.protocol.envelopes import MAX_PARTS
 from zocket.runtime.state_store import bucket_of, key_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_
             old = world.server.streams.pop(subjects.INBOUND_STREAM)
             lives.append(old.incarnation)
             await connection.ensure_stream(old.spec)
+            wire.call("add", "n", actor="notes", input={"text": "early"}, gateway="g")
         return await take_over(*arguments)
 
     monkeypatch.setattr(connection, "take_over", remake_first)
@@ -83,4 +85,4 @@ async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_
         assert entry is not None
         present = world.server.streams[subjects.INBOUND_STREAM].incarnation
         assert present not in lives
-        assert decode_record(entry.value).watermarks == {f"INBOUND:{present}": 1}
+        assert decode_record(entry.value).watermarks == {f"INBOUND:{present}": 2 * MAX_PARTS}

@@ -210,6 +210,7 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
                 "actorTypes": ["room", "other"],
                 "process": "p1",
                 "inbound": "1",
+                "bursts": True,
             }
         ]
         wire.broker.send([Message(subjects.discovery(world.scope), b"")])
