@@ -140,7 +140,7 @@ class Host:
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
             return _done(done)
-        if type(request) is StateSub and resident.instance.in_turn and resident.active:
+        if type(request) is StateSub and resident.instance.in_turn and self._may_watch_beside(resident, link):
             self._watch_beside(resident, link, request, request_id, now)
             return _done(done)
         self._put(resident, (link, request, request_id, done, now, position))
@@ -152,6 +152,18 @@ class Host:
         self._gone[session_id] = now
         while self._gone and now - next(iter(self._gone.values())) > GONE_KEPT_S:
             del self._gone[next(iter(self._gone))]
+        self._part(session_id, now)
+
+    def lapse(self, link: Link) -> None:
+        """The session seems to have ended: as `disconnect`, but it may come back with another link.
+
+        What the link has asked already still runs, and does not bring the session back.
+        """
+        assert link.session is not None
+        link.lapsed = True
+        self._part(link.session.id, self._clock.now())
+
+    def _part(self, session_id: str, now: float) -> None:
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
             if link is not None:
@@ -401,7 +413,7 @@ class Host:
         """
         assert link.session is not None
         session_id = link.session.id
-        if session_id in self._gone or type(request) in (Hook, StateUnsub, EventUnsub):
+        if link.lapsed or session_id in self._gone or type(request) in (Hook, StateUnsub, EventUnsub):
             return False
         self._remember(resident, session_id, link)
         if "on_connect" not in resident.instance.definition.hooks:
@@ -433,6 +445,11 @@ class Host:
             else:
                 resident.events.add(session_id, link)
         return True
+
+    def _may_watch_beside(self, resident: Resident, link: Link) -> bool:
+        """Whether there is a state to see, and no earlier link of the session still waits for its `on_disconnect`."""
+        session_id = "" if link.session is None else link.session.id
+        return resident.active and resident.instance.sessions.get(session_id, link) is link
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 
 class Link(ABC):
-    """One session. `caller` is what a turn that it causes reads as `self.caller`."""
+    """One session.
 
-    __slots__ = ("caller", "session")
+    Attributes:
+        caller: what a turn that it causes reads as `self.caller`.
+        lapsed: its session was ended without a goodbye, and comes back with another link if at all.
+    """
+
+    __slots__ = ("caller", "lapsed", "session")
 
     def __init__(self, session: Session | None) -> None:
         self.session = session
+        self.lapsed = False
         self.caller: Caller = SERVER if session is None else Caller("client", session)
 
     @abstractmethod
