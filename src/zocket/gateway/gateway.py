@@ -1,8 +1,9 @@
 """`Gateway`: client sessions on a broker, without sockets and without HTTP.
 
 Rules: a runtime's message reaches only sessions of the scope in its subject, and none if another runtime has taken over
-since; nothing here waits while a message is handled; whoever may have missed something (a runtime restarted, the broker
-was away) gets all its subscriptions sent again, a bounded number in each turn of the event loop.
+since; nothing here waits while a message is handled; whoever may have missed something (a runtime restarted, or took
+us for dead, or the broker was away) gets all its subscriptions sent again, a bounded number in each turn of the event
+loop.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zocket.broker.streams import transport_streams
 from zocket.errors import Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
+from zocket.gateway.liveness import Liveness
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
 from zocket.ids import WHOLE, new_session_id
@@ -106,6 +108,7 @@ class Gateway:
         self._inbound_incarnation = ""
         self._resubscribing: deque[GatewaySession] = deque()
         self._resubscribing_later: dict[GatewaySession, None] = {}
+        self._liveness = Liveness(broker, clock, gateway_id)
         self._sweep_timer: TimerHandle | None = None
         self._sweep_every_s = min(SWEEP_EVERY_S, limits.call_timeout_s / 10)
 
@@ -142,6 +145,7 @@ class Gateway:
         ]
         broker.on_connection(gateway._connection_changed)
         gateway._sweep()
+        gateway._liveness.say()
         gateway._worker = asyncio.create_task(gateway._work(), name=f"gateway {gateway.gateway_id}")
         try:
             yield gateway
@@ -257,6 +261,8 @@ class Gateway:
                 kept = [delivery for delivery in batch.deliveries if delivery.kept]
                 self.statistics.dropped += len(batch.deliveries) - len(kept)
                 batch.deliveries = kept
+            elif batch.lapsed:
+                self._resubscribe_project(project)
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)
 
@@ -415,6 +421,7 @@ class Gateway:
         self.accepting = False
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+        self._liveness.stop()
         self._resubscribing.clear()
         for session in list(self._sessions.values()):
             session.end(RESTARTING_CODE, STOPPING)

@@ -3,7 +3,7 @@
 Rules: the frame inside is spliced, never decoded and encoded again; fields that are ours (`requestId`, `gateway`,
 `deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope announces a
 gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}` instead of one
-message a session.
+message a session. Such a gateway also says that it is there (`subjects.alive`).
 """
 
 from __future__ import annotations
@@ -62,11 +62,15 @@ class Delivery(msgspec.Struct, rename="camel", gc=False):
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
-    """Frames for the sessions of one gateway, in the order they were made; `epoch` is the runtime's."""
+    """Frames for the sessions of one gateway, in the order they were made; `epoch` is the runtime's.
+
+    `lapsed` says that the runtime had taken the gateway for dead: its sessions have lost their subscriptions.
+    """
 
     scope: WireScope
     deliveries: list[Delivery]
     epoch: str | None = None
+    lapsed: bool = False
 
 
 class SessionConnected(msgspec.Struct, rename="camel"):
@@ -190,9 +194,11 @@ def delivery(sessions: bytes, frame: bytes, *, kept: bool = False) -> bytes:
     return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, b',"kept":true' if kept else b"")
 
 
-def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"") -> bytes:
+def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"", *, lapsed: bool = False) -> bytes:
     """A batch of entries; `scope` and `epoch` are JSON."""
     more = b'"epoch":%b,' % epoch if epoch else b""
+    if lapsed:
+        more += b'"lapsed":true,'
     return b'{"scope":%b,%b"deliveries":[%b]}' % (scope, more, b",".join(deliveries))
 
 

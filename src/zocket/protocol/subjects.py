@@ -23,6 +23,8 @@ OUTBOUND_MAX_AGE_S: Final = 30.0
 ANY_SESSION: Final = "outbound.*.*.*"
 """What a gateway listens to for runtimes that do not batch."""
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
+ANY_ALIVE: Final = "gateway.alive.*"
+"""What a runtime listens to for the gateways that are there."""
 OWNER_BUCKET: Final = "zocket-owners"
 """Key-value bucket of the owner records: one key a project, and one for each partition of one that is divided."""
 _FNV_OFFSET: Final = 0x811C9DC5
@@ -120,6 +122,11 @@ def gateway(scope: Scope, gateway_id: str) -> str:
 def gateway_filter(gateway_id: str) -> str:
     """All batches for one gateway."""
     return f"gateway.*.*.{gateway_id}"
+
+
+def alive(gateway_id: str) -> str:
+    """Core NATS: a gateway that takes batches is there; for the runtimes of all projects."""
+    return f"gateway.alive.{gateway_id}"
 
 
 def connected(scope: Scope) -> str:

@@ -143,6 +143,7 @@ class Runtime:
         *deliveries: tuple[list[Client], dict[str, Any] | bytes],
         scope: Scope | None = None,
         epoch: str | None = None,
+        lapsed: bool = False,
     ) -> None:
         """Frames for several sessions in the way of our own."""
         entries = [
@@ -153,7 +154,8 @@ class Runtime:
             for clients, frame in deliveries
         ]
         head = envelopes.encode(envelopes.wire_scope(scope or self.scope))
-        payload = envelopes.batch(head, entries, b"" if epoch is None else envelopes.encode(epoch))
+        epoch_json = b"" if epoch is None else envelopes.encode(epoch)
+        payload = envelopes.batch(head, entries, epoch_json, lapsed=lapsed)
         self.broker.send([Message(subjects.gateway(self.scope, gateway.gateway_id), payload)])
 
 

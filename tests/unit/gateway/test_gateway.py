@@ -359,6 +359,33 @@ async def test_a_new_epoch_sends_all_subscriptions_again_in_their_order(world: O
         assert len({r["requestId"] for r in runtime.requests}) == 2
 
 
+async def test_a_gateway_that_was_taken_for_dead_sends_the_subscriptions_of_that_project_again(world: Open) -> None:
+    async with world() as w:
+        runtime, other = await w.runtime("room", epoch="e_1"), await w.runtime("room", epoch="o_1", scope=OTHER)
+        for client in (w.client(), w.client(OTHER)):
+            client.subscribes()
+        await w.settle()
+        runtime.requests.clear()
+        other.requests.clear()
+        runtime.batches(w.gateway, epoch="e_1", lapsed=True)
+        await w.settle()
+        assert [r["message"]["type"] for r in runtime.requests] == ["state:sub"]
+        assert other.requests == []
+
+
+async def test_a_superseded_runtime_that_took_the_gateway_for_dead_changes_nothing(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        w.client().subscribes()
+        await w.settle()
+        runtime.announce("e_2", "room")
+        await w.settle()
+        runtime.requests.clear()
+        runtime.batches(w.gateway, epoch="e_1", lapsed=True)
+        await w.settle()
+        assert runtime.requests == []
+
+
 async def test_a_superseded_runtime_that_speaks_on_changes_nothing(world: Open) -> None:
     async with world() as w:
         runtime = await w.runtime("room", epoch="e_1")

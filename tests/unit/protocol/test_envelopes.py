@@ -73,6 +73,13 @@ def test_a_batch_is_read_in_the_order_it_was_made() -> None:
         (["s_1", "s_2"], b'{"n":1}'),
         (["s_1"], b'{"n":2}'),
     ]
+    assert not batch.lapsed
+
+
+def test_a_batch_says_that_a_gateway_was_taken_for_dead() -> None:
+    scope = envelopes.encode(envelopes.wire_scope(SCOPE))
+    batch = envelopes.decode_batch(envelopes.batch(scope, (), b'"e_1"', lapsed=True))
+    assert (batch.scope, batch.epoch, batch.deliveries, batch.lapsed) == (WIRE, "e_1", [], True)
 
 
 def test_notices_are_read_as_they_were_written() -> None:

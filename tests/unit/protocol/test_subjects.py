@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from zocket.broker.matching import matches
 from zocket.errors import InvalidId
 from zocket.ids import Partition, Scope
 from zocket.protocol import subjects
@@ -59,6 +60,13 @@ def test_in_a_divided_project_the_subject_must_name_the_right_partition() -> Non
     for wrong in ("inbound.acme.chat.room.3.general", "inbound.acme.chat.room.general", "inbound.acme.chat.room.2.x"):
         assert not subjects.agrees(wrong, SCOPE, "room", "general", 4)
     assert not subjects.agrees("inbound.acme.chat.room.a.b", SCOPE, "room", "a.b", 4)
+
+
+def test_a_gateway_says_that_it_is_there_where_no_batch_for_it_goes() -> None:
+    assert subjects.alive("g_1") == "gateway.alive.g_1"
+    assert matches(subjects.ANY_ALIVE, subjects.alive("g_1"))
+    assert not matches(subjects.ANY_ALIVE, subjects.gateway(Scope("alive", "g"), "g_1"))
+    assert not matches(subjects.gateway_filter("g_1"), subjects.alive("g_1"))
 
 
 @pytest.mark.parametrize("actor_id", ["general", "a b", "a.b", "*", ">", "$JS", "ü", "%41", "a/b:c@d"])
