@@ -58,8 +58,18 @@ class Room(Actor[dict[str, Any]]):
     async def on_activate(self) -> None:
         self.state["lines"] = []
 
+    async def on_connect(self) -> None:
+        note("connect", self.id, self.session.id)
+
+    async def on_disconnect(self) -> None:
+        note("disconnect", self.id, self.session.id)
+
     async def on_deactivate(self) -> None:
         note("deactivate", self.id)
+
+    @method
+    async def here(self) -> list[str]:
+        return sorted(self.clients)
 
     @method
     async def say(self, line: str, hold_s: float = 0.0) -> int:
@@ -273,6 +283,11 @@ class Socket:
     def frames(self, kind: str) -> list[dict[str, Any]]:
         return [frame for frame in self.received if frame["type"] == kind]
 
+    @property
+    def id(self) -> str:
+        """Its session."""
+        return str(self.frames("welcome")[0]["clientId"])
+
     async def wait_frames(self, kind: str, count: int) -> list[dict[str, Any]]:
         await until(lambda: len(self.frames(kind)) >= count, lambda: f"{count} {kind}, have {len(self.frames(kind))}")
         return self.frames(kind)
@@ -405,8 +420,8 @@ class Platform:
         async with httpx.AsyncClient(trust_env=False) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 
-    async def socket(self, query: str = "?token=user", **headers: str) -> Socket:
-        port, _ = self.ports_of(self.gateway)
+    async def socket(self, query: str = "?token=user", gateway: Child | None = None, **headers: str) -> Socket:
+        port, _ = self.ports_of(gateway or self.gateway)
         connection = await connect(
             f"ws://{HOST}:{port}/{query}",
             host="127.0.0.1",

@@ -121,6 +121,8 @@ forged = st.tuples(
             f"outbound.{OWN_SUBJECT}.nobody",
             "gateway.rival.prj.GATEWAY",
             f"gateway.{OWN_SUBJECT}.GATEWAY",
+            "gateway.alive.GATEWAY",
+            "gateway.alive.g_unknown",
             "runtime.announce.rival.prj",
             f"runtime.discover.{OWN_SUBJECT}",
         ]

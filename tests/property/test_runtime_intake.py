@@ -18,6 +18,7 @@ from zocket.ids import Scope
 from zocket.protocol import subjects
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
+from zocket.runtime.presence import Presence
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ async def _check(batch: list[bytes]) -> None:
     recorder: Any = Recorder()
     outbox = Outbox(recorder, SCOPE)
     host = Host(AppDefinition({"echo": Echo}), clock=SystemClock(), limits=Limits(), outlet=outbox, window=256)
-    intake = Intake(recorder, SCOPE, host, outbox)
+    intake = Intake(recorder, SCOPE, host, outbox, Presence(SystemClock()))
     delivered = [
         Delivered(agreeing_subject(payload), payload, number, 1, None) for number, payload in enumerate(batch, 1)
     ]

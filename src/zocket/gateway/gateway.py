@@ -262,7 +262,7 @@ class Gateway:
                 self.statistics.dropped += len(batch.deliveries) - len(kept)
                 batch.deliveries = kept
             elif batch.lapsed:
-                self._resubscribe_project(project)
+                self._resubscribe_project(project, WHOLE)
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)
 

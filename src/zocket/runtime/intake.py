@@ -3,7 +3,8 @@
 Rules: a message is acknowledged when its request is finished (R15), and while it waits the broker is told that it is
 still in progress. What is delivered again while it is still here, or after its acknowledgement was lost with a
 connection, is not run again. An envelope that cannot be used is logged, counted, never delivered again, and answered
-where it says whom.
+where it says whom. A session ends when its gateway says so, for good, or when its gateway has died: then it may come
+back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from zocket.ids import Scope
     from zocket.protocol.envelopes import Inbound
     from zocket.runtime.outbox import Outbox
+    from zocket.runtime.presence import Presence
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -102,6 +104,7 @@ class Intake:
         scope: whose messages are taken.
         host: runs the requests.
         outbox: sends the answers.
+        presence: which gateways are there.
         divided: this is one partition of several. A gateway that does not announce itself is refused then: it writes
             ids into subjects as they are, so one instance could fall into two partitions.
 
@@ -109,12 +112,22 @@ class Intake:
         partitions: that the stream puts into its subjects; set before a consumer is taken.
     """
 
-    def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox, *, divided: bool = False) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        scope: Scope,
+        host: Host,
+        outbox: Outbox,
+        presence: Presence,
+        *,
+        divided: bool = False,
+    ) -> None:
         self._broker = broker
         self._scope = scope
         self._wire_scope = envelopes.wire_scope(scope)
         self._host = host
         self._outbox = outbox
+        self._presence = presence
         self.partitions = 1
         self._divided = divided
         self._links: dict[str, SessionLink] = {}
@@ -234,6 +247,8 @@ class Intake:
         self._links[session.id] = link
         if envelope.gateway is None:
             link.send(frames.welcome(session.id))
+        else:
+            self._presence.met(envelope.gateway)
         return link
 
     def disconnected(self, messages: list[Message]) -> None:
@@ -252,6 +267,25 @@ class Intake:
             self._links.pop(ended.session_id, None)
             self._gone.add(ended.session_id, True)
             self._host.disconnect(ended.session_id)
+
+    def alive(self, messages: list[Message]) -> None:
+        """Takes what gateways say of themselves; one that was taken for dead has to subscribe its sessions again."""
+        for message in messages:
+            gateway = message.subject.rpartition(".")[2]
+            if self._presence.heard(gateway):
+                self._log.info("a gateway is back", extra={"gateway": gateway})
+                self._outbox.add_lapsed(gateway)
+
+    def sweep(self) -> None:
+        """Ends the sessions of gateways that have died; what they still say brings them back."""
+        dead = self._presence.sweep()
+        if not dead:
+            return
+        ended = [(session_id, link) for session_id, link in self._links.items() if link.gateway in dead]
+        self._log.warning("gateways have died", extra={"gateways": sorted(dead), "sessions": len(ended)})
+        for session_id, link in ended:
+            del self._links[session_id]
+            self._host.lapse(link)
 
     def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
         self._broker.term([delivered])

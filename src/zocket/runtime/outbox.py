@@ -119,6 +119,11 @@ class Outbox:
         batch.size += len(delivery)
         self._plan()
 
+    def add_lapsed(self, gateway: str) -> None:
+        """Tells a gateway that its sessions were ended here, so that it subscribes them again."""
+        payload = envelopes.batch(self._scope_json, (), self._epoch_json, lapsed=True)
+        self.add_message(subjects.gateway(self.scope, gateway), payload)
+
     def broadcast(self, audience: Audience, frame: bytes) -> None:
         """See `Outlet.broadcast`; how the audience spreads over gateways is kept with it."""
         route: _Route | None = audience.cache

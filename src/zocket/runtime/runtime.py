@@ -28,6 +28,7 @@ from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
+from zocket.runtime.presence import SWEEP_EVERY_S, Presence
 from zocket.runtime.pulse import BEAT_S, STOOD_STILL_S, Pulse
 from zocket.runtime.state_store import BrokerStateStore
 
@@ -113,7 +114,8 @@ class Runtime:
             owns=self._still_owns,
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
-        self._intake = Intake(broker, scope, self._host, self._outbox, divided=partition.count > 1)
+        self._presence = Presence(clock)
+        self._intake = Intake(broker, scope, self._host, self._outbox, self._presence, divided=partition.count > 1)
         self._announcement = envelopes.Announcement(
             envelopes.wire_scope(scope),
             self.epoch,
@@ -231,6 +233,7 @@ class Runtime:
             )
         self._subscriptions += [
             await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
+            await self._broker.subscribe(subjects.ANY_ALIVE, self._intake.alive),
             await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
         ]
@@ -242,6 +245,7 @@ class Runtime:
         self._spawn(self._supervise())
         self._spawn(self._repeat(self._beat_s, self._pulse.beat))
         self._spawn(self._repeat(ANNOUNCE_EVERY_S, self._announce))
+        self._spawn(self._repeat(SWEEP_EVERY_S, self._sweep))
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
 
@@ -340,6 +344,7 @@ class Runtime:
             self._connection += 1
             self._outbox.hold()
         elif state == "reconnected":
+            self._presence.renew()
             self._missing.update(self._consumers)
             self._disturbed.set()
         elif state == "closed" and self._serving:
@@ -349,6 +354,7 @@ class Runtime:
         """This process did nothing for a while: it may have been superseded, and is silent until it knows."""
         if self._serving:
             self._log.warning("this process stood still for %.1f s", seconds)
+            self._presence.renew()
             self._outbox.hold()
             self._disturbed.set()
 
@@ -361,13 +367,15 @@ class Runtime:
         self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
-        """Another runtime announces itself in this one's place: look at once who owns it."""
+        """Another runtime in this one's place announces itself: look at once who owns it. Our own: the broker is there."""
         for message in messages:
             with contextlib.suppress(ValueError):
                 other = envelopes.decode_announcement(message.payload)
                 place = Partition(other.partition, other.partitions)
                 if other.epoch != self.epoch and (place == self._partition or place.count != self._partition.count):
                     self._disturbed.set()
+                elif other.epoch == self.epoch:
+                    self._presence.confirm()
 
     async def _supervise(self) -> None:
         while True:
@@ -436,6 +444,11 @@ class Runtime:
             payload = envelopes.encode(self._announcement)
             self._broker.send([BrokerMessage(subjects.announcement(self.scope), payload)])
 
+    def _sweep(self) -> None:
+        self._intake.sweep()
+        if self._presence.in_doubt:
+            self._announce()
+
     async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
         while True:
             await self._clock.sleep(every_s)
@@ -459,6 +472,7 @@ class Runtime:
         yield Sample("outbound_messages", "Messages sent to gateways.", "counter", self._outbox.messages)
         yield Sample("outbound_bytes", "Bytes sent to gateways.", "counter", self._outbox.bytes)
         yield from self._intake.samples()
+        yield from self._presence.samples()
         yield from self._host.samples()
 
     # -- stop ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from zocket.broker.memory import MemoryBroker, MemoryServer
+from zocket.broker.port import Message
 from zocket.core import Actor, AppDefinition, Event, method
 from zocket.errors import ActorError
 from zocket.ids import Scope
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from zocket.broker.port import Broker, Message
+    from zocket.broker.port import Broker
 
 SCOPE = Scope("ws", "proj")
 
@@ -84,6 +85,10 @@ class Room(Actor[dict[str, Any]]):
     @method
     async def fail(self) -> None:
         raise ActorError("no", code="nope")
+
+    @method
+    async def here(self) -> list[str]:
+        return sorted(self.clients)
 
     async def on_disconnect(self) -> None:
         self.hooks.append(f"{self.id} lost {self.session.id}")
@@ -159,9 +164,10 @@ class Wire:
     def disconnect(self, session: str) -> None:
         scope = {"workspaceId": self.scope.workspace_id, "projectId": self.scope.project_id}
         payload = json.dumps({"scope": scope, "sessionId": session, "disconnectedAt": 1}).encode()
-        from zocket.broker.port import Message
-
         self.broker.send([Message(subjects.disconnected(self.scope), payload)])
+
+    def alive(self, gateway: str) -> None:
+        self.broker.send([Message(subjects.alive(gateway), b"{}")])
 
     def frames(self, session: str = "s1") -> list[dict[str, Any]]:
         """Frames for a session that came on its own subject, `welcome` left out."""
