@@ -358,10 +358,7 @@ class Host:
     async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, piece: Piece) -> bool:
         instance, link = resident.instance, piece[0]
         if hook is DISCONNECT:
-            assert link.session is not None
-            if instance.sessions.get(link.session.id) is not link:
-                return True
-            self._forget(resident, link.session.id)
+            self._forget(resident, link)
         if hook is ACTIVATE and resident.keeper is not None:
             await self._durability.load(resident, resident.keeper)
         finished = True
@@ -426,10 +423,14 @@ class Host:
         resident.instance.sessions[session_id] = link
         self._known.setdefault(session_id, {})[resident] = None
 
-    def _forget(self, resident: Resident, session_id: str) -> None:
-        del resident.instance.sessions[session_id]
-        resident.watchers.discard(session_id)
-        resident.events.discard(session_id)
+    def _forget(self, resident: Resident, link: Link) -> None:
+        """Drops a session; a hook that runs again finds it dropped already, or back with another link."""
+        assert link.session is not None
+        session_id = link.session.id
+        if resident.instance.sessions.get(session_id) is link:
+            del resident.instance.sessions[session_id]
+            resident.watchers.discard(session_id)
+            resident.events.discard(session_id)
 
     def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> bool:
         session_id = "" if link.session is None else link.session.id

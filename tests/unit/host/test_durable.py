@@ -436,3 +436,22 @@ class TestMigration:
         for attributes in bad:
             with pytest.raises(DefinitionError):
                 AppDefinition({"it": type("Bad", (It,), attributes)})
+
+
+class Guests(It):
+    async def on_disconnect(self) -> None:
+        self.state.lines.append(f"-{self.session.id}")
+
+
+async def test_an_on_disconnect_whose_save_was_refused_runs_again() -> None:
+    house = House(Guests)
+    s, other = house.session("s"), house.session("other")
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    stored = house.shelf.records["it", "x"]
+    house.shelf.records["it", "x"] = Stored(stored.record, stored.revision + 100)
+    house.host.disconnect("s")
+    other.call("read")
+    await house.clock.sleep(1)
+    assert house.shelf.state()["lines"] == ["a", "-s"]
+    assert other.results() == [1]
