@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from zocket.core import Session
 from zocket.errors import PlatformError, StoredStateError, TooLarge
 from zocket.host.keeper import Keeper
+from zocket.host.resident import Absent
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from zocket.host.link import Link
     from zocket.host.resident import Resident
     from zocket.host.store import Position, StateStore
+
+RETURN_WITHIN_S: Final = 6.0
+"""Time for a session that stored state knows to show itself after a load: as long as a gateway may be silent."""
+SESSION_HOOKS: Final = frozenset({"on_connect", "on_disconnect"})
 
 log = logging.getLogger("zocket.host")
 
@@ -75,6 +81,15 @@ class Durability:
             log.error("stored state cannot be used: %s", error.message, extra=fields(resident))
             resident.failure = error
         resident.history = keeper.history
+        if keeper.sessions and keeps_sessions(resident):
+            self._await_return(resident, keeper.sessions)
+
+    def _await_return(self, resident: Resident, sessions: dict[str, str | None]) -> None:
+        """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
+        absent = {session_id: Absent(Session(session_id, user_id)) for session_id, user_id in sessions.items()}
+        for session_id, link in absent.items():
+            self._host.remember(resident, session_id, link)
+        self._clock.call_later(RETURN_WITHIN_S, partial(self._host.end_absent, resident, absent))
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
@@ -121,6 +136,12 @@ class Durability:
         else:
             log.error("a hook's state was refused: %s", error.message, extra=fields(resident))
         self._host.finish(outcome.piece)
+
+
+def keeps_sessions(resident: Resident) -> bool:
+    """Whether the instance's record names the sessions that its state knows."""
+    hooks = resident.instance.definition.hooks
+    return resident.keeper is not None and resident.failure is None and not hooks.isdisjoint(SESSION_HOOKS)
 
 
 def repeat(keeper: Keeper, link: Link, request: Rpc, request_id: str, position: Position) -> bool:

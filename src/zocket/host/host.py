@@ -28,11 +28,11 @@ from zocket.errors import (
 )
 from zocket.host.answers import call_key, is_final, table_of
 from zocket.host.counts import TypeCounts
-from zocket.host.durability import Durability, repeat
+from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.link import EachLink
-from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Hook, Resident, ServerLink
+from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Absent, Hook, Resident, ServerLink
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -249,7 +249,7 @@ class Host:
                     break
                 piece = mailbox.popleft()
                 link, request = piece[0], piece[1]
-                known = link.session is None or link.session.id in sessions
+                known = link.session is None or sessions.get(link.session.id) is link
                 if not known and self._introduce(resident, link, request, piece):
                     piece = mailbox.popleft()
                     request = piece[1]
@@ -364,6 +364,9 @@ class Host:
         finished = True
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
+        if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
+            resident.keeper.add(Outcome(piece, (None, None, ()), None))
+            return False
         if hook is ACTIVATE:
             resident.active = True
         return finished
@@ -412,16 +415,39 @@ class Host:
         session_id = link.session.id
         if link.lapsed or session_id in self._gone or type(request) in (Hook, StateUnsub, EventUnsub):
             return False
-        self._remember(resident, session_id, link)
-        if "on_connect" not in resident.instance.definition.hooks:
+        returned = session_id in resident.instance.sessions
+        self.remember(resident, session_id, link)
+        if returned or not self._has_connect(resident):
             return False
         self._pending += 1
         resident.mailbox.extendleft((piece, (link, CONNECT, "", None, piece[4], None)))
         return True
 
-    def _remember(self, resident: Resident, session_id: str, link: Link) -> None:
+    def _has_connect(self, resident: Resident) -> bool:
+        """Whether a new session causes a piece: `on_connect`, or only a note in the record for its `on_disconnect`."""
+        return "on_connect" in resident.instance.definition.hooks or keeps_sessions(resident)
+
+    def end_absent(self, resident: Resident, absent: dict[str, Absent]) -> None:
+        """Ends the sessions that have not returned to this instance, nor to any other of this process."""
+        if self._residents.get(_address(resident)) is not resident:
+            return
+        now = self._clock.now()
+        for session_id, link in absent.items():
+            known = self._known.get(session_id, {})
+            if resident in known and all(type(other.instance.sessions.get(session_id)) is Absent for other in known):
+                self._drop_known(session_id, resident)
+                self._put(resident, (link, DISCONNECT, "", None, now, None))
+
+    def remember(self, resident: Resident, session_id: str, link: Link) -> None:
+        """The instance knows the session from now on, by this link."""
         resident.instance.sessions[session_id] = link
         self._known.setdefault(session_id, {})[resident] = None
+
+    def _drop_known(self, session_id: str, resident: Resident) -> None:
+        known = self._known.get(session_id, {})
+        known.pop(resident, None)
+        if not known:
+            self._known.pop(session_id, None)
 
     def _forget(self, resident: Resident, link: Link) -> None:
         """Drops a session; a hook that runs again finds it dropped already, or back with another link."""
@@ -457,8 +483,8 @@ class Host:
         if link.session is None or link.session.id in self._gone:
             return
         if link.session.id not in resident.instance.sessions:
-            self._remember(resident, link.session.id, link)
-            if "on_connect" in resident.instance.definition.hooks:
+            self.remember(resident, link.session.id, link)
+            if self._has_connect(resident):
                 self._put(resident, (link, CONNECT, request_id, None, now, None))
         self._watch(resident, link, request, request_id)
 
@@ -577,7 +603,7 @@ class Host:
         """Another process owns the instance: nothing of ours is answered or done, it gets the messages again."""
         self._residents.pop(_address(resident), None)
         for session_id in list(resident.instance.sessions):
-            self._known.get(session_id, {}).pop(resident, None)
+            self._drop_known(session_id, resident)
         self._pending -= pieces + len(resident.mailbox)
         resident.mailbox.clear()
         if not self._pending:

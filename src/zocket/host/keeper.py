@@ -16,6 +16,7 @@ import msgspec
 from zocket.errors import Conflict, StoredStateError, TooLarge, Unavailable
 from zocket.host.answers import AnswerTable
 from zocket.host.history import History
+from zocket.host.resident import CONNECT, DISCONNECT
 from zocket.host.store import Record, decode_record, encode_record
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ MAX_UNSAVED: Final = 256
 """Turns that run ahead of the store; then the instance waits for it."""
 MAX_ANSWERS_BYTES: Final = 256 * 1024
 """Answers kept in one record; above it only the newest: a caller whose answer is gone gets the `repeated` error."""
+MAX_SESSIONS: Final = 1_000
+"""Sessions kept in one record, about 50 kB; those beyond are strangers to the next process."""
 RETRY_FIRST_S: Final = 0.05
 RETRY_MOST_S: Final = 2.0
 """Between attempts while the store is away."""
@@ -60,6 +63,7 @@ class Keeper:
     Attributes:
         answered: calls with an idempotency key, from the first one on: those of the record, and of the turns since.
         visible: JSON of the newest stored state: what a new subscriber may see.
+        sessions: as of `Record.sessions`, with what is committed and not stored yet.
     """
 
     __slots__ = (
@@ -82,6 +86,7 @@ class Keeper:
         "answered",
         "careful",
         "history",
+        "sessions",
         "trouble",
         "visible",
     )
@@ -114,6 +119,7 @@ class Keeper:
         self.answered: AnswerTable | None = None
         self.history = History()
         self.visible = b""
+        self.sessions: dict[str, str | None] = {}
         self.trouble: ZocketError | None = None
         self.careful = 0
 
@@ -156,6 +162,7 @@ class Keeper:
                 writer=self._writer,
                 commit=self._commit,
                 keyed=self._keyed(),
+                sessions=self.sessions,
             )
         )
 
@@ -200,6 +207,7 @@ class Keeper:
         self._watermarks = record.watermarks
         self._answers = record.answers
         self.answered = AnswerTable(record.keyed) if record.keyed else None
+        self.sessions = record.sessions
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -209,7 +217,7 @@ class Keeper:
         definition = self._instance.definition
         self._instance.document.replace(definition.cls.initial_state())
         self._revision = 0
-        self._watermarks, self._answers = {}, {}
+        self._watermarks, self._answers, self.sessions = {}, {}, {}
         self.answered = None
         self.history = History()
         self.visible = self._instance.document.snapshot()
@@ -239,9 +247,19 @@ class Keeper:
     def add(self, outcome: Outcome) -> None:
         """Takes a committed turn; it is released once it is stored, after those before it."""
         self._unsaved.append(outcome)
+        if outcome.piece[1] is CONNECT or outcome.piece[1] is DISCONNECT:
+            self._note_session(outcome.piece)
         if not self._saving and not self._planned and self.trouble is None:
             self._planned = True
             asyncio.get_running_loop().call_soon(self._save)
+
+    def _note_session(self, piece: Piece) -> None:
+        session = piece[0].session
+        assert session is not None
+        if piece[1] is DISCONNECT:
+            self.sessions.pop(session.id, None)
+        elif len(self.sessions) < MAX_SESSIONS:
+            self.sessions[session.id] = session.user_id
 
     def _save(self) -> None:
         """Stores everything that is committed now as one record."""
@@ -249,7 +267,7 @@ class Keeper:
         if self.trouble is not None or self._saving or not self._unsaved:
             return
         group, self._unsaved = self._unsaved, []
-        if not any(outcome.keyed or has_effect(outcome.effects) for outcome in group):
+        if not any(outcome.keyed or has_effect(outcome) for outcome in group):
             self._release(group)  # nothing changed: what they read is stored
             return
         self._saving = group
@@ -278,6 +296,7 @@ class Keeper:
             writer=self._writer,
             commit=self._commit,
             keyed=self._keyed(),
+            sessions=self.sessions,
         )
 
     def _keyed(self) -> dict[str, Answered]:
@@ -350,6 +369,7 @@ def _key(position: Position) -> str:
     return f"{position.source}/{position.sequence}"
 
 
-def has_effect(effects: Effects) -> bool:
-    """Whether a turn changed the state or emitted anything."""
-    return effects[1] is not None or bool(effects[2])
+def has_effect(outcome: Outcome) -> bool:
+    """Whether a turn changed the state or the sessions that it knows, or emitted anything."""
+    _, operations, events = outcome.effects
+    return operations is not None or bool(events) or outcome.piece[1] in (CONNECT, DISCONNECT)

@@ -58,6 +58,15 @@ class _Nobody(Link):
 NOBODY: Final = _Nobody()
 
 
+class Absent(Link):
+    """A session that stored state knows, and that has sent nothing to the instance since it was loaded."""
+
+    __slots__ = ()
+
+    def send(self, frame: bytes) -> None:
+        """See `Link.send`; it has subscribed to nothing here."""
+
+
 class Resident:
     """An instance with its mailbox and subscribers.
 

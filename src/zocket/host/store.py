@@ -42,6 +42,8 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         writer: which life of which runtime wrote it.
         commit: counts the writer's commits of this instance.
         keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
+        sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
+            with their user ids; empty for a class with neither hook.
     """
 
     version: int
@@ -53,6 +55,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     writer: str
     commit: int
     keyed: dict[str, Answered] = {}
+    sessions: dict[str, str | None] = {}
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode

@@ -33,7 +33,21 @@ class Room(Actor[dict[str, Any]]):
         return int(self.state["count"])
 
 
-app = App(actors={"room": Room})
+class Hall(Actor[dict[str, Any]]):
+    durability = "file"
+
+    async def on_connect(self) -> None:
+        self.state.setdefault("log", []).append(f"+{self.session.user_id}")
+
+    async def on_disconnect(self) -> None:
+        self.state["log"].append(f"-{self.session.user_id}")
+
+    @method
+    async def here(self) -> list[str]:
+        return list(self.clients)
+
+
+app = App(actors={"room": Room, "hall": Hall})
 
 
 async def passes_until(outside: Outside, t: TestApp, condition: Callable[[], object], what: str) -> None:
@@ -77,3 +91,21 @@ async def test_who_came_by_a_gateway_that_only_fell_silent_is_back_with_it(outsi
         await outside.until(lambda: socket.replica().get("count") == 1, "patches come again")
         socket.call(2, "room", "a", "here")
         assert socket.id in (await socket.wait_answer(2))["result"]
+
+
+async def test_who_left_while_no_runtime_was_there_is_missed_by_a_durable_actor_and_who_stayed_is_not_greeted_again(
+    outside: Outside,
+) -> None:
+    async with TestApp(app) as t:
+        stays, leaves = outside.socket(t, user_id="stays"), outside.socket(t, user_id="leaves")
+        stays.subscribe("state:sub", "hall", "a")
+        await outside.until(lambda: "+stays" in str(stays.replica()), "it is greeted")
+        leaves.subscribe("state:sub", "hall", "a")
+        await outside.until(lambda: "+leaves" in str(stays.replica()), "and the other one")
+        await t.kill()
+        leaves.session.closed()
+        await t.start()
+        await passes_until(outside, t, lambda: "-leaves" in stays.replica()["log"], "it is missed")
+        assert stays.replica()["log"] == ["+stays", "+leaves", "-leaves"]
+        stays.call(1, "hall", "a", "here")
+        assert (await stays.wait_answer(1))["result"] == [stays.id]

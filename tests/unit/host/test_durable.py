@@ -122,8 +122,8 @@ class House:
         await self.host.abort()
         self.start()
 
-    def session(self, session_id: str = "s") -> Recorder:
-        return Recorder(self.host, session_id)
+    def session(self, session_id: str = "s", user_id: str | None = None) -> Recorder:
+        return Recorder(self.host, session_id, user_id)
 
     def deliver(self, s: Recorder, sequence: int, name: str, source: str = "INBOUND:1", **given: Any) -> None:
         body = NO_INPUT if not given else raw(given)
