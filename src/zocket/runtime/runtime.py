@@ -367,7 +367,7 @@ class Runtime:
         self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
-        """Another runtime in this one's place announces itself: look at once who owns it. Our own: the broker is there."""
+        """Another runtime in this one's place says that it is there: look who owns it. Our own word: so is the broker."""
         for message in messages:
             with contextlib.suppress(ValueError):
                 other = envelopes.decode_announcement(message.payload)
