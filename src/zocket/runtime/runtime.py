@@ -367,7 +367,7 @@ class Runtime:
         self._disturbed.set()
 
     def _heard(self, messages: list[Message]) -> None:
-        """Another runtime in this one's place says that it is there: look who owns it. Our own word: so is the broker."""
+        """Another runtime in this one's place is heard: look who owns it. Our own word: the broker is there."""
         for message in messages:
             with contextlib.suppress(ValueError):
                 other = envelopes.decode_announcement(message.payload)
