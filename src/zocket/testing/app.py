@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from zocket.app import App
-    from zocket.broker.port import Broker
+    from zocket.broker.memory import MemoryBroker
+    from zocket.broker.nats import NatsBroker
     from zocket.client.transport import Receiver
     from zocket.sockets.port import SocketSession
 
@@ -165,6 +166,7 @@ class TestApp:
         self.clock: MovableClock
         self.gateway: Gateway | None = None
         self.runtime: Runtime | None = None
+        self._runtime_broker: NatsBroker | MemoryBroker | None = None
         self.memory: MemoryServer | None = None
         self._backend = broker or backend.get()
         self._limits = limits or Limits()
@@ -219,8 +221,8 @@ class TestApp:
         server = await self._stack.enter_async_context(NatsServer())
         self._url = server.url
 
-    async def _connect_broker(self, name: str, stack: AsyncExitStack) -> Broker:
-        broker: Broker
+    async def _connect_broker(self, name: str, stack: AsyncExitStack) -> NatsBroker | MemoryBroker:
+        broker: NatsBroker | MemoryBroker
         if self.memory is not None:
             broker = self.memory.connect()
         else:
@@ -269,7 +271,7 @@ class TestApp:
         if self.runtime is not None:
             self._stack.push_async_callback(self._runtime_stack.aclose)
         stack = AsyncExitStack()
-        broker = await self._connect_broker("runtime", stack)
+        broker = self._runtime_broker = await self._connect_broker("runtime", stack)
         self.runtime = await stack.enter_async_context(
             Runtime.open(
                 self.app.definition,
@@ -291,7 +293,8 @@ class TestApp:
 
     async def kill(self) -> None:
         """The runtime dies as by `kill -9`: nothing is finished; unacknowledged work waits for the next one."""
-        if self.runtime is not None:
+        if self.runtime is not None and self._runtime_broker is not None:
+            self._runtime_broker.abort()  # first: what has left in its order has left, and nothing follows it
             await self.runtime.abort()
         await self.stop()
 
