@@ -20,11 +20,14 @@ INBOUND_MAX_AGE_S: Final = 60.0
 OUTBOUND_STREAM: Final = "OUTBOUND"
 OUTBOUND_SUBJECTS: Final = "outbound.>"
 OUTBOUND_MAX_AGE_S: Final = 30.0
+DEAD_LETTER_STREAM: Final = "DEADLETTER"
+DEAD_LETTER_SUBJECTS: Final = "dead.>"
+DEAD_LETTER_MAX_AGE_S: Final = 14 * 24 * 3600.0
 ANY_SESSION: Final = "outbound.*.*.*"
 """What a gateway listens to for runtimes that do not batch."""
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
 OWNER_BUCKET: Final = "zocket-owners"
-"""Key-value bucket of the owner records, one key a project."""
+"""Key-value bucket of the owner records and the marks, one key each a project."""
 
 
 def inbound(scope: Scope, actor: str, actor_id: str) -> str:
@@ -105,3 +108,18 @@ def discovery(scope: Scope) -> str:
 def owner_key(scope: Scope) -> str:
     """Key of a project's owner record."""
     return f"{scope.workspace_id}.{scope.project_id}"
+
+
+def marks_key(scope: Scope) -> str:
+    """Key of a project's marks of begun messages, beside its owner record."""
+    return f"{owner_key(scope)}.begun"
+
+
+def dead_letter(scope: Scope, actor: str, actor_id: str) -> str:
+    """Where a runtime publishes a message that it has given up."""
+    return f"dead.{scope.workspace_id}.{scope.project_id}.{instance(actor, actor_id)}"
+
+
+def dead_letter_filter(scope: Scope) -> str:
+    """All dead letters of a project."""
+    return f"dead.{scope.workspace_id}.{scope.project_id}.>"

@@ -85,6 +85,7 @@ class Intake:
 
     Attributes:
         source: names the present life of the stream that messages come from; set before a consumer is taken.
+        submit: takes each request with its position; the host's own in normal service.
     """
 
     def __init__(self, broker: Broker, scope: Scope, host: Host, outbox: Outbox) -> None:
@@ -94,6 +95,7 @@ class Intake:
         self._host = host
         self._outbox = outbox
         self.source = ""
+        self.submit = host.submit
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
@@ -105,6 +107,10 @@ class Intake:
     def held(self) -> int:
         """Messages that are neither acknowledged nor given back."""
         return len(self._held)
+
+    def message(self, sequence: int) -> Delivered | None:
+        """A message that is held; None if it is not."""
+        return self._held.get(sequence)
 
     def received(self, batch: list[Delivered]) -> None:
         """Takes messages of a consumer."""
@@ -125,7 +131,7 @@ class Intake:
             link = self._link(envelope)
             request_id = envelope.request_id or _new_request_id()
             position = Position(self.source, delivered.sequence)
-            self._host.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
+            self.submit(link, envelope.message, request_id, partial(self._finish, delivered), position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.

@@ -26,10 +26,12 @@ from zocket.ids import new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
+from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
 from zocket.runtime.pulse import BEAT_S, Pulse
 from zocket.runtime.state_store import BrokerStateStore
+from zocket.runtime.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -109,6 +111,19 @@ class Runtime:
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._intake = Intake(broker, scope, self._host, self._outbox)
+        self._marks = Marks(broker, scope, self.epoch)
+        self._suspects = Suspects(
+            broker,
+            scope,
+            marks=self._marks,
+            intake=self._intake,
+            outbox=self._outbox,
+            host=self._host,
+            clock=clock,
+            spawn=self._spawn,
+            deployment_id=deployment_id,
+            process_name=process_name,
+        )
         self._announcement = envelopes.Announcement(
             envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
         )
@@ -200,8 +215,10 @@ class Runtime:
 
     async def _start(self) -> None:
         self._broker.on_connection(self._connection_changed)
-        await self._ensure_streams()
+        await self._marks.read()
+        last_sequence = await self._ensure_streams()
         predecessor = await self._ownership.claim()
+        self._suspects.take_over(predecessor, last_sequence, self.actor_types)
         scope = self.scope
         self._subscriptions += [
             await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
@@ -219,7 +236,8 @@ class Runtime:
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
 
-    async def _ensure_streams(self) -> None:
+    async def _ensure_streams(self) -> int:
+        """The streams are there afterwards; the number of the newest request."""
         for stream in self._streams:
             await self._broker.ensure_stream(stream)
         inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
@@ -232,7 +250,9 @@ class Runtime:
                 f"delete it (nats stream rm {subjects.INBOUND_STREAM}) and start them with STREAM_STORAGE=file"
             )
         self._intake.source = f"{subjects.INBOUND_STREAM}:{inbound.incarnation}"
+        self._marks.use(self._intake.source)
         self._announcement.inbound = inbound.incarnation
+        return inbound.last_sequence
 
     async def _still_owns(self) -> bool:
         """Asked after another writer was found in the store: only the owner of the project goes on."""
@@ -240,6 +260,7 @@ class Runtime:
             try:
                 if await self._ownership.is_ours():
                     return True
+                self._suspects.stop()
                 self._disturbed.set()
                 return False
             except Unavailable:
@@ -346,6 +367,11 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._suspects.stop()
+        try:
+            await self._marks.stand_down()
+        except Unavailable as error:
+            self._log.warning("the new owner will take this runtime for dead: %s", error.message)
         self._end(reason)
         await self._close_subscriptions()
         await self._host.abort()  # what still runs here runs again there
@@ -358,6 +384,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._suspects.stop()
         self._end(Unavailable("the runtime was aborted"))
         await self._close_subscriptions()
         await self._host.abort()
@@ -383,10 +410,11 @@ class Runtime:
             await self._clock.sleep(every_s)
             action()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         task.add_done_callback(self._task_done)
         self._tasks.append(task)
+        return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         """A loop of ours that fails must not leave a runtime that only looks alive."""
@@ -401,6 +429,7 @@ class Runtime:
         yield Sample("outbound_messages", "Messages sent to gateways.", "counter", self._outbox.messages)
         yield Sample("outbound_bytes", "Bytes sent to gateways.", "counter", self._outbox.bytes)
         yield from self._intake.samples()
+        yield from self._suspects.samples()
         yield from self._host.samples()
 
     # -- stop ----------------------------------------------------------------------------------------------------
@@ -410,6 +439,7 @@ class Runtime:
         await self._close_subscriptions()
         if served and await self._say_leaving():
             await self._host.drain(self._drain_timeout_s)
+        self._suspects.stop()
         await self._host.aclose(HOOKS_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
@@ -440,6 +470,7 @@ class Runtime:
             if not await self._ownership.is_ours():
                 self._log.info("a successor has taken over")
                 return
+            await self._marks.take_back()
             for spec in self._consumers.values():
                 await self._broker.delete_consumer(spec.stream, spec.name)
             await self._ownership.release()
