@@ -89,6 +89,14 @@ class DeadLetters:
                 kept.append((stored.sequence, letter))
         return list(reversed(kept))
 
+    async def ids(self) -> list[int]:
+        """The ids of all letters, oldest first.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        return [stored.sequence async for stored in self._stored() if _read(stored) is not None]
+
     async def get(self, letter_id: int) -> DeadLetter:
         """The letter with this id.
 

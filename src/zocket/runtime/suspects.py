@@ -3,8 +3,9 @@
 Rules: in normal service this is out of the way (`Intake.submit` is the host's own) and nothing is written. Suspects are
 the messages that were in the stream when this runtime took over from one that died, and those with a mark. A suspect is
 marked before it runs; one that waits longer than a second stays marked and lets the next ones begin, except on its last
-attempt, which it has for itself. As long as one waits, everything else queues behind it, so that no instance sees its
-messages in another order. A runtime that was superseded alive has not died, and says so.
+attempt, which it has for itself. No instance sees its messages in another order: as long as a suspect waits for its
+turn everything queues behind it, and what is for the instance of one that runs waits for that. A runtime that was
+superseded alive has not died, and says so.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ class _Waiting(NamedTuple):
     done: Callable[[], None]
     position: Position
 
+    @property
+    def instance(self) -> tuple[str, str]:
+        """Whom it is for."""
+        return self.request.actor, self.request.actor_id
+
 
 class Suspects:
     """The suspects of one runtime.
@@ -106,6 +112,7 @@ class Suspects:
         self._queue: deque[_Waiting] = deque()
         self._busy = False
         self._running: set[int] = set()
+        self._behind: dict[tuple[str, str], deque[_Waiting]] = {}
         self._given_up: set[int] = set()
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
@@ -155,7 +162,7 @@ class Suspects:
             # A consumer delivers in order: of this type all that were there at the takeover have come.
             self._unseen.discard(request.actor)
             self._wake.set()
-        if self._busy or self._queue or self._is_suspect(position):
+        if self._busy or self._queue or self._running or self._is_suspect(position):
             self._queue.append(_Waiting(link, request, request_id, done, position))
             self._wake.set()
         else:
@@ -166,38 +173,45 @@ class Suspects:
         for task in self._tasks:
             task.cancel()
         self._queue.clear()
+        self._behind.clear()
 
     async def _run(self) -> None:
         while True:
             self._busy = True
             while self._queue:
-                await self._next(self._queue[0])
+                await self._next(self._queue.popleft())
             self._busy = False
-            if not self._running and not self._given_up:
+            if not self._running:
                 await self._tidy()
-                if not self._unseen and not self._queue:
+                if self._all_seen and not self._queue:
                     break
             await self._wake.wait()
             self._wake.clear()
         self._intake.submit = self._host.submit
 
+    @property
+    def _all_seen(self) -> bool:
+        """Whether no further suspect can come, and none is being given up."""
+        return not self._unseen and not self._given_up
+
     async def _tidy(self) -> None:
         """No suspect is here now; a mark that stays although its message is gone does no harm."""
         try:
-            await (self._marks.sweep() if self._unseen else self._marks.clear())
+            await (self._marks.clear() if self._all_seen else self._marks.sweep())
         except Unavailable as error:
             self._log.warning("marks stay behind: %s", error.message)
 
     async def _next(self, waiting: _Waiting) -> None:
-        """Begins the first of the queue, or gives it up; it is in the queue until then."""
-        sequence = waiting.position.sequence
+        """Begins a message, gives it up, or lets it wait for the suspect that its instance is busy with."""
+        sequence, instance = waiting.position.sequence, waiting.instance
+        if instance in self._behind:
+            self._behind[instance].append(waiting)
+            return
         if not self._is_suspect(waiting.position):
             await self._wait_certain()
-            self._queue.popleft()
             self._host.submit(*waiting)
             return
         if await self._is_spent(sequence):
-            self._queue.popleft()
             self._given_up.add(sequence)
             self._tasks.append(self._spawn(self._give_up(waiting, 1 + self._marks.runs(sequence))))
             return
@@ -206,9 +220,10 @@ class Suspects:
         await self._persist(partial(self._marks.begin, sequence), "a message cannot be marked")
         await self._wait_certain()
         if self._marks.runs(sequence) >= MAX_ATTEMPTS - 1:
-            return  # as was learned only while it was marked
-        self._queue.popleft()
+            self._queue.appendleft(waiting)  # learned only while it was marked
+            return
         self._running.add(sequence)
+        self._behind[instance] = deque()
         self._host.submit(*waiting._replace(done=partial(self._finished, waiting)))
         await self._wait_finished({sequence}, ALONE_S if self._is_last(sequence) else PATIENCE_S)
 
@@ -229,11 +244,14 @@ class Suspects:
         return self._marks.runs(sequence) >= MAX_ATTEMPTS - 1
 
     def _finished(self, waiting: _Waiting) -> None:
+        self._running.discard(waiting.position.sequence)
+        self._queue.extendleft(reversed(self._behind.pop(waiting.instance, ())))
+        self._progress.set()
+        self._settle(waiting)
+
+    def _settle(self, waiting: _Waiting) -> None:
         waiting.done()
         self._marks.finish(waiting.position.sequence)
-        self._running.discard(waiting.position.sequence)
-        self._given_up.discard(waiting.position.sequence)
-        self._progress.set()
         self._wake.set()
 
     async def _wait_finished(self, sequences: set[int], most_s: float) -> None:
@@ -267,8 +285,7 @@ class Suspects:
         """Puts the message aside, and then tells its caller; it keeps its mark until that is done."""
         request, request_id, position = waiting.request, waiting.request_id, waiting.position
         delivered = self._intake.message(position.sequence)
-        if delivered is None:
-            return
+        assert delivered is not None
         letter = self._letter(request, delivered, attempts)
         self._log.error(
             "a message is given up: %s",
@@ -285,7 +302,8 @@ class Suspects:
         self._buried += 1
         refusal = DeadLettered(f"given up: its process ended {attempts} times while it was in progress")
         self._host.refuse(waiting.link, request, request_id, refusal)
-        self._finished(waiting)
+        self._given_up.discard(position.sequence)
+        self._settle(waiting)
 
     def _letter(self, request: Request, delivered: Delivered, attempts: int) -> DeadLetter:
         last = "" if self._predecessor is None else f"; the last one was {self._predecessor.process}"
