@@ -102,6 +102,13 @@ class Lives:
         entry = self.bench.server.buckets[subjects.OWNER_BUCKET].get(KEY)
         return None if entry is None else json.loads(entry.value).get("begun", {})
 
+    async def write_marks(self, begun: dict[int, list[str]]) -> None:
+        """As runtimes have left them, or an earlier one that still lives has just changed them."""
+        source = f"INBOUND:{self.bench.server.streams[subjects.INBOUND_STREAM].incarnation}"
+        entry = self.bench.server.buckets[subjects.OWNER_BUCKET].get(KEY)
+        record = json.dumps({"source": source, "begun": begun}).encode()
+        await self.wire.broker.put(subjects.OWNER_BUCKET, KEY, record, None if entry is None else entry.revision)
+
     def dead_letters(self) -> list[dict[str, Any]]:
         stream = self.bench.server.streams.get(subjects.DEAD_LETTER_STREAM)
         return [] if stream is None else [json.loads(stored.payload) for stored in stream.current().values()]
@@ -246,6 +253,45 @@ async def test_on_its_last_attempt_a_message_runs_alone_so_that_no_innocent_is_g
         await lives.clock.sleep(ALONE_S)
         assert lives.answers == {"long": "long", "poison": "dead_letter"}
         assert [letter["actorId"] for letter in lives.dead_letters()] == ["b"]
+
+
+async def test_beside_a_last_attempt_nothing_begins(bench: type[Bench]) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        lives.call("wait", "a", "long", text="long", seconds=8.0)
+        lives.call("kill", "b", "poison", after_s=2.0)
+        await lives.died.wait()
+        await lives.write_marks({1: ["earlier"]})
+        await lives.deaths(1)
+        assert lives.answers == {"long": "long"}
+
+
+async def test_a_last_attempt_begins_when_what_runs_has_finished(bench: type[Bench]) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        lives.call("kill", "b", "poison", after_s=5.0)
+        lives.call("wait", "a", "long", text="long", seconds=8.0)
+        await lives.died.wait()
+        await lives.write_marks({2: ["earlier"]})
+        lives.worker.entered.clear()
+        await lives.deaths(1)
+        assert lives.worker.entered == ["kill"]
+        assert lives.marks()["2"] == ["earlier"]
+
+
+async def test_a_message_is_not_given_up_if_a_runtime_that_lives_takes_its_mark_back_late(bench: type[Bench]) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        lives.call("wait", "a", "long", text="long", seconds=1.0)
+        await lives.bench.settle()
+        await lives.runtime.abort()
+        await lives.write_marks({1: ["earlier", "alive"]})
+        await lives.begin()
+        await lives.clock.sleep(GRACE_S / 2)
+        await lives.write_marks({1: ["earlier"]})
+        await lives.clock.sleep(GRACE_S + 1.0)
+        assert lives.answers == {"long": "long"}
+        assert lives.dead_letters() == []
 
 
 async def test_as_long_as_the_dead_letter_cannot_be_stored_nobody_is_told_and_the_others_go_on(
