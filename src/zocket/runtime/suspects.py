@@ -4,8 +4,8 @@ Rules: in normal service this is out of the way (`Intake.submit` is the host's o
 the messages that were in the stream when this runtime took over from one that died, and those with a mark. A suspect is
 marked before it runs; one that waits longer than a second stays marked and lets the next ones begin, except on its last
 attempt, which it has for itself. No instance sees its messages in another order: as long as a suspect waits for its
-turn everything queues behind it, and what is for the instance of one that runs waits for that. A runtime that was
-superseded alive has not died, and says so.
+turn everything queues behind it, and a suspect whose instance is busy with another one waits for that. A runtime that
+was superseded alive has not died, and says so.
 """
 
 from __future__ import annotations
@@ -202,12 +202,14 @@ class Suspects:
             self._log.warning("marks stay behind: %s", error.message)
 
     async def _next(self, waiting: _Waiting) -> None:
-        """Begins a message, gives it up, or lets it wait for the suspect that its instance is busy with."""
+        """Begins a message, gives it up, or lets it wait for a suspect that its instance is busy with."""
         sequence, instance = waiting.position.sequence, waiting.instance
-        if instance in self._behind:
-            self._behind[instance].append(waiting)
+        is_suspect = self._is_suspect(waiting.position)
+        behind = self._behind.get(instance)
+        if behind is not None and (behind or is_suspect):
+            behind.append(waiting)
             return
-        if not self._is_suspect(waiting.position):
+        if not is_suspect:
             await self._wait_certain()
             self._host.submit(*waiting)
             return

@@ -242,6 +242,18 @@ async def test_what_is_for_the_instance_of_a_slow_suspect_holds_nobody_up(bench:
         assert len(lives.answers) == 23
 
 
+async def test_whoever_subscribes_beside_a_suspect_that_waits_gets_the_state_at_once(bench: type[Bench]) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        lives.call("wait", "a", "slow", text="slow", seconds=10.0)
+        await lives.bench.settle()
+        await lives.runtime.abort()
+        await lives.begin()
+        lives.wire.publish({"type": "state:sub", "actor": "worker", "actorId": "a"})
+        await lives.clock.sleep(PATIENCE_S + 0.1)
+        assert [frame["type"] for frame in lives.wire.frames()] == ["state:snapshot"]
+
+
 async def test_on_its_last_attempt_a_message_runs_alone_so_that_no_innocent_is_given_up(bench: type[Bench]) -> None:
     async with Lives(bench) as lives:
         await lives.begin()
