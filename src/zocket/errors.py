@@ -24,6 +24,7 @@ ZocketError
     ├── Unavailable         unavailable          the broker or the control plane is away
     ├── CallTimeout         timeout
     ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
+    ├── DeadLettered        dead_letter          a call that ended its process several times and will not run again
     ├── Disconnected        disconnected         the socket dropped before the answer came
     ├── AnswerMismatch      answer_mismatch      a server's value does not fit the class that the client has
     ├── Conflict            conflict             a compare-and-set found another revision
@@ -208,6 +209,12 @@ class HandlerTimeout(PlatformError):
     """A handler ran longer than its time limit; its changes are dropped."""
 
     default_code = "handler_timeout"
+
+
+class DeadLettered(PlatformError):
+    """The call ended its process several times; it is put aside and will not run again by itself."""
+
+    default_code = "dead_letter"
 
 
 class Disconnected(PlatformError, ConnectionError):

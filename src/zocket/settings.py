@@ -159,6 +159,16 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectSettings:
+    """Environment of a command that looks at a project's messages in NATS; variables and defaults of its runtime."""
+
+    nats_url: str = setting("NATS_URL", "nats://localhost:4222")
+    workspace_id: str = setting("WORKSPACE_ID", "local-workspace")
+    project_id: str = setting("PROJECT_ID", "local-project")
+    nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
     """Environment of a gateway process."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from zocket.broker import wire
-from zocket.broker.port import Entry, StreamInfo
+from zocket.broker.port import Entry, StoredMessage, StreamInfo
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable, UsageError, ZocketError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class ServerError(Unavailable):
 
 class _StoredMessage(msgspec.Struct):
     seq: int
+    subject: str = ""
     data: str = ""
     hdrs: str = ""
 
@@ -93,6 +94,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 class _State(msgspec.Struct, frozen=True):
     subjects: dict[str, int] | None = None
+    last_seq: int = 0
 
 
 class _Answer(msgspec.Struct):
@@ -173,7 +175,30 @@ class JetStream:
             if error.number == _STREAM_NOT_FOUND:
                 return None
             raise
-        return StreamInfo(answer.created, answer.config.storage, _partitions(answer.config))
+        return StreamInfo(answer.created, answer.config.storage, answer.state.last_seq, _partitions(answer.config))
+
+    async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
+        """See `Broker.next_message`."""
+        stored = await self._message(stream, {"seq": sequence, "next_by_subj": subject})
+        return None if stored is None else StoredMessage(stored.subject, base64.b64decode(stored.data), stored.seq)
+
+    async def delete_message(self, stream: str, sequence: int) -> None:
+        """See `Broker.delete_message`."""
+        try:
+            await self._call(f"STREAM.MSG.DELETE.{_name('stream', stream)}", {"seq": sequence})
+        except ServerError:
+            # Its number does not tell a message that is not there from one that cannot be deleted.
+            if await self._message(stream, {"seq": sequence}) is not None:
+                raise
+
+    async def _message(self, stream: str, which: dict[str, Any]) -> _StoredMessage | None:
+        try:
+            answer = await self._call(f"STREAM.MSG.GET.{_name('stream', stream)}", which)
+        except ServerError as error:
+            if error.number in (_NO_MESSAGE, _STREAM_NOT_FOUND):
+                return None
+            raise
+        return answer.message
 
     # Consumers.
 
@@ -283,13 +308,7 @@ class JetStream:
             raise Conflict(f"the key {key} has another revision than {expected or 'none'}") from error
 
     async def _last(self, bucket: str, key: str) -> _StoredMessage | None:
-        try:
-            answer = await self._call(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": _key_subject(bucket, key)})
-        except ServerError as error:
-            if error.number in (_NO_MESSAGE, _STREAM_NOT_FOUND):
-                return None
-            raise
-        return answer.message
+        return await self._message(f"KV_{bucket}", {"last_by_subj": _key_subject(bucket, key)})
 
     async def _create_bucket(self, bucket: str) -> None:
         config = {

@@ -18,7 +18,7 @@ from zocket.broker.deliveries import LOST_AFTER_S
 from zocket.broker.jetstream import check_key
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject, is_pattern, matches, overlaps
 from zocket.broker.memory_stream import MemoryConsumer, MemoryStream, capturing
-from zocket.broker.port import Delivered, Entry, Message, StreamInfo
+from zocket.broker.port import Delivered, Entry, Message, StoredMessage, StreamInfo
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -463,7 +463,26 @@ class MemoryBroker:
         """See `Broker.stream_info`."""
         await self._turn()
         found = self.server.streams.get(stream)
-        return None if found is None else StreamInfo(found.incarnation, found.spec.storage, found.spec.partitions)
+        if found is None:
+            return None
+        return StreamInfo(found.incarnation, found.spec.storage, found.last_sequence, found.spec.partitions)
+
+    async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
+        """See `Broker.next_message`."""
+        check_subject(subject)
+        await self._turn()
+        found = self.server.streams.get(stream)
+        for stored in () if found is None else found.current().values():
+            if stored.sequence >= sequence and matches(subject, stored.subject):
+                return StoredMessage(stored.subject, stored.payload, stored.sequence)
+        return None
+
+    async def delete_message(self, stream: str, sequence: int) -> None:
+        """See `Broker.delete_message`."""
+        await self._turn()
+        found = self.server.streams.get(stream)
+        if found is not None:
+            found.current().pop(sequence, None)
 
     async def take_over(
         self, spec: ConsumerSpec, callback: Callable[[list[Delivered]], None], lost: Callable[[], None]

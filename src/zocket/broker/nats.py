@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Delivered,
         Entry,
         Message,
+        StoredMessage,
         StreamInfo,
         StreamSpec,
         Subscription,
@@ -498,6 +499,15 @@ class NatsBroker:
     async def stream_info(self, stream: str) -> StreamInfo | None:
         """See `Broker.stream_info`."""
         return await self._jetstream.stream_info(stream)
+
+    async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
+        """See `Broker.next_message`."""
+        check_subject(subject)
+        return await self._jetstream.next_message(stream, subject, sequence)
+
+    async def delete_message(self, stream: str, sequence: int) -> None:
+        """See `Broker.delete_message`."""
+        await self._jetstream.delete_message(stream, sequence)
 
     async def consumer_names(self, stream: str) -> list[str]:
         """See `Broker.consumer_names`."""

@@ -65,12 +65,23 @@ class StreamInfo:
     Attributes:
         incarnation: names this life of the stream: one that was lost and made again has another.
         storage: `memory` or `file`.
+        last_sequence: number of the newest message that it ever had; 0 if it had none.
         partitions: that it puts into its subjects; 1 for none, 0 for a transform of subjects that is not ours.
     """
 
     incarnation: str
     storage: str
+    last_sequence: int
     partitions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as it lies in a stream, read without a consumer."""
+
+    subject: str
+    payload: bytes
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,20 @@ class Broker(Protocol):
 
     async def stream_info(self, stream: str) -> StreamInfo | None:
         """What a stream is; None if there is none of this name.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+
+    async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
+        """The first message of this number or a greater one on `subject` (wildcards allowed); None if there is none.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+
+    async def delete_message(self, stream: str, sequence: int) -> None:
+        """Deletes one message of a stream; one that does not exist is no error.
 
         Raises:
             Unavailable: the server is away or refuses.

@@ -1,4 +1,4 @@
-"""The two streams of the transport, as whichever process boots first creates them (spec: streams).
+"""The two streams of the transport, as whichever process boots first creates them (spec: streams); the dead letters.
 
 Rules: gateway and runtime take these same records; an existing stream is left as it is.
 """
@@ -35,3 +35,14 @@ def outbound_stream(storage: str = "memory") -> StreamSpec:
 def transport_streams(storage: str = "memory", partitions: int = 1) -> tuple[StreamSpec, StreamSpec]:
     """Both, to be ensured at boot and after every reconnect."""
     return inbound_stream(storage, partitions), outbound_stream(storage)
+
+
+def dead_letter_stream() -> StreamSpec:
+    """`DEADLETTER`: messages that were given up, for people to look at; made for the first one."""
+    return StreamSpec(
+        name=subjects.DEAD_LETTER_STREAM,
+        subjects=(subjects.DEAD_LETTER_SUBJECTS,),
+        retention="limits",
+        max_age_s=subjects.DEAD_LETTER_MAX_AGE_S,
+        storage="file",
+    )

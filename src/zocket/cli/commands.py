@@ -20,6 +20,7 @@ from zocket.cli import (
     banner,
     checking,
     completions,
+    dead_letters,
     deploying,
     environment,
     logs,
@@ -50,7 +51,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["sim", "completions"],
+        "Further": ["dead-letters", "sim", "completions"],
     }
 
 
@@ -344,5 +345,6 @@ for command in (
     environment.env,
     completions.completions,
     simulating.sim,
+    dead_letters.dead_letters,
 ):
     zocket.add_command(command)

@@ -20,13 +20,16 @@ INBOUND_MAX_AGE_S: Final = 60.0
 OUTBOUND_STREAM: Final = "OUTBOUND"
 OUTBOUND_SUBJECTS: Final = "outbound.>"
 OUTBOUND_MAX_AGE_S: Final = 30.0
+DEAD_LETTER_STREAM: Final = "DEADLETTER"
+DEAD_LETTER_SUBJECTS: Final = "dead.>"
+DEAD_LETTER_MAX_AGE_S: Final = 14 * 24 * 3600.0
 ANY_SESSION: Final = "outbound.*.*.*"
 """What a gateway listens to for runtimes that do not batch."""
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
 ANY_ALIVE: Final = "gateway.alive.*"
 """What a runtime listens to for the gateways that are there."""
 OWNER_BUCKET: Final = "zocket-owners"
-"""Key-value bucket of the owner records: one key a project, and one for each partition of one that is divided."""
+"""Key-value bucket of the owner records and the marks: a key each for a project, or for each partition of it."""
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 
@@ -158,3 +161,18 @@ def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:
     """Key of the owner record of a project, or of one of its partitions."""
     key = f"{scope.workspace_id}.{scope.project_id}"
     return key if partition.count == 1 else f"{key}.{partition.number}"
+
+
+def marks_key(scope: Scope, partition: Partition = WHOLE) -> str:
+    """Key of the marks of begun messages, beside the owner record."""
+    return f"{owner_key(scope, partition)}.begun"
+
+
+def dead_letter(scope: Scope, actor: str, actor_id: str) -> str:
+    """Where a runtime publishes a message that it has given up."""
+    return f"dead.{scope.workspace_id}.{scope.project_id}.{instance(actor, actor_id)}"
+
+
+def dead_letter_filter(scope: Scope) -> str:
+    """All dead letters of a project."""
+    return f"dead.{scope.workspace_id}.{scope.project_id}.>"

@@ -110,6 +110,7 @@ class Intake:
 
     Attributes:
         partitions: that the stream puts into its subjects; set before a consumer is taken.
+        submit: takes each request with its position; the host's own in normal service.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Intake:
         self._presence = presence
         self.partitions = 1
         self._divided = divided
+        self.submit = host.submit
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
@@ -141,6 +143,14 @@ class Intake:
     def held(self) -> int:
         """Messages that are neither acknowledged nor given back."""
         return len(self._held)
+
+    def message(self, position: Position) -> tuple[Delivered, bytes]:
+        """The message that holds the request at a position, and its envelope; raises KeyError if it is not here."""
+        sequence, index = divmod(position.sequence, envelopes.MAX_PARTS)
+        delivered = self._held[sequence]
+        if not envelopes.is_burst(delivered.payload):
+            return delivered, delivered.payload
+        return delivered, bytes(_raw_parts(delivered.payload)[index])
 
     def received(self, batch: list[Delivered], source: str) -> None:
         """Takes messages of a consumer; `source` names the life of the stream that they come from."""
@@ -189,7 +199,7 @@ class Intake:
     def _submit(self, envelope: Inbound, position: Position, finished: Callable[[], None]) -> None:
         link = self._link(envelope)
         request_id = envelope.request_id or _request_id_of(position)
-        self._host.submit(link, envelope.message, request_id, finished, position)
+        self.submit(link, envelope.message, request_id, finished, position)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.

@@ -26,11 +26,13 @@ from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
 from zocket.runtime.intake import Intake
+from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.ownership import OwnerRecord, Ownership
 from zocket.runtime.presence import SWEEP_EVERY_S, Presence
 from zocket.runtime.pulse import BEAT_S, STOOD_STILL_S, Pulse
 from zocket.runtime.state_store import BrokerStateStore
+from zocket.runtime.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -116,6 +118,19 @@ class Runtime:
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._presence = Presence(clock)
         self._intake = Intake(broker, scope, self._host, self._outbox, self._presence, divided=partition.count > 1)
+        self._marks = Marks(broker, scope, self.epoch, partition)
+        self._suspects = Suspects(
+            broker,
+            scope,
+            marks=self._marks,
+            intake=self._intake,
+            outbox=self._outbox,
+            host=self._host,
+            clock=clock,
+            spawn=self._spawn,
+            deployment_id=deployment_id,
+            process_name=process_name,
+        )
         self._announcement = envelopes.Announcement(
             envelopes.wire_scope(scope),
             self.epoch,
@@ -224,8 +239,10 @@ class Runtime:
 
     async def _start(self) -> None:
         self._forget_connection = self._broker.on_connection(self._connection_changed)
-        await self._ensure_streams()
+        await self._marks.read()
+        last_sequence = await self._ensure_streams()
         predecessor = await self._ownership.claim()
+        self._suspects.take_over(predecessor, _source(self._announcement.inbound), last_sequence, self.actor_types)
         scope = self.scope
         if predecessor is not None and predecessor.partitions != self._partition.count == 1:
             await remove_consumers(
@@ -249,7 +266,8 @@ class Runtime:
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
 
-    async def _ensure_streams(self) -> None:
+    async def _ensure_streams(self) -> int:
+        """The streams are there afterwards; the number of the newest request."""
         for stream in self._streams:
             await self._broker.ensure_stream(stream)
         inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
@@ -269,7 +287,9 @@ class Runtime:
                 "them with the same PARTITIONS"
             )
         self._intake.partitions = inbound.partitions or 1
+        self._marks.use(_source(inbound.incarnation))
         self._announcement.inbound = inbound.incarnation
+        return inbound.last_sequence
 
     async def _still_owns(self) -> bool:
         """Asked after another writer was found in the store: only the owner of the project goes on."""
@@ -277,6 +297,7 @@ class Runtime:
             try:
                 if await self._ownership.is_ours():
                     return True
+                self._suspects.stop()
                 self._disturbed.set()
                 return False
             except Unavailable:
@@ -292,7 +313,7 @@ class Runtime:
         await self._confirm()
         life = self._announcement.inbound
         taken = [name for name in self._consumers if name in self._missing]
-        taking = _Taking(self._connection, f"{subjects.INBOUND_STREAM}:{life}")
+        taking = _Taking(self._connection, _source(life))
         for name in taken:
             self._take_overs += 1
             self._missing.discard(name)
@@ -412,6 +433,11 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._suspects.stop()
+        try:
+            await self._marks.stand_down()
+        except Unavailable as error:
+            self._log.warning("the new owner will take this runtime for dead: %s", error.message)
         self._end(reason)
         await self._close_subscriptions()
         await self._host.abort()  # what still runs here runs again there
@@ -424,6 +450,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._suspects.stop()
         self._end(Unavailable("the runtime was aborted"))
         await self._close_subscriptions()
         await self._host.abort()
@@ -454,10 +481,11 @@ class Runtime:
             await self._clock.sleep(every_s)
             action()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         task.add_done_callback(self._task_done)
         self._tasks.append(task)
+        return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         """A loop of ours that fails must not leave a runtime that only looks alive."""
@@ -473,6 +501,7 @@ class Runtime:
         yield Sample("outbound_bytes", "Bytes sent to gateways.", "counter", self._outbox.bytes)
         yield from self._intake.samples()
         yield from self._presence.samples()
+        yield from self._suspects.samples()
         yield from self._host.samples()
 
     # -- stop ----------------------------------------------------------------------------------------------------
@@ -482,6 +511,7 @@ class Runtime:
         await self._close_subscriptions()
         if served and await self._say_leaving():
             await self._host.drain(self._drain_timeout_s)
+        self._suspects.stop()
         await self._host.aclose(HOOKS_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
@@ -513,6 +543,7 @@ class Runtime:
             if not await self._ownership.is_ours():
                 self._log.info("a successor has taken over")
                 return
+            await self._marks.take_back()
             for spec in self._consumers.values():
                 await self._broker.delete_consumer(spec.stream, spec.name)
             await self._ownership.release()
@@ -525,6 +556,11 @@ class Runtime:
         self._subscriptions.clear()
         for subscription in open_ones:
             await subscription.aclose()
+
+
+def _source(life: str) -> str:
+    """How messages of this life of the stream of requests are named."""
+    return f"{subjects.INBOUND_STREAM}:{life}"
 
 
 class _Taking:

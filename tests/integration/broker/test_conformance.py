@@ -335,3 +335,44 @@ async def test_keys_do_not_disturb_each_other(world: World) -> None:
     entry = await broker.get(bucket, "a")
     assert entry is not None
     assert entry.value == b"1"
+
+
+# Stored messages, read without a consumer.
+
+
+async def test_stored_messages_are_read_in_order_by_subject_and_deleted_one_by_one(world: World) -> None:
+    broker = await world.connect()
+    stream = await world.stream(broker, retention="limits", storage="file")
+    info = await broker.stream_info(stream)
+    assert info is not None
+    assert info.last_sequence == 0
+    for number in range(6):
+        await world.publish(broker, world.subject("even.x" if number % 2 == 0 else "odd.x"), b"%d" % number)
+    info = await broker.stream_info(stream)
+    assert info is not None
+    assert info.last_sequence == 6
+    first = await broker.next_message(stream, world.subject("odd.>"), 1)
+    assert first is not None
+    assert (first.subject, first.payload, first.sequence) == (world.subject("odd.x"), b"1", 2)
+    second = await broker.next_message(stream, world.subject("odd.>"), first.sequence + 1)
+    assert second is not None
+    assert second.payload == b"3"
+    await broker.delete_message(stream, second.sequence)
+    third = await broker.next_message(stream, world.subject("odd.>"), first.sequence + 1)
+    assert third is not None
+    assert third.payload == b"5"
+    assert await broker.next_message(stream, world.subject("odd.>"), 7) is None
+    info = await broker.stream_info(stream)
+    assert info is not None
+    assert info.last_sequence == 6
+
+
+async def test_deleting_what_is_not_there_is_no_error(world: World) -> None:
+    broker = await world.connect()
+    stream = await world.stream(broker, retention="limits", storage="file")
+    await world.publish(broker, world.subject("x"), b"1")
+    for sequence in (1, 1, 99):
+        await broker.delete_message(stream, sequence)
+    await broker.delete_message(f"{stream}-missing", 1)
+    assert await broker.next_message(stream, world.subject(">"), 1) is None
+    assert await broker.next_message(f"{stream}-missing", world.subject(">"), 1) is None

@@ -65,6 +65,7 @@ OWN = re.compile(
     r"|(session\.(dis)?connected|runtime\.(announce|discover))\.test-workspace\.test-project"
     r"|gateway\.alive\.[\w-]+"
     r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project(\.begun)?"
 )
 
 

@@ -1,0 +1,178 @@
+"""Which messages were begun after a runtime had died: one record a project, written by compare-and-set.
+
+Rules: nothing is written in normal service. A message is marked before it is begun, with the epoch of the runtime that
+begins it; such a run counts as a death until its runtime takes the mark back, which everyone does that stops or stands
+down alive, also after a successor has written. Marks are of one life of the stream of requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from zocket.errors import Conflict, Unavailable
+from zocket.ids import WHOLE
+from zocket.protocol import subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+
+    from zocket.broker.port import Broker
+    from zocket.ids import Partition, Scope
+
+MAX_CONFLICTS: Final = 20
+"""Compare-and-sets that may fail in a row; only a predecessor and a successor of this runtime write the same key."""
+STOOD_DOWN_KEPT: Final = 8
+"""Runtimes that stood down alive and are remembered: more than one only while several are superseded at once."""
+
+
+class MarkRecord(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The value of the key.
+
+    Attributes:
+        source: the life of the stream that the sequences are of.
+        begun: by the request's position in the stream, the epochs of the runtimes that began it and did not finish it.
+        stood_down: epochs of runtimes that were superseded alive, the latest last.
+    """
+
+    source: str = ""
+    begun: dict[int, list[str]] = {}
+    stood_down: list[str] = []
+
+
+_decode: Final = msgspec.json.Decoder(MarkRecord).decode
+
+
+class Marks:
+    """The marks of a project, as this runtime reads and writes them."""
+
+    def __init__(self, broker: Broker, scope: Scope, epoch: str, partition: Partition = WHOLE) -> None:
+        self._broker = broker
+        self._key = subjects.marks_key(scope, partition)
+        self._epoch = epoch
+        self._source = ""
+        self._record = MarkRecord()
+        self._revision: int | None = None
+        self._finished: set[int] = set()
+
+    def use(self, source: str) -> None:
+        """From now on messages are of this life of the stream; marks of another one are void."""
+        self._source = source
+        if self._record.source != source:
+            self._record.source, self._record.begun = source, {}
+
+    async def read(self) -> None:
+        """Learns what others have written.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+        self._revision = None if entry is None else entry.revision
+        self._record = MarkRecord() if entry is None else _read(entry.value)
+        if self._source:
+            self.use(self._source)
+
+    @property
+    def sequences(self) -> Set[int]:
+        """Messages that were begun and not finished, or not yet known to be."""
+        return self._record.begun.keys()
+
+    def runs(self, sequence: int) -> int:
+        """How many other runtimes began this message and did not finish it."""
+        return sum(epoch != self._epoch for epoch in self._record.begun.get(sequence, ()))
+
+    def has_stood_down(self, epoch: str) -> bool:
+        """Whether this runtime said that it was superseded alive."""
+        return epoch in self._record.stood_down
+
+    async def begin(self, sequence: int) -> None:
+        """Marks a message; it may run when this has returned. What was finished before loses its mark.
+
+        Raises:
+            Unavailable: the broker is away or refuses; whether the mark is written is unknown.
+        """
+
+        def add(record: MarkRecord) -> None:
+            epochs = record.begun.setdefault(sequence, [])
+            if self._epoch not in epochs:
+                epochs.append(self._epoch)
+
+        await self._update(add)
+
+    def finish(self, sequence: int) -> None:
+        """The message is done with: its mark goes with the next write."""
+        self._finished.add(sequence)
+
+    async def sweep(self) -> None:
+        """Removes the marks of what is finished, if there are any.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        if self._finished:
+            await self._update(lambda _: None)
+
+    async def clear(self) -> None:
+        """Removes all marks, of messages that are gone, too.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        if self._record.begun:
+            await self._update(lambda record: record.begun.clear())
+
+    async def take_back(self) -> None:
+        """What this runtime began and did not finish did not kill it; nothing is written if that is nothing.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+        if any(self._epoch in epochs for epochs in self._record.begun.values()):
+            await self._update(self._remove_own)
+
+    async def stand_down(self) -> None:
+        """This runtime is superseded and lives: its successor need suspect nothing of what it had.
+
+        Raises:
+            Unavailable: the broker is away or refuses.
+        """
+
+        def change(record: MarkRecord) -> None:
+            self._remove_own(record)
+            record.stood_down = [*record.stood_down, self._epoch][-STOOD_DOWN_KEPT:]
+
+        await self._update(change)
+
+    def _remove_own(self, record: MarkRecord) -> None:
+        kept = {key: [epoch for epoch in epochs if epoch != self._epoch] for key, epochs in record.begun.items()}
+        record.begun = {key: epochs for key, epochs in kept.items() if epochs}
+
+    async def _update(self, change: Callable[[MarkRecord], None]) -> None:
+        """Writes the record with `change` made to it, to whatever others have written meanwhile."""
+        for _ in range(MAX_CONFLICTS):
+            finished = set(self._finished)
+            record = MarkRecord(
+                self._record.source,
+                {key: list(epochs) for key, epochs in self._record.begun.items() if key not in finished},
+                list(self._record.stood_down),
+            )
+            change(record)
+            value = msgspec.json.encode(record)
+            try:
+                self._revision = await self._broker.put(subjects.OWNER_BUCKET, self._key, value, self._revision)
+            except Conflict:
+                await self.read()
+                continue
+            self._record = record
+            self._finished -= finished
+            return
+        raise Unavailable("the marks of begun messages change all the time")
+
+
+def _read(value: bytes) -> MarkRecord:
+    try:
+        return _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return MarkRecord()
