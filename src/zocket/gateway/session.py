@@ -17,7 +17,7 @@ from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import EventSub, StateSub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zocket.errors import ZocketError
     from zocket.gateway.directory import Project
@@ -110,7 +110,7 @@ class GatewaySession:
         self._is_ending = False
         self.project = project
         self.edge = edge
-        self.peer = peer
+        self.peer: Peer = peer
         self.expires_at = identity.expires_at
         self.awaits_resubscription = False
         self.fields = {**project.fields, "session": edge.session_id}
@@ -139,6 +139,15 @@ class GatewaySession:
             self._is_closed = True
             self.edge.close()
             self._gateway.ended(self)
+
+    def fell_behind(self) -> None:
+        """See `SocketSession.fell_behind`."""
+        if not self._is_closed:
+            self._gateway.slow_readers.fell_behind(self)
+
+    def caught_up(self) -> None:
+        """See `SocketSession.caught_up`."""
+        self._gateway.slow_readers.caught_up(self, self._gateway.now())
 
     def end(self, code: int, reason: str) -> None:
         """Closes the socket; what the client sends from now on is not served."""
@@ -189,11 +198,15 @@ class GatewaySession:
     def resubscribe(self) -> int:
         """Sends all subscriptions again, so that each gets a fresh snapshot; how many there were."""
         subscriptions = list(self.edge.subscriptions)
+        self.subscribe_again(subscriptions)
+        return len(subscriptions)
+
+    def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
+        """Sends these subscriptions again."""
         for request in subscriptions:
             instance = subjects.instance(request.actor, request.actor_id)
             self._publish(instance, frames.subscription(request), self.edge.next_number(), self._resubscribed)
         self._statistics.resubscriptions += len(subscriptions)
-        return len(subscriptions)
 
     def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
         self._gateway.broker.publish(

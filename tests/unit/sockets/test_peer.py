@@ -68,9 +68,16 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.closed_count = 0
+        self.events: list[str] = []
 
     def received(self, frame: bytes) -> None:
         self.frames.append(frame)
+
+    def fell_behind(self) -> None:
+        self.events.append("behind")
+
+    def caught_up(self) -> None:
+        self.events.append("caught up")
 
     def closed(self) -> None:
         self.closed_count += 1
