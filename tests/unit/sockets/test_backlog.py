@@ -77,6 +77,22 @@ def test_a_large_frame_that_is_on_its_way_is_no_reason() -> None:
     run(body())
 
 
+def test_what_comes_on_top_of_a_large_frame_counts_from_what_is_left_of_it() -> None:
+    async def body() -> None:
+        backlog, reader = Backlog(LIMITS), Reader(30 * MARK)
+        backlog.watch(reader)
+        reader.unsent = 10 * MARK
+        await look()
+        reader.unsent = 11 * MARK
+        await look()
+        assert reader.told == []
+        reader.unsent = 11 * MARK + 1
+        await look()
+        assert reader.told == ["behind"]
+
+    run(body())
+
+
 def test_a_backlog_that_stays_is_behind_after_a_quarter_of_the_time_and_given_up_after_all_of_it() -> None:
     async def body() -> None:
         backlog, reader = Backlog(LIMITS), Reader(2 * MARK)
