@@ -4,9 +4,10 @@
 
 Starts the server processes as `run.py` does, with the rate limit that deployments start with. Twenty clients call
 counters of their own twenty times a second, timed from the planned moment, beside an actor that changes fifty times a
-second by 4 KiB; the abusers are a process of their own. Undisturbed and disturbed windows follow each other; a pair
-that is over the bound is repeated, since other programs may share the machine. Ends with 1 if the silent clients make
-the p99 more than twice as long in every attempt, or take memory without bound. `--write` renews docs/results/abuse.md.
+second by 4 KiB; the abusers are a process of their own. A disturbed window is compared with the better one of the
+undisturbed before and after it; over the bound it is repeated, since other programs may share the machine. Ends with 1
+if the silent clients make the p99 more than twice as long in every attempt, or take memory without bound. `--write`
+renews docs/results/abuse.md.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +53,24 @@ MAX_SOCKET_BYTES: Final = 512 * 1024
 """Of one silent socket: twice SLOW_READER_BYTES, a snapshot, what comes between two looks, the allocator's share."""
 MAX_GROWTH: Final = 1.2
 """Of the memory while every silent client is behind already."""
+PAGE: Final = f"""\
+# Beside an abuser
+
+Written by `python benchmarks/abuse.py --write`. Twenty clients call counters of their own twenty times a second, beside
+an actor that changes {HOT_PER_S} times a second by {PATCH_BYTES} bytes. Limits are the defaults, with the rate limit
+that deployments start with. Windows of {{window:g}} s, the undisturbed one the better of one before and one after; the
+best of up to {ATTEMPTS} attempts, until one is within {MAX_RATIO:g} ×. All processes share one machine: {{cores}}
+cores, Python {{python}}.
+
+| abuser | |
+|---|---|
+| `silent` | {{silent}} sockets that subscribe to that actor and never read |
+| `flood` | one client that calls as fast as its socket takes it |
+| `garbage` | one client that sends what is no JSON, what is too deep, what is too large, and connects again |
+| `spin` | no client at all but a process that keeps a core busy: what `flood` costs by that alone |
+
+| | abuser | p99 undisturbed | beside it | × | attempts | MiB before → begun → at the end | behind | left out |
+|---|---|---|---|---|---|---|---|---|"""
 CLOSED_WITHIN_S: Final = 60.0
 """SLOW_READER_TIMEOUT_S, the time of a close, and room for a busy machine."""
 
@@ -121,7 +141,14 @@ async def garbage(url: str, _: int) -> None:
             await asyncio.sleep(0)
 
 
-ATTACKS: Final = {"silent": silent, "flood": flood, "garbage": garbage}
+async def spin(_url: str, _: int) -> None:
+    """Says nothing to the server, and takes a core from it: what `flood` costs by that alone."""
+    print("ready", flush=True)
+    while True:
+        pass
+
+
+ATTACKS: Final = {"silent": silent, "flood": flood, "garbage": garbage, "spin": spin}
 
 
 @contextmanager
@@ -200,14 +227,18 @@ class Finding:
     Attributes:
         pairs: p99 undisturbed and disturbed of each attempt, in milliseconds.
         memory: MiB of each process: before, when the abuser had begun, at the end.
-        left: sockets of the abuser that the server still has after `CLOSED_WITHIN_S`; None where it does not count.
+        behind: slow readers that the server knew of at the end.
+        coalesced: state frames that it has left out for them.
+        left: sockets of the abuser that the server still has after `CLOSED_WITHIN_S`.
     """
 
     mode: str
     abuser: str
     pairs: list[tuple[float, float]] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=dict)
-    left: int | None = None
+    behind: int = 0
+    coalesced: int = 0
+    left: int = 0
 
     @property
     def best(self) -> tuple[float, float]:
@@ -227,6 +258,8 @@ class Finding:
         for role, (before, begun, end) in self.memory.items():
             if end - before > sockets * MAX_SOCKET_BYTES / 2**20 or (end - before > 64 and end > begun * MAX_GROWTH):
                 found.append(f"{self.mode}: memory of {role}: {before:.0f} → {begun:.0f} → {end:.0f} MiB")
+        if self.behind != sockets:
+            found.append(f"{self.mode}: {self.behind} of {sockets} silent sockets were found behind")
         if self.left:
             found.append(f"{self.mode}: {self.left} silent sockets were not closed")
         return found
@@ -238,24 +271,24 @@ def note_memory(service: Service, finding: Finding) -> None:
         finding.memory.setdefault(role, []).append(psutil.Process(pid).memory_info().rss / 2**20)
 
 
-def open_sockets(service: Service) -> int:
-    """Connections of the process that clients connect to."""
-    pid = service.pids.get("gateway") or service.pids["serve"]
-    return sum(found.status == psutil.CONN_ESTABLISHED for found in psutil.Process(pid).net_connections("tcp"))
+def metric(service: Service, name: str) -> int:
+    """One value of the process that clients connect to."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.metrics_port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(next(float(line.split()[-1]) for line in lines if line.startswith(f"zocket_{name} ")))
 
 
-async def wait_closed(service: Service, before: int) -> int:
-    """Waits until the server has closed the silent sockets; how many are left."""
+async def wait_closed(service: Service) -> int:
+    """Waits until the server has closed every socket; how many are left."""
     limit = time.monotonic() + CLOSED_WITHIN_S
-    while (left := open_sockets(service) - before) > 0 and time.monotonic() < limit:  # noqa: ASYNC110 — its own process
+    while (left := metric(service, "sockets")) and time.monotonic() < limit:  # noqa: ASYNC110 — another process
         await asyncio.sleep(0.5)
-    return max(0, left)
+    return left
 
 
 async def observe(mode: str, service: Service, abuser: str, seconds: float, count: int) -> Finding:
     """Pairs of windows until one is within the bound."""
     finding = Finding(mode, abuser)
-    before = open_sockets(service)
     for attempt in range(ATTEMPTS):
         calm = await window(service.url, seconds)
         if attempt == 0:
@@ -265,11 +298,14 @@ async def observe(mode: str, service: Service, abuser: str, seconds: float, coun
                 await window(service.url, seconds)  # until then their buffers, and the kernel's, fill
             if attempt == 0:
                 note_memory(service, finding)
-            finding.pairs.append((calm, await window(service.url, seconds)))
+            disturbed = await window(service.url, seconds)
             if attempt == 0:
                 note_memory(service, finding)
                 if abuser == "silent":
-                    finding.left = await wait_closed(service, before)
+                    finding.behind = metric(service, "sessions_behind")
+                    finding.coalesced = metric(service, "frames_coalesced_total")
+                    finding.left = await wait_closed(service)
+        finding.pairs.append((min(calm, await window(service.url, seconds)), disturbed))
         if finding.ratio <= MAX_RATIO:
             break
     return finding
@@ -278,19 +314,12 @@ async def observe(mode: str, service: Service, abuser: str, seconds: float, coun
 def report(findings: list[Finding], arguments: argparse.Namespace) -> str:
     """The page."""
     lines = [
-        "# Beside an abuser",
-        "",
-        "Written by `python benchmarks/abuse.py --write`. Twenty clients call counters of their own twenty times a",
-        f"second, beside an actor that changes {HOT_PER_S} times a second by {PATCH_BYTES} bytes. `silent`:"
-        f" {arguments.silent} sockets subscribe",
-        "to that actor and never read. `flood`: one client calls as fast as its socket takes it. `garbage`: one client",
-        "sends what is no JSON, what is too deep and what is too large, and connects again. Limits are the defaults,",
-        f"with the rate limit that deployments start with. Windows of {arguments.window:g} s;",
-        f"the best of up to {ATTEMPTS} attempts, until one is within {MAX_RATIO:g} ×.",
-        f"All processes share one machine: {os.cpu_count()} cores, Python {platform.python_version()}.",
-        "",
-        "| | abuser | p99 undisturbed | beside it | × | attempts | MiB before → begun → at the end |",
-        "|---|---|---|---|---|---|---|",
+        PAGE.format(
+            silent=arguments.silent,
+            window=arguments.window,
+            cores=os.cpu_count(),
+            python=platform.python_version(),
+        )
     ]
     for finding in findings:
         calm, disturbed = finding.best
@@ -299,19 +328,19 @@ def report(findings: list[Finding], arguments: argparse.Namespace) -> str:
         )
         lines.append(
             f"| {finding.mode} | {finding.abuser} | {calm:.1f} ms | {disturbed:.1f} ms | {finding.ratio:.2f} |"
-            f" {len(finding.pairs)} | {memory} |"
+            f" {len(finding.pairs)} | {memory} | {finding.behind} | {finding.coalesced} |"
         )
     return "\n".join(lines) + "\n"
 
 
-async def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Everything; the exit code."""
     modes = ["standalone", "nats"] if arguments.mode == "all" else [arguments.mode]
     findings = []
     for mode in modes:
         with serving([mode], ENVIRON) as services:
             for abuser in ATTACKS:
-                finding = await observe(mode, services[mode], abuser, arguments.window, arguments.silent)
+                finding = asyncio.run(observe(mode, services[mode], abuser, arguments.window, arguments.silent))
                 findings.append(finding)
                 print(finding, flush=True)
     page = report(findings, arguments)
@@ -338,7 +367,7 @@ def main() -> int:
         name, url = arguments.attack
         asyncio.run(ATTACKS[name](url, arguments.silent))
         return 0
-    return asyncio.run(run(arguments))
+    return run(arguments)
 
 
 if __name__ == "__main__":

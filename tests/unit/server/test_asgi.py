@@ -197,7 +197,7 @@ async def test_a_client_that_reads_too_slowly_gets_one_snapshot_for_what_it_miss
             await writer.next()
             await asyncio.sleep(0.01)
         reader.reads.set()
-        frames = []
+        frames: list[Any] = []
         while not frames or frames[-1]["type"] != "state:snapshot":
             frames.append(await reader.next())
         assert len(frames) < 100
