@@ -63,9 +63,9 @@ that deployments start with. Windows of {{window:g}} s, the undisturbed one the 
 processes share one machine: {{cores}} cores, Python {{python}}, load average {{load:.0f}} at the end.
 
 Two things to read it with. A load above the number of cores, of this and of other programs, is waiting time in every
-figure: `spin`, which abuses nothing, shows what a ratio is then worth. And a broadcast's bytes are shared by all sockets
-that wait for them: silent clients with a state each would take up to the limits of docs/limits.md, which this does not
-measure.
+figure: `spin`, which abuses nothing, shows what a ratio is then worth. And a broadcast's bytes are shared by all the
+sockets that wait for them: silent clients with a state each would take up to the limits of docs/limits.md, which this
+does not measure.
 
 | abuser | |
 |---|---|
