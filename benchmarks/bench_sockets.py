@@ -66,6 +66,12 @@ class Session:
     def received(self, frame: bytes) -> None:
         self.commands.received(self.peer, frame)
 
+    def fell_behind(self) -> None:
+        pass
+
+    def caught_up(self) -> None:
+        pass
+
     def closed(self) -> None:
         self.commands.peers.discard(self.peer)
 

@@ -31,19 +31,22 @@ class Service:
 
     Attributes:
         pids: of its processes, by role.
+        metrics_port: of the process that clients connect to; 0 for none.
     """
 
     url: str
     pids: Mapping[str, int]
+    metrics_port: int
 
 
 @contextmanager
 def standalone(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
     """`zocket serve app:app`."""
     port = free_port()
+    metrics = free_port()
     command = [f"{BIN}/zocket", "serve", "app:app", "--port", str(port)]
-    with Process("serve", command, home, environ=environ, directory=HERE) as server:
-        yield _ready(server, port, {"serve": server.pid})
+    with Process("serve", command, home, environ={**environ, "METRICS_PORT": str(metrics)}, directory=HERE) as server:
+        yield _ready(server, port, {"serve": server.pid}, metrics)
 
 
 @contextmanager
@@ -106,7 +109,7 @@ def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
         runtime.wait_until("/ready", lambda: answers(f"http://127.0.0.1:{ports['runtime']}/ready"))
         assert nats.pid is not None
         pids = {"nats": nats.pid, "gateway": gateway.pid, "runtime": runtime.pid, "control": control.pid}
-        yield _ready(gateway, ports["gateway"], pids)
+        yield _ready(gateway, ports["gateway"], pids, ports["metrics"])
 
 
 def _deploy(control_url: str, token: str) -> str:
@@ -120,10 +123,10 @@ def _deploy(control_url: str, token: str) -> str:
     return str(deployment["deploymentId"])
 
 
-def _ready(process: Process, port: int, pids: Mapping[str, int]) -> Service:
+def _ready(process: Process, port: int, pids: Mapping[str, int], metrics_port: int = 0) -> Service:
     url = f"ws://127.0.0.1:{port}/"
     process.wait_until("a call", lambda: serves_calls(url))
-    return Service(url, pids)
+    return Service(url, pids, metrics_port)
 
 
 MODES: Final[Mapping[str, Callable[[Mapping[str, str], Path], AbstractContextManager[Service]]]] = {

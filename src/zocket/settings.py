@@ -104,6 +104,13 @@ class Limits:
     max_buffer_bytes: int = setting("MAX_BUFFER_BYTES", 16_777_216, low=65_536)
     """Bytes that wait for one socket whose client does not read; beyond it the socket is closed with 1013. Twice the
     largest state, since a snapshot may wait while the next frames come; less shuts out who watches larger states."""
+    slow_reader_bytes: int = setting("SLOW_READER_BYTES", 65_536, low=1_024)
+    """Unsent bytes above which a socket's backlog is watched: about the 256 patches that an instance keeps, or what a
+    line of 10 Mbit/s and 50 ms holds. While the backlog grows, state frames are left out for a snapshot."""
+    slow_reader_timeout_s: float = setting("SLOW_READER_TIMEOUT_S", 30.0, low=0.2)
+    """A socket whose backlog does not shrink by SLOW_READER_BYTES in so long is closed with 1013."""
+    max_buffered_total_bytes: int = setting("MAX_BUFFERED_TOTAL_BYTES", 536_870_912, low=1_048_576)
+    """Unsent bytes of all sockets with a backlog together; beyond it the largest backlogs are closed with 1013."""
     max_ack_pending: int = setting("MAX_ACK_PENDING", 256, low=1, high=65_536)
     """Calls of one actor type in progress: the max ack pending of its consumer (R5)."""
     rate_per_s: float = setting("RATE_LIMIT_PER_S", 0.0, low=0)

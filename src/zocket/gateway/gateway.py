@@ -29,6 +29,7 @@ from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
 from zocket.ids import WHOLE, new_session_id
 from zocket.protocol import envelopes, frames, subjects
+from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import EdgeSession
 from zocket.protocol.subjects import INBOUND_STREAM
 
@@ -72,6 +73,7 @@ class Gateway:
     """Client sessions on a broker.
 
     Attributes:
+        slow_readers: sessions whose clients do not keep up.
         gateway_id: announces that this gateway takes batches; unique for one run.
         bursts: what its sessions publish in this loop turn.
         accepting: False once the gateway is stopping.
@@ -91,6 +93,7 @@ class Gateway:
         self.gateway_id = gateway_id
         self.bursts = Bursts(broker)
         self.statistics = Statistics()
+        self.slow_readers = SlowReaders()
         self.accepting = True
         self.now = clock.now
         self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
@@ -200,6 +203,7 @@ class Gateway:
         """A session's socket is gone; called by the session."""
         project, session_id = session.project, session.edge.session_id
         del self._sessions[session_id], project.sessions[session_id]
+        self.slow_readers.discard(session)
         self.directory.leave(project)
         notice = envelopes.SessionDisconnected(envelopes.wire_scope(project.scope), session_id, self._wall_ms())
         self.broker.send([Message(subjects.disconnected(project.scope), envelopes.encode(notice))])
@@ -220,7 +224,8 @@ class Gateway:
 
     def samples(self) -> Iterable[Sample]:
         """What is counted, for `exposition.render`."""
-        return self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
+        yield from self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
+        yield from self.slow_readers.samples()
 
     def publish_alone(self, subject: str, payload: bytes, message_id: str, done: Done) -> None:
         """Publishes one request as it is, behind those that wait to leave together."""
@@ -415,6 +420,7 @@ class Gateway:
             session.expire_calls(now)
             if session.expires_at is not None and session.expires_at <= wall:
                 session.end(EXPIRED_CODE, "the token has expired")
+        self.slow_readers.sweep(now)
         self._sweep_timer = self._clock.call_later(self._sweep_every_s, self._sweep)
 
     def _stop(self) -> None:

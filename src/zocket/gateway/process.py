@@ -78,9 +78,7 @@ async def serve(
         settings.internal_token, [settings.control_plane_url, settings.nats_url], dev_mode=settings.dev_mode
     )
     tls = server_context(settings.tls_certificate, settings.tls_key) if _wants_tls(settings) else None
-    limits = SocketLimits(
-        max_frame_bytes=settings.limits.max_frame_bytes, max_buffer_bytes=settings.limits.max_buffer_bytes
-    )
+    limits = SocketLimits.of(settings.limits)
     async with AsyncExitStack() as stack:
         broker = await _open_broker(settings, stack)
         gateway = await _open_gateway(broker, settings, clock, stack)

@@ -17,7 +17,7 @@ from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import EventSub, StateSub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from zocket.errors import ZocketError
     from zocket.gateway.directory import Project
@@ -117,7 +117,7 @@ class GatewaySession:
         self._is_ending = False
         self.project = project
         self.edge = edge
-        self.peer = peer
+        self.peer: Peer = peer
         self.expires_at = identity.expires_at
         self.stale: set[Partition] = set()
         self.fields = {**project.fields, "session": edge.session_id}
@@ -146,6 +146,15 @@ class GatewaySession:
             self._is_closed = True
             self.edge.close()
             self._gateway.ended(self)
+
+    def fell_behind(self) -> None:
+        """See `SocketSession.fell_behind`."""
+        if not self._is_closed:
+            self._gateway.slow_readers.fell_behind(self)
+
+    def caught_up(self) -> None:
+        """See `SocketSession.caught_up`."""
+        self._gateway.slow_readers.caught_up(self, self._gateway.now())
 
     def end(self, code: int, reason: str) -> None:
         """Closes the socket; what the client sends from now on is not served."""
@@ -197,11 +206,15 @@ class GatewaySession:
         """Sends the subscriptions of the stale partitions again, so that each gets a fresh snapshot; how many."""
         stale, self.stale = self.stale, set()
         subscriptions = [request for request in self.edge.subscriptions if _lies_in(request, stale)]
+        self.subscribe_again(subscriptions)
+        return len(subscriptions)
+
+    def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
+        """Sends these subscriptions again."""
         for request in subscriptions:
             instance = subjects.instance(request.actor, request.actor_id)
             self._publish(instance, frames.subscription(request), self.edge.next_number(), self._resubscribed)
         self._statistics.resubscriptions += len(subscriptions)
-        return len(subscriptions)
 
     def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
         publish = self._gateway.bursts.add if self.project.takes_bursts else self._gateway.publish_alone

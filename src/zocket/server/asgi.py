@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from zocket.errors import Unauthorized
 from zocket.server.local import Identity, LocalServer
+from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
+from zocket.sockets.limits import SocketLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -31,12 +34,15 @@ log = logging.getLogger("zocket.server")
 
 
 class AsgiPeer:
-    """A `Peer` on ASGI's `send`."""
+    """A `Peer` on ASGI's `send`; `session` is told when the client falls behind."""
 
-    def __init__(self, send: Send, max_buffer_bytes: int) -> None:
+    def __init__(self, send: Send, limits: SocketLimits, backlog: Backlog) -> None:
+        self.session: LocalSession | None = None
         self._send = send
-        self._max_buffer_bytes = max_buffer_bytes
-        self._waiting: list[bytes] = []
+        self._limits = limits
+        self._backlog = backlog
+        self._slow_reader_bytes = limits.slow_reader_bytes
+        self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._closing: tuple[int, str] | None = None
         self._wake = asyncio.Event()
@@ -47,10 +53,33 @@ class AsgiPeer:
             return
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)
-        if self._waiting_bytes > self._max_buffer_bytes:
-            self._waiting.clear()
-            self.close(1013, "the client reads too slowly")
+        if self._waiting_bytes > self._slow_reader_bytes:
+            if self._waiting_bytes > self._limits.max_buffer_bytes:
+                self.give_up("more bytes wait than one socket may hold")
+            else:
+                self._backlog.watch(self)
         self._wake.set()
+
+    def unsent_bytes(self) -> int:
+        """See `Reader.unsent_bytes`; what the ASGI server has taken is its own business."""
+        return self._waiting_bytes
+
+    def fell_behind(self) -> None:
+        """See `Reader.fell_behind`."""
+        if self.session is not None:
+            self.session.fell_behind()
+
+    def caught_up(self) -> None:
+        """See `Reader.caught_up`."""
+        if self.session is not None:
+            self.session.caught_up()
+
+    def give_up(self, reason: str) -> None:
+        """Closes with 1013; what waits is dropped. `reason` is for the log."""
+        if self._closing is None:
+            log.info("a client reads too slowly", extra={"unsent_bytes": self._waiting_bytes, "reason": reason})
+            self._waiting.clear()
+            self.close(TRY_AGAIN_LATER, "the client reads too slowly")
 
     def close(self, code: int, reason: str = "") -> None:
         """See `Peer.close`."""
@@ -63,11 +92,11 @@ class AsgiPeer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batch, self._waiting = self._waiting, []
-            for frame in batch:
+            while self._waiting:
+                frame = self._waiting.popleft()
                 await self._send({"type": "websocket.send", "text": _decoded(frame)})
                 self._waiting_bytes -= len(frame)
-            if self._closing is not None and not self._waiting:
+            if self._closing is not None:
                 code, reason = self._closing
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
                 return
@@ -102,6 +131,7 @@ class AsgiServer:
         self._stack: AsyncExitStack | None = None
         self._starting: asyncio.Lock | None = None
         self.server: LocalServer | None = None
+        self._backlog: Backlog | None = None
 
     async def start(self) -> LocalServer:
         """The running server; started now if it is not."""
@@ -116,6 +146,9 @@ class AsgiServer:
     async def stop(self) -> None:
         """Stops the running server, if there is one."""
         stack, self._stack, self.server, self._starting = self._stack, None, None, None
+        if self._backlog is not None:
+            self._backlog.cancel()
+            self._backlog = None
         if stack is not None:
             await stack.aclose()
 
@@ -161,13 +194,18 @@ class AsgiServer:
             await self._refuse(scope, send, error)
             return
         await send({"type": "websocket.accept"})
-        peer = AsgiPeer(send, server.limits.max_buffer_bytes)
-        session = server.open_session(peer, identity)
+        limits = SocketLimits.of(server.limits)
+        if self._backlog is None:
+            self._backlog = Backlog(limits)
+        backlog = self._backlog
+        peer = AsgiPeer(send, limits, backlog)
+        session = peer.session = server.open_session(peer, identity)
         writer = asyncio.ensure_future(peer.write())
         try:
             await self._read(session, peer, receive, server.limits.max_frame_bytes)
         finally:
             session.closed()
+            backlog.discard(peer)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 

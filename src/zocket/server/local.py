@@ -17,16 +17,18 @@ from zocket.host import Host, Link
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
+from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import EdgeSession
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     import msgspec
 
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.host.store import StateStore
+    from zocket.protocol.frames import StateSub
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
@@ -54,12 +56,12 @@ class Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_peer", "_server", "edge")
+    __slots__ = ("_server", "edge", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
-        self._peer = peer
+        self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
         peer.send(frames.welcome(session.id))
 
@@ -74,23 +76,37 @@ class LocalSession(Link):
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
-        self._peer.send(frame)
+        self.peer.send(frame)
 
     def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
         if self.edge.settle(bytes(call_id)):
-            self._peer.send(frame)
+            self.peer.send(frame)
 
     def flush(self) -> None:
         """Sends what the edge has to say."""
         outgoing = self.edge.outgoing
         for frame in outgoing:
-            self._peer.send(frame)
+            self.peer.send(frame)
         outgoing.clear()
 
     def close(self, code: int, reason: str) -> None:
         """Closes the socket."""
-        self._peer.close(code, reason)
+        self.peer.close(code, reason)
+
+    def subscribe_again(self, subscriptions: Sequence[StateSub]) -> None:
+        """Sends these subscriptions to the host again."""
+        for request in subscriptions:
+            self.edge.next_number()
+            self._server.host.submit(self, request, self.edge.request_id)
+
+    def fell_behind(self) -> None:
+        """See `SocketSession.fell_behind`."""
+        self._server.slow_readers.fell_behind(self)
+
+    def caught_up(self) -> None:
+        """See `SocketSession.caught_up`."""
+        self._server.slow_readers.caught_up(self, self._server.clock.now())
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""
@@ -103,6 +119,7 @@ class LocalServer:
 
     Attributes:
         host: runs the actors.
+        slow_readers: sessions whose clients do not keep up.
     """
 
     def __init__(
@@ -117,6 +134,7 @@ class LocalServer:
         self.clock = clock
         self.limits = limits
         self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
+        self.slow_readers = SlowReaders()
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
         self._timeouts = 0
@@ -166,6 +184,7 @@ class LocalServer:
         """The session's socket is gone."""
         assert local.session is not None
         if self._sessions.pop(local.session.id, None) is not None:
+            self.slow_readers.discard(local)
             self.host.disconnect(local.session.id)
 
     def _sweep(self) -> None:
@@ -177,6 +196,7 @@ class LocalServer:
             if session.edge.pending and session.edge.expire(now):
                 self._timeouts += 1
                 session.flush()
+        self.slow_readers.sweep(now)
         self.clock.call_later(SWEEP_S, self._sweep)
 
     def samples(self) -> Iterator[Sample]:
@@ -184,6 +204,7 @@ class LocalServer:
         yield Sample("sessions", "Open sessions.", "gauge", len(self._sessions))
         yield Sample("sessions_opened", "Sessions opened so far.", "counter", self._opened)
         yield Sample("call_timeouts", "Calls answered with timeout.", "counter", self._timeouts)
+        yield from self.slow_readers.samples()
         yield from self.host.samples()
 
 

@@ -54,7 +54,7 @@ async def serve(
         SettingsError: a certificate that cannot be used.
     """
     limits = settings.limits
-    socket_limits = SocketLimits(max_frame_bytes=limits.max_frame_bytes, max_buffer_bytes=limits.max_buffer_bytes)
+    socket_limits = SocketLimits.of(limits)
     wants_tls = settings.tls_certificate or settings.tls_key
     tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
     async with (

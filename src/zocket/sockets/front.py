@@ -124,6 +124,7 @@ class SocketFront:
             await asyncio.gather(site.stop(), sockets.close_all(GOING_AWAY, "going away"))
             heartbeat.cancel()
             sockets.closing.cancel()
+            sockets.backlog.cancel()
 
     def stop_listening(self) -> None:
         """Accepts no more connections; open ones go on."""

@@ -6,9 +6,16 @@ Rules: every queue of a socket has a bound here; counting is one addition on a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from zocket.metrics import Sample
+
+if TYPE_CHECKING:
+    from zocket.settings import Limits
+
+UNSENT_IN_KERNEL_BYTES: Final = 65_536
+"""Unsent bytes of one socket that the kernel takes (`TCP_NOTSENT_LOWAT`). By default it takes megabytes, which nothing
+here could count, and a client would be found slow only after them."""
 
 READ_BUFFER_BYTES: Final = 2_048
 """First read buffer of a socket: 9–13 KiB for an idle connection where the library's default of 16 KiB takes 27."""
@@ -22,6 +29,12 @@ class SocketLimits:
     """One message from a client, also when it comes in fragments; a larger one closes the socket with 1009."""
     max_buffer_bytes: int = 16_777_216
     """Bytes that wait for a client which does not read; beyond it the socket is closed with 1013."""
+    slow_reader_bytes: int = 65_536
+    """Unsent bytes above which a socket's backlog is watched, see `backlog.py`."""
+    slow_reader_timeout_s: float = 30.0
+    """A backlog that does not shrink by `slow_reader_bytes` in so long closes its socket with 1013."""
+    max_buffered_total_bytes: int = 536_870_912
+    """Unsent bytes of all watched sockets; beyond it the largest backlogs are closed with 1013."""
     max_head_bytes: int = 16_384
     """Request line and headers; a longer head is answered 431."""
     head_timeout_s: float = 10.0
@@ -34,6 +47,17 @@ class SocketLimits:
     """A client that sent nothing for so long is pinged; 0 for never."""
     pong_timeout_s: float = 20.0
     """A pinged client that sends nothing for so long is gone; its connection is cut."""
+
+    @classmethod
+    def of(cls, limits: Limits) -> SocketLimits:
+        """As the settings of the process say."""
+        return cls(
+            max_frame_bytes=limits.max_frame_bytes,
+            max_buffer_bytes=limits.max_buffer_bytes,
+            slow_reader_bytes=limits.slow_reader_bytes,
+            slow_reader_timeout_s=limits.slow_reader_timeout_s,
+            max_buffered_total_bytes=limits.max_buffered_total_bytes,
+        )
 
 
 @dataclass(slots=True)

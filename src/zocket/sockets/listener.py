@@ -11,11 +11,13 @@ import asyncio
 import errno
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import aiofastnet
 
 from zocket.errors import BootError
+from zocket.sockets.limits import UNSENT_IN_KERNEL_BYTES
 
 if TYPE_CHECKING:
     import ssl
@@ -125,6 +127,8 @@ class Listener:
 
     async def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        with suppress(OSError):  # a socket that is gone already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
         handshake_s = self._limits.head_timeout_s if self._tls else None
         shutdown_s = self._limits.close_timeout_s if self._tls else None
         try:

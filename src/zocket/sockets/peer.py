@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
+from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
 from zocket.sockets.deadlines import Deadlines
 from zocket.sockets.goodbye import say_goodbye
 from zocket.sockets.members import Members
@@ -33,7 +34,7 @@ log = logging.getLogger("zocket.sockets")
 TEXT: Final = WSMsgType.TEXT
 BINARY: Final = WSMsgType.BINARY
 
-NORMAL, PROTOCOL_ERROR, TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1000, 1002, 1009, 1011, 1013
+NORMAL, PROTOCOL_ERROR, TOO_BIG, INTERNAL_ERROR = 1000, 1002, 1009, 1011
 """Close codes (RFC 6455, section 7.4.1, and its registry)."""
 
 MAX_REASON_BYTES: Final = 123
@@ -63,6 +64,7 @@ class Sockets:
         self.limits = limits
         self.counts = counts
         self.outgoing = Outgoing(counts)
+        self.backlog = Backlog(limits)
         self.peers: Members[SocketPeer] = Members()
         self.closing: Deadlines[SocketPeer] = Deadlines(limits.close_timeout_s, SocketPeer.abort)
         self.ping_ticks = 0
@@ -91,6 +93,7 @@ class SocketPeer(WSListener):
         "_received",
         "_room",
         "_session",
+        "_slow_room",
         "_sockets",
         "_state",
         "_transport",
@@ -117,6 +120,7 @@ class SocketPeer(WSListener):
         self._wire: Wire | None = None
         self._queue: list[bytes] = []
         self._room = self._max_buffer_bytes
+        self._slow_room = self._max_buffer_bytes - sockets.limits.slow_reader_bytes
         self._pong: bytes | None = None
         self._fragments: bytearray | None = None
         self._active = True
@@ -174,16 +178,46 @@ class SocketPeer(WSListener):
             self._queue = []
             self._write(self._outgoing.framed(frames))
             self._room = self._max_buffer_bytes - self._buffered()
+            if self._room < self._slow_room:
+                self._sockets.backlog.watch(self)
 
     def _measure_room(self) -> None:
         """`_room` counts what was sent but not what the client has read meanwhile, so it may be too small."""
-        waiting = self._buffered() + sum(map(len, self._queue))
-        self._room = self._max_buffer_bytes - waiting
-        if self._room < 0 and self._state is OPEN:
+        self._room = self._max_buffer_bytes - self.unsent_bytes()
+        if self._room < 0:
+            self.give_up("more bytes wait than one socket may hold")
+
+    # ---- a client that reads slowly
+
+    def unsent_bytes(self) -> int:
+        """See `Reader.unsent_bytes`."""
+        return self._buffered() + sum(map(len, self._queue))
+
+    def fell_behind(self) -> None:
+        """See `Reader.fell_behind`."""
+        if self._state is OPEN and self._session is not None:
+            self._tell(self._session.fell_behind)
+
+    def caught_up(self) -> None:
+        """See `Reader.caught_up`."""
+        if self._state is OPEN and self._session is not None:
+            self._tell(self._session.caught_up)
+
+    def give_up(self, reason: str) -> None:
+        """Closes with 1013; what is queued is dropped. `reason` is for the log."""
+        if self._state is OPEN:
             self._counts.slow += 1
-            log.info("a client reads too slowly", extra={"remote": self.remote, "waiting_bytes": waiting})
+            extra = {"remote": self.remote, "unsent_bytes": self.unsent_bytes(), "reason": reason}
+            log.info("a client reads too slowly", extra=extra)
             self._queue = []
             self._say_close(TRY_AGAIN_LATER, "too slow")
+
+    def _tell(self, notice: Callable[[], None]) -> None:
+        try:
+            notice()
+        except Exception:  # border: the session is code from above; its failure ends this socket alone
+            log.exception("a session failed", extra={"remote": self.remote})
+            self._fail()
 
     # ---- receiving
 
@@ -301,6 +335,7 @@ class SocketPeer(WSListener):
         self._state = State.GONE
         self._sockets.peers.discard(self)
         self._sockets.closing.discard(self)
+        self._sockets.backlog.discard(self)
         session, self._session, self._ws, self._wire = self._session, None, None, None
         self._received = _ignore
         self._queue = []
@@ -312,7 +347,7 @@ class SocketPeer(WSListener):
                 log.exception("a session failed to close", extra={"remote": self.remote})
 
     def pause_writing(self) -> None:
-        """Nothing: what waits is bounded by `max_buffer_bytes`."""
+        """Nothing: the front's backlog looks after what waits."""
 
     def resume_writing(self) -> None:
         """Nothing: the queue never waits for it."""

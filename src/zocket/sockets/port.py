@@ -62,6 +62,12 @@ class SocketSession(Protocol):
     def received(self, frame: bytes) -> None:
         """One text frame (or a binary one, which counts as text) came, whole."""
 
+    def fell_behind(self) -> None:
+        """The client reads more slowly than it is sent to: the session should leave out what can be made up for."""
+
+    def caught_up(self) -> None:
+        """The client has read what was waiting; only after `fell_behind`."""
+
     def closed(self) -> None:
         """The socket is gone; called once."""
 

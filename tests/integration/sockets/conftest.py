@@ -45,6 +45,7 @@ class Session:
         self.admitted = admitted
         self.frames: list[bytes] = []
         self.closed_count = 0
+        self.events: list[str] = []
 
     def received(self, frame: bytes) -> None:
         self.frames.append(frame)
@@ -52,6 +53,12 @@ class Session:
             raise RuntimeError("this session fails")
         if self.world.echo:
             self.peer.send(frame)
+
+    def fell_behind(self) -> None:
+        self.events.append("behind")
+
+    def caught_up(self) -> None:
+        self.events.append("caught up")
 
     def closed(self) -> None:
         self.closed_count += 1

@@ -44,7 +44,10 @@ class Socket:
         self.to_app: asyncio.Queue[Any] = asyncio.Queue()
         self.from_app: asyncio.Queue[Any] = asyncio.Queue()
         self.to_app.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.ensure_future(app(self.scope, self.to_app.get, self.from_app.put))
+        self.task = asyncio.ensure_future(app(self.scope, self.to_app.get, self.take))
+
+    async def take(self, message: Any) -> None:
+        await self.from_app.put(message)
 
     def send(self, **frame: Any) -> None:
         self.to_app.put_nowait({"type": "websocket.receive", "text": json.dumps(frame)})
@@ -59,6 +62,19 @@ class Socket:
     async def leave(self) -> None:
         self.to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await self.task
+
+
+class Gated(Socket):
+    """One whose client reads while `reads` is set."""
+
+    def __init__(self, app: App) -> None:
+        self.reads = asyncio.Event()
+        self.reads.set()
+        super().__init__(app)
+
+    async def take(self, message: Any) -> None:
+        await self.reads.wait()
+        await self.from_app.put(message)
 
 
 @asynccontextmanager
@@ -162,6 +178,43 @@ async def test_a_client_that_does_not_read_is_closed_with_1013() -> None:
             codes.append((await asyncio.wait_for(slow.from_app.get(), 5)).get("code"))
         assert codes[-1] == 1013
         await slow.leave()
+
+
+async def test_a_client_that_reads_too_slowly_gets_one_snapshot_for_what_it_missed_and_one_that_never_reads_1013() -> (
+    None
+):
+    limits = Limits(slow_reader_bytes=2_000, slow_reader_timeout_s=8.0)
+    app = App(actors={"counter": Counter}, limits=limits)
+    async with app.lifespan(), opened(app) as writer:
+        reader = Gated(app)
+        await reader.next()
+        await reader.next()
+        reader.send(type="state:sub", actor="counter", actorId="c")
+        assert (await reader.next())["type"] == "state:snapshot"
+        reader.reads.clear()
+        for number in range(1, 501):
+            writer.call(number, "increment")
+            await writer.next()
+            await asyncio.sleep(0.01)
+        reader.reads.set()
+        frames: list[Any] = []
+        while not frames or frames[-1]["type"] != "state:snapshot":
+            frames.append(await reader.next())
+        assert len(frames) < 100
+        assert frames[-1]["state"] == {"count": 500}
+        writer.call(501, "increment")
+        assert (await reader.next())["type"] == "state:patch"
+        reader.reads.clear()
+        await writer.next()
+        for number in range(502, 600):
+            writer.call(number, "increment")
+            await writer.next()
+        await asyncio.sleep(limits.slow_reader_timeout_s + 1)
+        reader.reads.set()
+        while (frame := await reader.next())["type"] != "websocket.close":
+            assert frame["type"] == "state:patch"
+        assert frame["code"] == 1013
+        await reader.leave()
 
 
 async def test_lifespan_messages_start_and_stop_the_server() -> None:

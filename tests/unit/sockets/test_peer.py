@@ -9,11 +9,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zocket.sockets.backlog import CHECK_EVERY_S
 from zocket.sockets.limits import Counts, SocketLimits
 from zocket.sockets.peer import OPEN, SocketPeer, Sockets, State
+from zocket.testing.loop import VirtualLoop
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-LIMITS = SocketLimits(max_frame_bytes=1_000, max_buffer_bytes=10_000)
+LIMITS = SocketLimits(max_frame_bytes=1_000, max_buffer_bytes=10_000, slow_reader_bytes=4_000)
 
 
 class FakeSocket:
@@ -68,9 +70,16 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.closed_count = 0
+        self.events: list[str] = []
 
     def received(self, frame: bytes) -> None:
         self.frames.append(frame)
+
+    def fell_behind(self) -> None:
+        self.events.append("behind")
+
+    def caught_up(self) -> None:
+        self.events.append("caught up")
 
     def closed(self) -> None:
         self.closed_count += 1
@@ -226,3 +235,38 @@ def test_nothing_is_written_after_the_close_frame() -> None:
         sockets.closing.cancel()
 
     asyncio.run(body())
+
+
+def test_the_session_is_told_of_a_backlog_that_grows_and_of_its_end() -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        transport.unread = LIMITS.slow_reader_bytes + 1
+        peer.send(b"a")
+        await asyncio.sleep(0)
+        assert len(sockets.backlog) == 1
+        transport.unread = 2 * transport.unread
+        await asyncio.sleep(2 * CHECK_EVERY_S)
+        assert session.events == ["behind"]
+        peer.send(b"b")
+        transport.unread = 0
+        await asyncio.sleep(2 * CHECK_EVERY_S)
+        assert session.events == ["behind", "caught up"]
+        assert len(sockets.backlog) == sockets.counts.slow == 0
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(body())
+
+
+def test_a_socket_that_is_gone_is_watched_no_longer() -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        transport.unread = LIMITS.slow_reader_bytes + 1
+        peer.send(b"a")
+        await asyncio.sleep(0)
+        transport.protocol.connection_lost(None)
+        assert len(sockets.backlog) == 0
+        await asyncio.sleep(2 * CHECK_EVERY_S)
+        assert session.events == []
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(body())
