@@ -250,7 +250,7 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            if mailbox and (keeper is None or not keeper.full or keeper.trouble is not None):
+            if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
 

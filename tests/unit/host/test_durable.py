@@ -325,6 +325,20 @@ async def test_a_record_that_somebody_else_wrote_is_taken_up_while_the_instance_
     assert house.shelf.state()["lines"] == ["edited", "b"]
 
 
+async def test_a_save_that_goes_wrong_during_the_last_turn_is_settled_without_a_further_request() -> None:
+    house = House()
+    s = house.session()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    house.deliver(s, 2, "add", line="b")
+    house.deliver(s, 3, "nap", seconds=1.0)
+    known = house.shelf.records["it", "x"]
+    house.shelf.records["it", "x"] = Stored(known.record, known.revision + 100)
+    await house.clock.sleep(10)
+    assert s.results() == [1, 2, 3]
+    assert house.done == [1, 2, 3]
+
+
 async def test_a_state_that_the_store_does_not_take_fails_its_call_alone() -> None:
     house = House()
     s = house.session()
