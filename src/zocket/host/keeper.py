@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from zocket.errors import StoredStateError, TooLarge, Unavailable
+from zocket.errors import Conflict, StoredStateError, TooLarge, Unavailable
 from zocket.host.history import History
 from zocket.host.store import Record, decode_record, encode_record
 
@@ -298,6 +298,15 @@ class Keeper:
             self._save()
 
     # -- trouble -------------------------------------------------------------------------------------------------
+
+    def doubt(self) -> None:
+        """Somebody else has written the record: it is read again before the next turn.
+
+        A save that is under way needs no doubt: the store refuses it if it comes later than the other one.
+        """
+        if not self._saving and self.trouble is None:
+            self.trouble = Conflict("somebody else has written the record")
+            self._troubled()
 
     def take(self) -> tuple[list[Outcome], list[Outcome]]:
         """The turns of the save that went wrong, and those after it; nothing is under way afterwards."""

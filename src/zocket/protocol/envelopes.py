@@ -96,12 +96,20 @@ class Announcement(msgspec.Struct, rename="camel"):
     inbound: str = ""
 
 
+class Rewritten(msgspec.Struct, rename="camel"):
+    """The record of a durable instance was written or deleted by somebody who is not its runtime."""
+
+    actor: str
+    actor_id: str
+
+
 decode_inbound: Final = msgspec.json.Decoder(Inbound).decode
 decode_outbound: Final = msgspec.json.Decoder(Outbound).decode
 decode_batch: Final = msgspec.json.Decoder(Batch).decode
 decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
 decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
+decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
 

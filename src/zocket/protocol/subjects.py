@@ -102,6 +102,11 @@ def discovery(scope: Scope) -> str:
     return f"runtime.discover.{scope.workspace_id}.{scope.project_id}"
 
 
+def rewritten(scope: Scope) -> str:
+    """Core NATS: tells the project's runtime that somebody else has written the record of an instance."""
+    return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
+
+
 def owner_key(scope: Scope) -> str:
     """Key of a project's owner record."""
     return f"{scope.workspace_id}.{scope.project_id}"
