@@ -16,6 +16,7 @@ import click
 from zocket import __version__
 from zocket.cli import (
     account,
+    actors,
     administration,
     banner,
     checking,
@@ -50,7 +51,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["sim", "completions"],
+        "Further": ["actors", "sim", "completions"],
     }
 
 
@@ -342,6 +343,7 @@ for command in (
     projects.projects,
     tokens.tokens,
     environment.env,
+    actors.actors,
     completions.completions,
     simulating.sim,
 ):
