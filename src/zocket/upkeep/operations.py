@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from zocket.errors import Conflict, StoredStateError, TooLarge, UsageError, ZocketError
+from zocket.errors import Conflict, PlatformError, StoredStateError, TooLarge, UsageError, ZocketError
 from zocket.host.store import Record, decode_record, encode_record
 from zocket.ids import new_epoch
 from zocket.upkeep import backup_file
@@ -163,9 +163,9 @@ async def restore(store: StateAdministration, chosen: Plan) -> None:
     """Writes what was planned, instance by instance; what the store has besides stays.
 
     Raises:
-        Conflict: an instance that was not there is there now.
+        PlatformError: it broke off, and is done again with `replace`; the code is `unavailable` (the store is away),
+            `conflict` (an instance that was not there is there now) or `too_large`.
         UsageError: the file is not what it was.
-        Unavailable: the store is away. A restore that broke off is done again with `replace`.
     """
     writer = new_epoch()
     items = (item for item in backup_file.read(chosen.path) if isinstance(item, Instance))
@@ -176,8 +176,11 @@ async def restore(store: StateAdministration, chosen: Plan) -> None:
         )
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         done += len(group) - len(failures)
-        if failures:
-            raise _broken_off(failures[0], done, len(chosen.revisions))
+        for failure in failures:
+            if not isinstance(failure, ZocketError):
+                raise failure
+            how = f"{done} of {len(chosen.revisions)} instances are restored: begin again with --replace"
+            raise PlatformError(f"{failure.message}; {how}", code=failure.code) from failure
 
 
 async def _put(store: StateAdministration, item: Instance, expected: int, writer: str) -> None:
@@ -187,19 +190,12 @@ async def _put(store: StateAdministration, item: Instance, expected: int, writer
     for _ in range(MAX_ATTEMPTS):
         try:
             return await store.write(item.key, encoded, expected)
-        except Conflict:
+        except Conflict as error:
             if not expected:
-                raise
+                raise Conflict(f"{item.key}: was stored by somebody else meanwhile") from error
             stored = await store.load(*item.key)
             expected = 0 if stored is None else stored.revision
     raise Conflict(f"{item.key}: is written again and again meanwhile")
-
-
-def _broken_off(failure: BaseException, done: int, planned: int) -> BaseException:
-    if not isinstance(failure, ZocketError):
-        return failure
-    failure.message += f"; {done} of {planned} instances are restored: begin again with --replace"
-    return failure
 
 
 def _groups(items: Iterable[T]) -> Iterator[list[T]]:
