@@ -90,13 +90,13 @@ class SqliteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0.2)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and "records" not in tables:
                 connection.close()
                 raise BootError(f"{self.path}: is a database of something else, not of durable actors")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
             connection.execute(_SCHEMA)
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
