@@ -26,8 +26,6 @@ from zocket.upkeep import backup_file, operations
 if TYPE_CHECKING:
     from zocket.host.store import Record, Stored
 
-LIVE: Final = "A runtime that has {} in memory takes this up at once, and its subscribers get a snapshot."
-
 of_instance: Final = options.combined(
     click.argument("actor", metavar="TYPE"), click.argument("actor_id", metavar="ID"), store_options
 )
@@ -103,7 +101,7 @@ def show(around: Surroundings, /, actor: str, actor_id: str, as_json: bool, **na
     record = operations.decode(key, stored)
     if as_json:
         about = {"actor": key.actor, "actorId": key.actor_id, "bytes": len(stored.record), "revision": stored.revision}
-        output.document(msgspec.json.encode({**about, **_fields(record)}))
+        output.line(_indented(msgspec.json.encode({**about, **_fields(record)})))
         return
     output.facts(
         {
@@ -118,7 +116,7 @@ def show(around: Surroundings, /, actor: str, actor_id: str, as_json: bool, **na
         }
     )
     output.line()
-    output.document(bytes(record.state))
+    output.line(output.clean_lines(_indented(bytes(record.state))))
 
 
 @actors.command(
@@ -170,7 +168,7 @@ async def _delete(around: Surroundings, choice: Choice, key: Key, *, yes: bool) 
             raise Conflict(f"{key}: was changed meanwhile, and is not deleted; look again") from error
     output.line(f"{key} is deleted.")
     if choice.path is None:
-        output.note(LIVE.format("it"))
+        output.note("A runtime that has it in memory stores its initial state anew; subscribers get a snapshot of it.")
 
 
 @actors.command(
@@ -232,7 +230,7 @@ async def _restore(around: Surroundings, choice: Choice, source: Path, *, replac
     new = len(planned.revisions) - planned.replaced
     output.note(f"{_instances(len(planned.revisions))} restored: {new} new, {planned.replaced} replaced.")
     if choice.path is None and planned.replaced:
-        output.note(LIVE.format("one of them"))
+        output.note("A runtime that has some of them in memory reads them again; subscribers get a snapshot.")
 
 
 def _key(actor: str, actor_id: str) -> Key:
@@ -242,6 +240,11 @@ def _key(actor: str, actor_id: str) -> Key:
 async def _find(choice: Choice, key: Key) -> Stored:
     async with open_store(choice) as store:
         return await operations.find(store, key)
+
+
+def _indented(encoded: bytes) -> str:
+    """The same JSON for a person: what it holds stays as it is, also numbers that Python would round."""
+    return msgspec.json.format(encoded, indent=2).decode()
 
 
 def _fields(record: Record) -> dict[str, Any]:

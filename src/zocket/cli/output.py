@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,11 +46,6 @@ def clean(text: object) -> str:
 def data(value: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def document(encoded: bytes) -> None:
-    """One JSON document that is encoded already, on standard output, indented."""
-    click.echo(clean_lines(msgspec.json.format(encoded, indent=2).decode()))
 
 
 def listing(items: Sequence[Any]) -> None:
