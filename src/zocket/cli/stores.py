@@ -16,7 +16,7 @@ import click
 from zocket.cli import options, output
 from zocket.cli.failures import needs
 from zocket.errors import UsageError
-from zocket.settings import read, setting
+from zocket.settings import RuntimeSettings, ServeSettings, read, setting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zocket.cli.surroundings import Surroundings
     from zocket.host.store import StateAdministration
 
-DEFAULT_STATE_FILE: Final = ".zocket/state.db"
+DEFAULT_STATE_FILE: Final = ServeSettings.state_file
 """Where `zocket serve` keeps durable actors, from the directory of the project."""
 
 store_options: Final = options.combined(
@@ -41,9 +41,9 @@ class StoreSettings:
 
     state_file: str = setting("STATE_FILE", "")
     nats_url: str = setting("NATS_URL", "")
-    workspace_id: str = setting("WORKSPACE_ID", "local-workspace")
-    project_id: str = setting("PROJECT_ID", "local-project")
-    nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
+    workspace_id: str = setting("WORKSPACE_ID", RuntimeSettings.workspace_id)
+    project_id: str = setting("PROJECT_ID", RuntimeSettings.project_id)
+    nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", RuntimeSettings.nats_boot_timeout_s, low=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ async def _open_nats(settings: StoreSettings) -> AsyncIterator[StateAdministrati
     from zocket.ids import Scope
 
     scope = Scope(settings.workspace_id, settings.project_id)
-    url = settings.nats_url or "nats://localhost:4222"
+    url = settings.nats_url or RuntimeSettings.nats_url
     broker = await NatsBroker.open(url, name="zocket-actors", boot_timeout_s=settings.nats_boot_timeout_s)
     try:
         output.note(f"store: {scope.workspace_id}/{scope.project_id} on {Servers.parse(url, Credentials())}")
