@@ -264,17 +264,28 @@ class JetStream:
         stored = await self._last(bucket, key)
         return None if stored is None or _is_marker(stored) else Entry(base64.b64decode(stored.data), stored.seq)
 
-    async def keys(self, bucket: str, prefix: str) -> list[str]:
-        """See `Broker.keys`."""
-        head = f"$KV.{bucket}."
-        try:
-            subjects = {"subjects_filter": f"{_key_subject(bucket, prefix)}.>"}
-            answer = await self._call(f"STREAM.INFO.KV_{bucket}", subjects)
-        except ServerError as error:
-            if error.number == _STREAM_NOT_FOUND:
-                return []
-            raise
-        return [subject.removeprefix(head) for subject in answer.state.subjects or {}]
+    async def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """See `Broker.keys`.
+
+        A server names 100,000 subjects an answer, in their order. A deleted key stays as its marker, so that nothing
+        moves to an earlier page; a new one may move the others to a later page, where they are met again.
+        """
+        head = f"$KV.{_name('bucket', bucket)}."
+        pattern = f"{_key_subject(bucket, prefix)}.>" if prefix else f"{head}>"
+        found: dict[str, None] = {}
+        offset = 0
+        while True:
+            try:
+                page = await self._call(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": pattern, "offset": offset})
+            except ServerError as error:
+                if error.number == _STREAM_NOT_FOUND:
+                    return []
+                raise
+            subjects = page.state.subjects or {}
+            found.update(dict.fromkeys(subjects))
+            offset += len(subjects)
+            if not subjects or offset >= page.total:
+                return [subject.removeprefix(head) for subject in found]
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`; the bucket is created if absent."""

@@ -559,11 +559,12 @@ class MemoryBroker:
         await self._turn()
         return self.server.buckets.get(bucket, {}).get(key)
 
-    async def keys(self, bucket: str, prefix: str) -> list[str]:
+    async def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """See `Broker.keys`."""
-        check_key(bucket, prefix)
+        check_key(bucket, prefix or "all")
         await self._turn()
-        return [key for key in self.server.buckets.get(bucket, {}) if key.startswith(f"{prefix}.")]
+        head = f"{prefix}." if prefix else ""
+        return [key for key in self.server.buckets.get(bucket, {}) if key.startswith(head)]
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`."""

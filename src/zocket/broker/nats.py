@@ -521,7 +521,7 @@ class NatsBroker:
         """See `Broker.get`."""
         return await self._jetstream.get(bucket, key)
 
-    async def keys(self, bucket: str, prefix: str) -> list[str]:
+    async def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """See `Broker.keys`."""
         return await self._jetstream.keys(bucket, prefix)
 

@@ -221,8 +221,10 @@ class Broker(Protocol):
             Unavailable: the server is away or refuses.
         """
 
-    async def keys(self, bucket: str, prefix: str) -> list[str]:
-        """Keys of a bucket that begin with `prefix` and a dot, in no order; a key that was deleted may be among them.
+    async def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Keys of a bucket that begin with `prefix` and a dot, or all of them, each once and in no order.
+
+        A key that was deleted may be among them.
 
         Raises:
             Unavailable: the server is away or refuses.

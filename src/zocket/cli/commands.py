@@ -16,6 +16,7 @@ import click
 from zocket import __version__
 from zocket.cli import (
     account,
+    actors,
     administration,
     banner,
     checking,
@@ -51,7 +52,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["dead-letters", "sim", "completions"],
+        "Further": ["actors", "dead-letters", "sim", "completions"],
     }
 
 
@@ -343,6 +344,7 @@ for command in (
     projects.projects,
     tokens.tokens,
     environment.env,
+    actors.actors,
     completions.completions,
     simulating.sim,
     dead_letters.dead_letters,

@@ -75,6 +75,7 @@ class Durability:
 
     async def load(self, resident: Resident, keeper: Keeper) -> None:
         """The instance's state is here afterwards, or `resident.failure` says why it cannot be used."""
+        resident.failure = None
         try:
             await keeper.activate()
         except StoredStateError as error:

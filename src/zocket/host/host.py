@@ -169,6 +169,19 @@ class Host:
             if link is not None:
                 self._put(resident, (link, DISCONNECT, "", None, now, None))
 
+    def reread(self, actor: str, actor_id: str) -> None:
+        """Somebody else has written the instance's record: if it lives here, it becomes what the store says.
+
+        Its subscribers get a snapshot. One that could not be used is activated again.
+        """
+        resident = self._residents.get((actor, actor_id))
+        if resident is None or resident.keeper is None:
+            return
+        if resident.failure is None:
+            resident.keeper.doubt()
+        else:
+            self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now(), None))
+
     async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
         """Calls a method from this process itself; gives the `ServerFrame` of the answer.
 
@@ -268,7 +281,7 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            if mailbox and (keeper is None or not keeper.full or keeper.trouble is not None):
+            if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
 

@@ -332,12 +332,12 @@ class Keeper:
     # -- trouble -------------------------------------------------------------------------------------------------
 
     def doubt(self) -> None:
-        """Another process may have written: the record is read before the next turn.
+        """Somebody else has written the record: it is read again before the next turn.
 
-        A save that is under way finds out by itself.
+        A save that is under way needs no doubt: the store refuses it if it comes later than the other one.
         """
         if not self._saving and self.trouble is None:
-            self.trouble = Conflict("another process may have written the record")
+            self.trouble = Conflict("somebody else has written the record")
             self._troubled()
 
     def take(self) -> tuple[list[Outcome], list[Outcome]]:

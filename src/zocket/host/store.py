@@ -6,6 +6,7 @@ writer is refused; a store never waits inside `save`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -91,4 +92,57 @@ class StateStore(Protocol):
 
         `done` is called once, later, on the loop: with the new revision, or with `Conflict` (another revision is
         there), `TooLarge` or `Unavailable` (it may be written or not).
+        """
+
+
+class Key(NamedTuple):
+    """Which instance a record is of; as text for a person, in which no id steers a terminal."""
+
+    actor: str
+    actor_id: str
+
+    @property
+    def shown_id(self) -> str:
+        """The id, as a JSON string in ASCII if it has characters that cannot be printed."""
+        return self.actor_id if self.actor_id.isprintable() else json.dumps(self.actor_id)
+
+    def __str__(self) -> str:
+        return f"{self.actor}/{self.shown_id}"
+
+
+class StateAdministration(Protocol):
+    """All records of one project, for whoever looks after them beside the host (`zocket actors`).
+
+    A change is told to a host that may have the instance in memory.
+    """
+
+    @property
+    def max_record_bytes(self) -> float:
+        """The largest record that the store takes."""
+
+    async def keys(self, actor: str = "") -> list[Key]:
+        """Of an actor type, or all of them, sorted; one that was deleted may be among them.
+
+        Raises:
+            Unavailable: the store is away; try again.
+        """
+
+    async def load(self, actor: str, actor_id: str) -> Stored | None:
+        """See `StateStore.load`."""
+
+    async def write(self, key: Key, record: bytes, expected: int) -> None:
+        """Writes a record if the newest one has the revision `expected` (0: there is none).
+
+        Raises:
+            Conflict: another revision is there.
+            TooLarge: the store does not take so large a record.
+            Unavailable: the store is away; the record may be written or not.
+        """
+
+    async def delete(self, key: Key, expected: int) -> None:
+        """Deletes a record if it has the revision `expected`.
+
+        Raises:
+            Conflict: another revision is there.
+            Unavailable: the store is away; the record may be deleted or not.
         """

@@ -127,6 +127,13 @@ class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
     asks: bool = False
 
 
+class Rewritten(msgspec.Struct, rename="camel"):
+    """The record of a durable instance was written or deleted by somebody who is not its runtime."""
+
+    actor: str
+    actor_id: str
+
+
 decode_inbound: Final = msgspec.json.Decoder(Inbound).decode
 decode_outbound: Final = msgspec.json.Decoder(Outbound).decode
 decode_batch: Final = msgspec.json.Decoder(Batch).decode
@@ -134,6 +141,7 @@ decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
 decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
+decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
 

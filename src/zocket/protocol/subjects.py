@@ -157,6 +157,11 @@ def roll_call(scope: Scope) -> str:
     return f"runtime.replica.{scope.workspace_id}.{scope.project_id}"
 
 
+def rewritten(scope: Scope) -> str:
+    """Core NATS: tells the project's runtimes that somebody else has written the record of an instance."""
+    return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
+
+
 def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:
     """Key of the owner record of a project, or of one of its partitions."""
     key = f"{scope.workspace_id}.{scope.project_id}"

@@ -253,6 +253,7 @@ class Runtime:
             await self._broker.subscribe(subjects.ANY_ALIVE, self._intake.alive),
             await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
+            await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
         ]
         await self._take_consumers()
         if predecessor is not None:
@@ -397,6 +398,13 @@ class Runtime:
                     self._disturbed.set()
                 elif other.epoch == self.epoch:
                     self._presence.confirm()
+
+    def _rewritten(self, messages: list[Message]) -> None:
+        """Somebody has changed stored state beside us (`zocket actors delete`, `restore`)."""
+        for message in messages:
+            with contextlib.suppress(ValueError):
+                named = envelopes.decode_rewritten(message.payload)
+                self._host.reread(named.actor, named.actor_id)
 
     async def _supervise(self) -> None:
         while True:

@@ -1,7 +1,8 @@
 """The store of durable actors on the broker: a key-value bucket a project, one key an instance.
 
 Rules: a revision is the broker's; ids enter a key with everything but letters, digits, `-` and `_` as `=XX`, so no two
-share a key; an outcome that is not known is `Unavailable`, and the caller looks.
+share a key; an outcome that is not known is `Unavailable`, and the caller looks. What is written beside the project's
+runtime is told to it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from zocket.errors import ZocketError
-from zocket.host.store import Stored
+from zocket.broker.port import Message
+from zocket.errors import InvalidId, ZocketError
+from zocket.host.store import Key, Stored
+from zocket.ids import check_actor_id, check_actor_type
+from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +23,11 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker
     from zocket.ids import Scope
 
-_PLAIN: Final = re.compile(rb"[^A-Za-z0-9_-]")
+HEADER_BYTES: Final = 256
+"""What a message of the bucket has around a record, at most."""
+
+_SPECIAL: Final = re.compile(rb"[^A-Za-z0-9_-]")
+_ESCAPE: Final = re.compile(rb"=([0-9A-F]{2})")
 
 
 def bucket_of(scope: Scope) -> str:
@@ -29,17 +37,29 @@ def bucket_of(scope: Scope) -> str:
 
 def key_of(actor: str, actor_id: str) -> str:
     """The key of an instance."""
-    encoded = _PLAIN.sub(lambda match: b"=%02X" % match[0][0], actor_id.encode())
+    encoded = _SPECIAL.sub(lambda match: b"=%02X" % match[0][0], actor_id.encode())
     return f"{actor}.{encoded.decode()}"
 
 
+def instance_of(key: str) -> Key | None:
+    """The instance of a key; None if no instance has it, as of one that somebody put there by hand."""
+    actor, _, encoded = key.partition(".")
+    try:
+        actor_id = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encoded.encode()).decode()
+        named = Key(check_actor_type(actor), check_actor_id(actor_id))
+    except (UnicodeError, InvalidId):
+        return None
+    return named if key_of(*named) == key else None
+
+
 class BrokerStateStore:
-    """A `StateStore` on a broker."""
+    """A `StateStore` on a broker, and its `StateAdministration`."""
 
     shared = True
 
     def __init__(self, broker: Broker, scope: Scope) -> None:
         self._broker = broker
+        self._scope = scope
         self._bucket = bucket_of(scope)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,3 +93,29 @@ class BrokerStateStore:
         except ZocketError as error:
             result = error
         done(result)
+
+    # -- administration ------------------------------------------------------------------------------------------
+
+    @property
+    def max_record_bytes(self) -> float:
+        """See `StateAdministration.max_record_bytes`."""
+        return self._broker.max_payload_bytes - HEADER_BYTES
+
+    async def keys(self, actor: str = "") -> list[Key]:
+        """See `StateAdministration.keys`."""
+        found = map(instance_of, await self._broker.keys(self._bucket, actor))
+        return sorted(key for key in found if key is not None)
+
+    async def write(self, key: Key, record: bytes, expected: int) -> None:
+        """See `StateAdministration.write`."""
+        await self._broker.put(self._bucket, key_of(*key), record, expected or None)
+        self._tell_runtime(key)
+
+    async def delete(self, key: Key, expected: int) -> None:
+        """See `StateAdministration.delete`."""
+        await self._broker.delete(self._bucket, key_of(*key), expected)
+        self._tell_runtime(key)
+
+    def _tell_runtime(self, key: Key) -> None:
+        payload = envelopes.encode(envelopes.Rewritten(*key))
+        self._broker.send([Message(subjects.rewritten(self._scope), payload)])

@@ -12,17 +12,18 @@ import asyncio
 import sqlite3
 import threading
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from zocket.errors import BootError, Conflict, Unavailable
-from zocket.host.store import Stored
+from zocket.errors import BootError, Conflict, Unavailable, ZocketError
+from zocket.host.store import Key, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from zocket.errors import ZocketError
+T = TypeVar("T")
 
 MAX_GROUP: Final = 256
 """Saves in one transaction."""
@@ -43,22 +44,23 @@ class _Save(NamedTuple):
     done: Callable[[int | ZocketError], None]
 
 
-class _Load(NamedTuple):
-    actor: str
-    actor_id: str
-    answer: asyncio.Future[Stored | ZocketError | None]
+class _Query(NamedTuple):
+    run: Callable[[], Any]
+    answer: asyncio.Future[Any]
 
 
 class SqliteStore:
-    """A `StateStore` in a file; made by `open`."""
+    """A `StateStore` in a file, and its `StateAdministration`; made by `open`."""
 
     shared = False
+    max_record_bytes = inf
+    """See `StateAdministration.max_record_bytes`; SQLite's own limit is far above that of a state."""
 
     def __init__(self, path: Path, *, sync: bool) -> None:
         self.path = path
         self._sync = sync
         self._loop = asyncio.get_running_loop()
-        self._work: SimpleQueue[_Save | _Load | None] = SimpleQueue()
+        self._work: SimpleQueue[_Save | _Query | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="zocket state store", daemon=True)
         self._connection: sqlite3.Connection
 
@@ -72,7 +74,7 @@ class SqliteStore:
             sync: every transaction is on the disk before it counts.
 
         Raises:
-            BootError: another process has the file, or it cannot be opened.
+            BootError: another process has the file, it is a database of something else, or it cannot be opened.
         """
         store = cls(Path(path), sync=sync)
         await asyncio.to_thread(store._connect)
@@ -88,6 +90,10 @@ class SqliteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0.2)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and "records" not in tables:
+                connection.close()
+                raise BootError(f"{self.path}: is a database of something else, not of durable actors")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
@@ -105,18 +111,39 @@ class SqliteStore:
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `StateStore.load`."""
-        answer: asyncio.Future[Stored | ZocketError | None] = self._loop.create_future()
-        self._work.put(_Load(actor, actor_id, answer))
-        found = await answer
-        if found is None or isinstance(found, Stored):
-            return found
-        raise found
+        return await self._ask(lambda: self._load(actor, actor_id))
 
     def save(
         self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
     ) -> None:
         """See `StateStore.save`."""
         self._work.put(_Save(actor, actor_id, record, expected, done))
+
+    # -- administration ------------------------------------------------------------------------------------------
+
+    async def keys(self, actor: str = "") -> list[Key]:
+        """See `StateAdministration.keys`."""
+        return sorted(await self._ask(lambda: self._keys(actor)))
+
+    async def write(self, key: Key, record: bytes, expected: int) -> None:
+        """See `StateAdministration.write`."""
+        answer: asyncio.Future[int | ZocketError] = self._loop.create_future()
+        self.save(*key, record, expected, answer.set_result)
+        if isinstance(result := await answer, ZocketError):
+            raise result
+
+    async def delete(self, key: Key, expected: int) -> None:
+        """See `StateAdministration.delete`."""
+        if not await self._ask(lambda: self._delete(key, expected)):
+            raise Conflict(f"{key}: the stored revision is not {expected}")
+
+    async def _ask(self, run: Callable[[], T]) -> T:
+        """What `run` gives in the thread."""
+        answer: asyncio.Future[T | ZocketError] = self._loop.create_future()
+        self._work.put(_Query(run, answer))
+        if isinstance(result := await answer, ZocketError):
+            raise result
+        return result
 
     # -- the thread ----------------------------------------------------------------------------------------------
 
@@ -133,11 +160,11 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(_answer, batch, results)
         self._connection.close()
 
-    def _transact(self, batch: list[_Save | _Load]) -> list[int | Stored | ZocketError | None]:
+    def _transact(self, batch: list[_Save | _Query]) -> list[Any]:
         execute = self._connection.execute
         try:
             execute("BEGIN IMMEDIATE")
-            results = [self._load(item) if isinstance(item, _Load) else self._save(item) for item in batch]
+            results = [item.run() if isinstance(item, _Query) else self._save(item) for item in batch]
             execute("COMMIT")
         except sqlite3.Error as error:
             if self._connection.in_transaction:
@@ -145,11 +172,21 @@ class SqliteStore:
             return [Unavailable(f"{self.path}: {error}")] * len(batch)
         return results
 
-    def _load(self, item: _Load) -> Stored | None:
+    def _load(self, actor: str, actor_id: str) -> Stored | None:
         row = self._connection.execute(
-            "SELECT record, revision FROM records WHERE actor = ? AND actor_id = ?", (item.actor, item.actor_id)
+            "SELECT record, revision FROM records WHERE actor = ? AND actor_id = ?", (actor, actor_id)
         ).fetchone()
         return None if row is None else Stored(row[0], row[1])
+
+    def _keys(self, actor: str) -> list[Key]:
+        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE ? IN ('', actor)", (actor,))
+        return [Key(*row) for row in rows]
+
+    def _delete(self, key: Key, expected: int) -> bool:
+        deleted = self._connection.execute(
+            "DELETE FROM records WHERE actor = ? AND actor_id = ? AND revision = ?", (*key, expected)
+        )
+        return deleted.rowcount == 1
 
     def _save(self, item: _Save) -> int | ZocketError:
         key = (item.actor, item.actor_id)
@@ -168,13 +205,10 @@ class SqliteStore:
         return item.expected + 1
 
 
-def _answer(batch: list[_Save | _Load], results: list[int | Stored | ZocketError | None]) -> None:
+def _answer(batch: list[_Save | _Query], results: list[Any]) -> None:
     """On the loop: tells everybody how it went."""
     for item, result in zip(batch, results, strict=True):
         if isinstance(item, _Save):
-            assert not isinstance(result, Stored)
-            assert result is not None
             item.done(result)
         elif not item.answer.done():
-            assert not isinstance(result, int)
             item.answer.set_result(result)

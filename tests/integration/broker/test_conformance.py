@@ -307,6 +307,7 @@ async def test_keys_of_a_bucket_are_listed_by_their_beginning(world: World) -> N
         await broker.put(bucket, key, b"x", None)
     assert sorted(await broker.keys(bucket, "a")) == ["a.one", "a.two.three"]
     assert await broker.keys(bucket, "c") == []
+    assert sorted(await broker.keys(bucket)) == ["a.one", "a.two.three", "ab.four", "b.five"]
 
 
 async def test_the_life_of_a_stream_has_a_name_of_its_own(world: World) -> None:

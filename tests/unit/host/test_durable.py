@@ -325,6 +325,98 @@ async def test_a_record_that_somebody_else_wrote_is_taken_up_while_the_instance_
     assert house.shelf.state()["lines"] == ["edited", "b"]
 
 
+async def test_a_save_that_goes_wrong_during_the_last_turn_is_settled_without_a_further_request() -> None:
+    house = House()
+    s = house.session()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    house.deliver(s, 2, "add", line="b")
+    house.deliver(s, 3, "nap", seconds=1.0)
+    known = house.shelf.records["it", "x"]
+    house.shelf.records["it", "x"] = Stored(known.record, known.revision + 100)
+    await house.clock.sleep(10)
+    assert s.results() == [1, 2, 3]
+    assert house.done == [1, 2, 3]
+
+
+class TestRewritten:
+    """Somebody beside the host writes or deletes a record, and says so."""
+
+    async def start(self, *, shared: bool = True) -> tuple[House, Recorder]:
+        async def owns() -> bool:
+            return True
+
+        house = House(owns=owns)
+        house.shelf.shared = shared
+        s = house.session()
+        s.watch()
+        house.deliver(s, 1, "add", line="a")
+        await house.clock.sleep(1)
+        s.frames.clear()
+        return house, s
+
+    def write(self, house: House, **changes: Any) -> None:
+        record = json.loads(house.shelf.records["it", "x"].record) | {"writer": "an operator", **changes}
+        house.shelf.saves += 1
+        house.shelf.records["it", "x"] = Stored(json.dumps(record).encode(), house.shelf.saves)
+
+    async def test_a_deleted_instance_begins_anew_at_once_and_its_subscribers_see_it(self) -> None:
+        house, s = await self.start()
+        del house.shelf.records["it", "x"]
+        house.host.reread("it", "x")
+        house.deliver(s, 2, "read")
+        await house.clock.sleep(1)
+        assert [frame["type"] for frame in s.frames] == ["state:snapshot", "rpc:result"]
+        assert s.frames[0]["state"] == {"count": 0, "lines": []}
+        assert s.frames[1]["result"] == 0
+        house.deliver(s, 3, "add", line="b")
+        await house.clock.sleep(1)
+        assert house.shelf.state() == {"count": 1, "lines": ["b"]}
+
+    async def test_a_record_with_another_epoch_is_shown_and_goes_on(self) -> None:
+        house, s = await self.start()
+        self.write(house, state={"count": 7, "lines": []}, epoch="e_restored")
+        house.host.reread("it", "x")
+        await house.clock.sleep(1)
+        assert [(frame["type"], frame["epoch"], frame["state"]["count"]) for frame in s.frames] == [
+            ("state:snapshot", "e_restored", 7)
+        ]
+        house.deliver(s, 2, "add")
+        await house.clock.sleep(1)
+        assert s.frames[-1]["result"] == 8
+
+    async def test_a_turn_that_runs_meanwhile_runs_again_on_what_was_written(self) -> None:
+        house, s = await self.start()
+        house.deliver(s, 2, "nap", seconds=1.0)
+        await house.clock.sleep(0.5)
+        self.write(house, state={"count": 40, "lines": []}, epoch="e_restored")
+        house.host.reread("it", "x")
+        await house.clock.sleep(5)
+        assert s.frames[-1]["result"] == 41
+        assert house.done == [1, 2]
+
+    async def test_what_could_not_be_used_is_activated_again(self) -> None:
+        house, s = await self.start()
+        self.write(house, version=99)
+        await house.restart()
+        s = house.session()
+        house.deliver(s, 2, "read")
+        await house.clock.sleep(1)
+        assert s.frames[-1]["code"] == "stored_state"
+        self.write(house, version=1)
+        house.host.reread("it", "x")
+        house.deliver(s, 3, "add", line="b")
+        await house.clock.sleep(1)
+        assert s.frames[-1]["result"] == 2
+
+    async def test_what_does_not_live_here_is_left_alone(self) -> None:
+        house, s = await self.start()
+        house.host.reread("it", "nobody")
+        house.host.reread("other", "x")
+        assert house.host.instances == 1
+        assert s.frames == []
+
+
 async def test_a_state_that_the_store_does_not_take_fails_its_call_alone() -> None:
     house = House()
     s = house.session()

@@ -30,6 +30,7 @@ def test_additions_are_tenant_scoped_like_the_rest() -> None:
     assert subjects.gateway(SCOPE, "g_1") == "gateway.acme.chat.g_1"
     assert subjects.gateway_filter("g_1") == "gateway.*.*.g_1"
     assert subjects.discovery(SCOPE) == "runtime.discover.acme.chat"
+    assert subjects.rewritten(SCOPE) == "runtime.rewritten.acme.chat"
     assert subjects.owner_key(SCOPE) == "acme.chat"
 
 

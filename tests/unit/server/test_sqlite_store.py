@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +100,17 @@ asyncio.run(main())
     assert done.stdout.split()[-1] == "200"
     async with SqliteStore.open(path) as store:
         assert await store.load("it", "a") == Stored(b"199", 200)
+
+
+async def test_a_database_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE users (id TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(BootError, match="is a database of something else"):
+        async with SqliteStore.open(path):
+            pass
+    assert path.read_bytes() == before
 
 
 async def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Looking after the stored state of durable actors, beside the hosts that use it."""

@@ -1,0 +1,71 @@
+"""The keys of durable state on a broker, and what is changed there beside the runtime."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zocket.broker.memory import MemoryServer
+from zocket.broker.port import Message
+from zocket.errors import Conflict
+from zocket.host.store import Key, Stored
+from zocket.ids import MAX_ACTOR_ID_BYTES, Scope
+from zocket.protocol import subjects
+from zocket.runtime.state_store import BrokerStateStore, bucket_of, instance_of, key_of
+from zocket.testing import VirtualClock
+
+SCOPE = Scope("ws", "proj")
+ACTORS = st.sampled_from(["room", "_a-B9", "x" * 64])
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_ACTOR_ID_BYTES // 4)
+
+
+@given(ACTORS, IDS)
+def test_every_instance_comes_back_from_its_key(actor: str, actor_id: str) -> None:
+    assert instance_of(key_of(actor, actor_id)) == Key(actor, actor_id)
+
+
+@given(st.text("ab.=02F4e", max_size=12))
+def test_a_key_is_of_one_instance_or_of_none(key: str) -> None:
+    named = instance_of(key)
+    assert named is None or key_of(*named) == key
+
+
+@pytest.mark.parametrize(
+    "key", ["room", "room.", ".x", "1room.x", "room.a.b", "room.=61", "room.=2f", "room.=FF", "room.="]
+)
+def test_a_key_that_no_instance_has_is_of_none(key: str) -> None:
+    assert instance_of(key) is None
+
+
+async def test_a_change_is_told_to_the_runtime_of_the_project() -> None:
+    server = MemoryServer(VirtualClock())
+    broker, listener = server.connect(), server.connect()
+    told: list[dict[str, str]] = []
+
+    def heard(messages: list[Message]) -> None:
+        told.extend(json.loads(message.payload) for message in messages)
+
+    await listener.subscribe(subjects.rewritten(SCOPE), heard)
+    store, key = BrokerStateStore(broker, SCOPE), Key("room", "a/ü")
+    await store.write(key, b"one", 0)
+    with pytest.raises(Conflict):
+        await store.write(key, b"two", 0)
+    stored = await store.load(*key)
+    assert stored == Stored(b"one", 1)
+    with pytest.raises(Conflict):
+        await store.delete(key, 7)
+    await store.delete(key, 1)
+    await VirtualClock().sleep(0.01)
+    assert told == [{"actor": "room", "actorId": "a/ü"}] * 2
+
+
+async def test_a_key_that_somebody_put_there_by_hand_is_left_out() -> None:
+    broker = MemoryServer(VirtualClock()).connect()
+    store = BrokerStateStore(broker, SCOPE)
+    await store.write(Key("room", "b"), b"x", 0)
+    await store.write(Key("room", "a"), b"x", 0)
+    await broker.put(bucket_of(SCOPE), "room.by.hand", b"x", None)
+    assert await store.keys() == [Key("room", "a"), Key("room", "b")]
