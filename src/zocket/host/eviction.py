@@ -167,7 +167,7 @@ class Eviction:
         for lineup in self._lineups.values():
             while looks and lineup.due() <= now and len(self._leaving) < MAX_LEAVING:
                 looks -= 1
-                resident = self._look(lineup, now, now - lineup.idle_after_s)
+                resident = self._look(lineup, now, lineup.entries[0][0])
                 if resident is not None:
                     self._evict(resident, IDLE)
         if not looks:
@@ -176,13 +176,16 @@ class Eviction:
         due = min((lineup.due() for lineup in self._lineups.values()), default=math.inf)
         self._plan(max(due, now + SWEEP_S))
 
-    def _look(self, lineup: _Lineup, now: float, used_before: float) -> Resident | None:
-        """Takes the front one out of its line if it is idle since then; else it gets the place that it should have."""
+    def _look(self, lineup: _Lineup, now: float, unused_since: float) -> Resident | None:
+        """Takes the front one out of its line if it is idle and was not used after `unused_since`.
+
+        Else it gets the place that it should have.
+        """
         resident = heappop(lineup.entries)[2]
         if resident.gone:
             return None
         idle = not (resident.scheduled or _is_in_use(resident))
-        if idle and resident.used <= used_before:
+        if idle and resident.used <= unused_since:
             return resident
         heappush(lineup.entries, (resident.used if idle else now, next(self._numbers), resident))
         return None
@@ -200,8 +203,8 @@ class Eviction:
             if not lines:
                 return None
             line = min(lines, key=lambda line: line.entries[0][0])
-            known = line.entries[0][0] if look < MAX_LOOKED_AT // 2 else now
-            resident = self._look(line, now, known if line.durable else now - line.idle_after_s)
+            exact = look < MAX_LOOKED_AT // 2 or not line.durable
+            resident = self._look(line, now, line.entries[0][0] if exact else now)
             if resident is not None:
                 return resident
         return None

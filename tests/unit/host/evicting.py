@@ -12,6 +12,7 @@ from tests.unit.host.conftest import Recorder, Shelf
 from zocket import Actor, Event, method
 from zocket.core import AppDefinition
 from zocket.host import Host
+from zocket.host.store import Stored
 from zocket.settings import Limits
 from zocket.testing import VirtualClock, finalizers
 
@@ -103,6 +104,14 @@ class World:
         """The result, or the code, of a call that no session makes."""
         answer = await self.host.call(actor, actor_id, name, msgspec.json.encode(given) if given else None, 60.0)
         return answer.code or (None if answer.result is None else msgspec.json.decode(answer.result))
+
+    def write_as_other(self, **changes: int) -> None:
+        """Another writer saves the instance `x`."""
+        record = msgspec.json.decode(self.shelf.records["it", "x"].record)
+        record["writer"] = "other"
+        record["state"].update(changes)
+        self.shelf.saves += 1
+        self.shelf.records["it", "x"] = Stored(msgspec.json.encode(record), self.shelf.saves)
 
     def count(self, name: str, reason: str = "") -> Any:
         """A counter of the host."""
