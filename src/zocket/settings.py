@@ -100,7 +100,14 @@ class Limits:
     max_subscriptions: int = setting("MAX_SUBSCRIPTIONS", 1_000, low=1)
     """Event and state subscriptions of one session together."""
     max_instances: int = setting("MAX_INSTANCES", 100_000, low=1)
-    """Live instances of one runtime."""
+    """Live instances of one runtime; at it the least recently used one that can be loaded again makes room."""
+    max_memory_bytes: int = setting("MAX_MEMORY_BYTES", 268_435_456, low=0)
+    """The states of all live instances together, as JSON; above it the least recently used ones that can be loaded
+    again leave memory. 0 for no limit. Python objects take several times the bytes of their JSON, so this default
+    stands for one to two GiB of a process."""
+    idle_after_s: float = setting("IDLE_AFTER_S", 300.0, low=0)
+    """A durable instance that nobody used or watched for so long leaves memory, if its class does not say otherwise
+    (`idle_after`); 0 for never."""
     max_buffer_bytes: int = setting("MAX_BUFFER_BYTES", 16_777_216, low=65_536)
     """Bytes that wait for one socket whose client does not read; beyond it the socket is closed with 1013. Twice the
     largest state, since a snapshot may wait while the next frames come; less shuts out who watches larger states."""

@@ -211,6 +211,9 @@ class Actor(Generic[S, C]):
     """Version of the state; raise it with a `@migrate(from_version=…)` when stored state has to change."""
     max_pending: ClassVar[int | None] = None
     """Calls of this type in progress over NATS; None is the setting MAX_ACK_PENDING (256)."""
+    idle_after: ClassVar[float | None] = None
+    """Seconds without a turn or a subscriber after which an instance leaves memory. None: a durable one after the
+    setting IDLE_AFTER_S (300), one in memory never. State in memory is gone then, durable state is loaded again."""
 
     _instance: Instance
     __zocket_namespace__: ClassVar[dict[str, Any] | None] = None
@@ -260,7 +263,11 @@ class Actor(Generic[S, C]):
 
     @property
     def clients(self) -> tuple[str, ...]:
-        """Ids of the sessions that this instance knows, oldest first."""
+        """Ids of the connected sessions that have called or subscribed since the instance was activated, oldest first.
+
+        A class with `on_connect` or `on_disconnect` stays in memory while it knows a session. Others may leave memory
+        between two calls of a session, and know it again from its next request on.
+        """
         return tuple(self._instance.sessions)
 
     @property
@@ -278,7 +285,7 @@ class Actor(Generic[S, C]):
         """Runs once after a session that this instance knew has ended; `self.session` is that session."""
 
     async def on_deactivate(self) -> None:
-        """Runs when the instance leaves memory on a clean stop."""
+        """Runs as the last turn before the instance leaves memory: on a clean stop, or because it is idle."""
 
 
 def _locals_of(frame: FrameType) -> dict[str, Any] | None:

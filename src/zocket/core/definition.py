@@ -7,6 +7,7 @@ surprise at the first call. Wire names are decided here (`rename`), nowhere else
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -174,6 +175,7 @@ class ActorDefinition:
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
+        self.idle_after = _idle_after(cls)
         self.version = cls.version
         self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
@@ -255,6 +257,15 @@ class ActorDefinition:
             SchemaMismatch: the JSON is not of the state's type.
         """
         return self.state.decode(raw)
+
+
+def _idle_after(cls: type[Actor[Any, Any]]) -> float | None:
+    value: object = cls.idle_after
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise DefinitionError(f"{cls.__name__}.idle_after: expected seconds above 0 or None, got {value!r}")
+    return float(value)
 
 
 def _attributes(cls: type) -> dict[str, Any]:

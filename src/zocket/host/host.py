@@ -29,10 +29,22 @@ from zocket.errors import (
 from zocket.host.answers import call_key, is_final, table_of
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
+from zocket.host.eviction import Eviction
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.link import EachLink
-from zocket.host.resident import ACTIVATE, CONNECT, DEACTIVATE, DISCONNECT, NOBODY, Absent, Hook, Resident, ServerLink
+from zocket.host.resident import (
+    ACTIVATE,
+    CONNECT,
+    DEACTIVATE,
+    DISCONNECT,
+    EVICT,
+    NOBODY,
+    Absent,
+    Hook,
+    Resident,
+    ServerLink,
+)
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -105,6 +117,7 @@ class Host:
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
+        self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
         self._quiet: asyncio.Event = asyncio.Event()
@@ -207,11 +220,11 @@ class Host:
         definition = self.definition.actors.get(actor)
         if definition is None:
             raise UnknownActor(actor)
-        if len(self._residents) >= self._limits.max_instances:
-            raise Overloaded(f"{self._limits.max_instances} instances live here already")
+        self._eviction.make_room()
         resident = self._new_resident(definition, actor_id)
         self._residents[actor, actor_id] = resident
         resident.counts.instances += 1
+        self._eviction.add(resident)
         if definition.durable or "on_activate" in definition.hooks:
             self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now(), None))
         else:
@@ -225,7 +238,7 @@ class Host:
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
         )
-        resident = Resident(instance, self._counts[definition.name])
+        resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
         return resident
@@ -281,6 +294,7 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
+            resident.used = self._clock.now()
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
@@ -372,8 +386,11 @@ class Host:
         instance, link = resident.instance, piece[0]
         if hook is DISCONNECT:
             self._forget(resident, link)
+        if hook is EVICT and not self._eviction.begin(resident):
+            return True
         if hook is ACTIVATE and resident.keeper is not None:
             await self._durability.load(resident, resident.keeper)
+            self._eviction.weigh(resident)
         finished = True
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
@@ -407,10 +424,12 @@ class Host:
     def publish(self, resident: Resident, effects: Effects) -> None:
         """Patch first, then the events; each encoded once."""
         _, operations, events = effects
-        if operations is not None and resident.history is not None:
-            version = resident.history.add(operations)
-            if resident.watchers.links:
-                self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
+        if operations is not None:
+            self._eviction.weigh(resident)
+            if resident.history is not None:
+                version = resident.history.add(operations)
+                if resident.watchers.links:
+                    self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
         for event in events:
             audience = resident.events.only(event.to, event.exclude)
             if audience.links:
@@ -592,6 +611,7 @@ class Host:
         """
         if self._closing:
             return
+        self._eviction.close()
         now = self._clock.now()
         for resident in self._residents.values():
             if "on_deactivate" in resident.instance.definition.hooks:
@@ -602,6 +622,7 @@ class Host:
     async def abort(self) -> None:
         """Stops at once, as a process that dies: no hook runs, nothing that is here is answered or done."""
         self._closing = True
+        self._eviction.close()
         await self._pool.stop()
         self._residents.clear()
         self._known.clear()
@@ -614,11 +635,32 @@ class Host:
 
     def abandon(self, resident: Resident, pieces: int) -> None:
         """Another process owns the instance: nothing of ours is answered or done, it gets the messages again."""
-        self._residents.pop(_address(resident), None)
+        self.remove(resident)
+        self._settle(pieces + len(resident.mailbox))
+        resident.mailbox.clear()
+
+    def evict(self, resident: Resident, done: Callable[[], None]) -> None:
+        """Asks the resident to run `on_deactivate` and go; `done` is called when that is over and stored."""
+        self._put(resident, (NOBODY, EVICT, "", done, self._clock.now(), None))
+
+    def remove(self, resident: Resident) -> None:
+        """The instance is not here any more; the next request to it makes a fresh one."""
+        if self._residents.get(_address(resident)) is resident:
+            del self._residents[_address(resident)]
+            resident.counts.instances -= 1
         for session_id in list(resident.instance.sessions):
             self._drop_known(session_id, resident)
-        self._pending -= pieces + len(resident.mailbox)
-        resident.mailbox.clear()
+        self._eviction.forget(resident)
+
+    def resubmit(self, pieces: list[Piece]) -> None:
+        """Gives the requests of an instance that has left to a fresh one, in order; its hooks have nobody to run on."""
+        for link, request, request_id, done, _, position in pieces:
+            if not isinstance(request, Hook):
+                self.submit(link, request, request_id, done, position)
+        self._settle(len(pieces))
+
+    def _settle(self, pieces: int) -> None:
+        self._pending -= pieces
         if not self._pending:
             self._quiet.set()
 
@@ -636,6 +678,7 @@ class Host:
         """Counts for a scrape."""
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
+        yield from self._eviction.samples()
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

@@ -204,6 +204,8 @@ class Keeper:
         state = self._instance.definition.restore_state(record.state, record.version)
         self._instance.document.replace(state)
         self._revision = stored.revision
+        if record.writer == self._writer:
+            self._commit = max(self._commit, record.commit)  # of an earlier activation in this process
         self._watermarks = record.watermarks
         self._answers = record.answers
         self.answered = AnswerTable(record.keyed) if record.keyed else None

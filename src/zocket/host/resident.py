@@ -40,6 +40,8 @@ ACTIVATE: Final = Hook("on_activate")
 CONNECT: Final = Hook("on_connect")
 DISCONNECT: Final = Hook("on_disconnect")
 DEACTIVATE: Final = Hook("on_deactivate")
+EVICT: Final = Hook("on_deactivate")
+"""The same hook of an instance that leaves because it is idle, or makes room."""
 
 
 class _Nobody(Link):
@@ -71,12 +73,15 @@ class Resident:
     """An instance with its mailbox and subscribers.
 
     Attributes:
-        active: `on_activate` is over, and for a durable instance its state is here.
+        active: `on_activate` is over, for a durable instance its state is here, and its eviction has not begun.
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
+        used: when it was last served, on the clock's `now()`.
+        size: of its state, as it counts towards the limit of memory.
+        gone: it has left memory.
     """
 
     __slots__ = (
@@ -86,15 +91,18 @@ class Resident:
         "counts",
         "events",
         "failure",
+        "gone",
         "history",
         "instance",
         "keeper",
         "mailbox",
         "scheduled",
+        "size",
+        "used",
         "watchers",
     )
 
-    def __init__(self, instance: Instance, counts: TypeCounts) -> None:
+    def __init__(self, instance: Instance, counts: TypeCounts, now: float) -> None:
         self.instance = instance
         self.counts = counts
         self.address = frames.address(instance.definition.name, instance.actor_id)
@@ -107,6 +115,9 @@ class Resident:
         self.failure: ZocketError | None = None
         self.scheduled = False
         self.active = False
+        self.used = now
+        self.size = 0
+        self.gone = False
 
 
 class ServerLink(Link):

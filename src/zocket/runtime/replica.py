@@ -144,7 +144,11 @@ class Replica:
             scope,
             broker,
             clock=clock,
-            limits=replace(limits, max_instances=max(1, limits.max_instances // partitions)),
+            limits=replace(
+                limits,
+                max_instances=max(1, limits.max_instances // partitions),
+                max_memory_bytes=-(-limits.max_memory_bytes // partitions),
+            ),
             process_name=process_name,
             deployment_id=deployment_id,
             dev_mode=dev_mode,

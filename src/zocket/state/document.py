@@ -8,7 +8,7 @@ except for snapshots, which are cached.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from zocket.errors import TooLarge, UsageError
 from zocket.state.adopt import Settlement, adopt_root
@@ -22,6 +22,9 @@ from zocket.state.quick import quick_commit
 
 S = TypeVar("S")
 
+SLACK_BYTES: Final = 4_096
+"""Of an estimated size, besides twice the state: small states are not measured at every change."""
+
 
 class Document(Generic[S]):
     """Tracked state.
@@ -32,17 +35,23 @@ class Document(Generic[S]):
         max_bytes: a commit that makes the state larger than this raises TooLarge; None for no limit.
         owner: whose state it is (`actor/id`), for messages.
 
+    Attributes:
+        size: estimated bytes of the committed state as JSON: not less than it has, and at most twice what it had since
+            it was measured and `SLACK_BYTES`; 0 without `max_bytes`. A snapshot measures it, and so does a commit when
+            the patches since the last time have outgrown it.
+
     Raises:
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
     """
 
-    __slots__ = ("_bytes", "_journal", "_max_bytes", "_opaque", "_position", "_root", "_snapshot")
+    __slots__ = ("_journal", "_max_bytes", "_measure_above", "_opaque", "_position", "_root", "_snapshot", "size")
 
     def __init__(self, initial: S, *, max_bytes: int | None = None, owner: str = "") -> None:
         self._journal = Journal(owner)
         self._max_bytes = max_bytes
         self._snapshot: bytes | None = None
-        self._bytes = 0
+        self._measure_above = 0
+        self.size = 0
         self._adopt(initial)
 
     def _adopt(self, initial: Any) -> None:
@@ -55,7 +64,11 @@ class Document(Generic[S]):
         journal.special = journal.special or self._opaque
         self._snapshot = None
         if self._max_bytes is not None:
-            self._bytes = len(self._encode(self._root))
+            self._measured(len(self._encode(self._root)), self._max_bytes)
+
+    def _measured(self, size: int, max_bytes: int) -> None:
+        self.size = size
+        self._measure_above = min(2 * size + SLACK_BYTES, max_bytes)
 
     @property
     def state(self) -> S:
@@ -135,12 +148,14 @@ class Document(Generic[S]):
     def _grow(self, patches: bytes) -> None:
         """Note that patches were made; raises TooLarge if the state may not grow by them."""
         if self._max_bytes is not None:
-            size = self._bytes + len(patches)
-            if size > self._max_bytes:
+            size = self.size + len(patches)
+            if size <= self._measure_above:
+                self.size = size
+            else:
                 size = len(self._encode(self._root))
                 if size > self._max_bytes:
                     raise TooLarge(f"The state would have {size} bytes, {self._max_bytes} are allowed")
-            self._bytes = size
+                self._measured(size, self._max_bytes)
         self._snapshot = None
 
     def rollback(self) -> None:
@@ -163,6 +178,8 @@ class Document(Generic[S]):
             if self._journal.touched:
                 root = Committed(self._journal).copy(root)
             self._snapshot = self._encode(root)
+            if self._max_bytes is not None:
+                self._measured(len(self._snapshot), self._max_bytes)
         return self._snapshot
 
     def _encode(self, root: Any) -> bytes:

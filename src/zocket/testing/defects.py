@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
 from zocket.broker.memory import MemoryBroker, MemoryServer, _Delivery
+from zocket.host.eviction import Eviction
 from zocket.host.host import Host
 from zocket.host.keeper import Keeper
 from zocket.runtime.intake import Intake
@@ -18,6 +19,8 @@ from zocket.runtime.ownership import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from zocket.host.resident import Resident
 
 
 def _no_compare_and_set() -> Any:
@@ -91,6 +94,19 @@ def _zombie() -> Any:
     return mock.patch.multiple(Ownership, confirm=confirm, is_ours=ours)
 
 
+def _no_last_turn() -> Any:
+    """An instance that leaves memory serves on while its last turn is stored."""
+    begin = Eviction.begin
+
+    def begin_and_serve(self: Eviction, resident: Resident) -> bool:
+        begins = begin(self, resident)
+        if resident.keeper is not None:
+            resident.keeper.careful = 0
+        return begins
+
+    return mock.patch.object(Eviction, "begin", begin_and_serve)
+
+
 DEFECTS: Final[dict[str, Callable[[], Any]]] = {
     "no compare-and-set": _no_compare_and_set,
     "no watermark": _no_watermark,
@@ -98,6 +114,7 @@ DEFECTS: Final[dict[str, Callable[[], Any]]] = {
     "acknowledge first": _acknowledge_first,
     "no take-over": _no_takeover,
     "zombie": _zombie,
+    "no last turn": _no_last_turn,
 }
 """What can be planted, by name."""
 

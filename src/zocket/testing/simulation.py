@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 CLIENTS: Final = 4
 INSTANCES: Final = 3
+UNWATCHED: Final = 2
+"""Instances besides that nobody subscribes to. A runtime has room for one of them: each makes the other one leave."""
 CALLS: Final = 25
 """Calls of each client."""
 FAULTS: Final = 6
@@ -55,6 +57,7 @@ class Ledger(BaseModel):
     """What was entered, in order."""
 
     entries: list[str] = []
+    closings: int = 0
 
 
 class Book(Actor[Ledger]):
@@ -80,6 +83,15 @@ class Book(Actor[Ledger]):
     async def read(self) -> list[str]:
         """All entries."""
         return self.state.entries
+
+
+class Closing(Book):
+    """A book that also changes its state when it leaves memory."""
+
+    async def on_deactivate(self) -> None:
+        """The last turn: its change must be stored like any."""
+        await asyncio.sleep(0.03)
+        self.state.closings += 1
 
 
 class SlowBroker(MemoryBroker):
@@ -162,7 +174,7 @@ class Simulation:
         self._clock = VirtualClock()
         self._server = MemoryServer(self._clock)
         self._stack = AsyncExitStack()
-        self._app = App(actors={"book": Book})
+        self._app = App(actors={"book": Book, "closing": Closing})
         self._processes: list[_Process] = []
         self._answers: dict[str, int] = {}
         self._unknown: set[str] = set()
@@ -217,11 +229,12 @@ class Simulation:
 
     def _runtime(self, broker: SlowBroker) -> AbstractAsyncContextManager[Runtime | Replica]:
         definition, deployment = self._app.definition, f"d{self._deployments}"
-        options: dict[str, Any] = {"clock": self._clock, "limits": Limits(), "process_name": "simulated"}
+        options: dict[str, Any] = {"clock": self._clock, "process_name": "simulated"}
         options |= {"deployment_id": deployment, "storage": "file"}
         if self._partitions > 1:
-            return Replica.open(definition, SCOPE, broker, partitions=self._partitions, **options)
-        return Runtime.open(definition, SCOPE, broker, **options)
+            return Replica.open(definition, SCOPE, broker, partitions=self._partitions, limits=Limits(), **options)
+        limits = Limits(max_instances=INSTANCES + UNWATCHED - 1)
+        return Runtime.open(definition, SCOPE, broker, limits=limits, **options)
 
     async def _watch(self, actor_id: str) -> None:
         """Keeps every state that a client was shown."""
@@ -244,7 +257,9 @@ class Simulation:
         await asyncio.gather(*pending)
 
     async def _call(self, number: int, name: str) -> None:
-        book = self._clients[number].actor(Book, f"book{self._rng.randrange(INSTANCES)}")
+        unwatched = self._rng.random() < 0.2
+        index = INSTANCES + self._rng.randrange(UNWATCHED) if unwatched else self._rng.randrange(INSTANCES)
+        book = self._book(number, index)
         self.report.calls += 1
         refused = self._rng.random() < 0.1
         try:
@@ -261,6 +276,10 @@ class Simulation:
             self._unknown.add(name)
             if error.code == "repeated" and not refused:
                 self._repeated.add(f"{book.id} {name}")
+
+    def _book(self, client: int, index: int) -> Any:
+        cls = Book if index < INSTANCES else Closing
+        return self._clients[client].actor(cls, f"book{index}")
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -344,15 +363,16 @@ class Simulation:
         losing = ("cut", "restart", "lost")
         if self._unanswered and not any(word in fault for fault in self.report.faults for word in losing):
             self._violated(f"never answered, though nothing on the way was lost: {self._unanswered}")
-        for number in range(INSTANCES):
+        for number in range(INSTANCES + UNWATCHED):
             actor_id = f"book{number}"
             try:
-                final = await self._clients[1].actor(Book, actor_id).read()
+                final = await self._book(1, number).read()
             except ZocketError as error:
                 self._violated(f"{actor_id}: nothing works any more: {error.message}")
                 continue
             self._judge_entries(actor_id, final)
-            self._judge_views(actor_id, final)
+            if number < INSTANCES:
+                self._judge_views(actor_id, final)
 
     def _judge_entries(self, actor_id: str, final: list[str]) -> None:
         if len(set(final)) != len(final):

@@ -142,6 +142,12 @@ async def _fine(self: Any) -> None: ...
         (_with(then=method(_fine)), "Broken.then: the name is reserved"),
         (_with(on_connect=_sync), "Broken.on_connect: a hook is written"),
         (_with(posted=Event()), "Broken.posted: write Event(Message)"),
+        (_with(idle_after=0), "Broken.idle_after: expected seconds above 0 or None, got 0"),
+        (_with(idle_after=-1.5), "Broken.idle_after: expected seconds above 0 or None, got -1.5"),
+        (_with(idle_after=float("inf")), "Broken.idle_after: expected seconds above 0 or None, got inf"),
+        (_with(idle_after=float("nan")), "Broken.idle_after: expected seconds above 0 or None, got nan"),
+        (_with(idle_after="60"), "Broken.idle_after: expected seconds above 0 or None, got '60'"),
+        (_with(idle_after=True), "Broken.idle_after: expected seconds above 0 or None, got True"),
     ],
 )
 def test_what_cannot_be_defined_says_where_and_why(cls: type[Actor[State]], words: str) -> None:

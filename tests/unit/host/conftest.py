@@ -1,4 +1,4 @@
-"""A host with links that remember their frames."""
+"""A host with links that remember their frames, and a store that can fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from zocket.core import AppDefinition, Session
+from zocket.errors import Conflict, TooLarge, Unavailable
 from zocket.host import Host, Link
+from zocket.host.store import Stored
 from zocket.protocol.frames import NO_INPUT, EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 from zocket.settings import Limits
 from zocket.testing import VirtualClock, finalizers
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket import Actor
+    from zocket.errors import ZocketError
 
 
 class Recorder(Link):
@@ -70,6 +73,49 @@ class Recorder(Link):
 
     def results(self) -> list[Any]:
         return [frame.get("result", frame.get("error", "void")) for frame in self.answers()]
+
+
+class Shelf:
+    """A store on virtual time that can be slow, away, full or lying."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.records: dict[tuple[str, str], Stored] = {}
+        self.saves = 0
+        self.delay_s = 0.01
+        self.away = False
+        self.lose_answers = 0
+        self.max_bytes = 1_000_000
+        self.shared = False
+
+    async def load(self, actor: str, actor_id: str) -> Stored | None:
+        await self.clock.sleep(self.delay_s)
+        if self.away:
+            raise Unavailable("away")
+        return self.records.get((actor, actor_id))
+
+    def save(
+        self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
+    ) -> None:
+        self.clock.call_later(self.delay_s, lambda: done(self._save((actor, actor_id), record, expected)))
+
+    def _save(self, key: tuple[str, str], record: bytes, expected: int) -> int | ZocketError:
+        if self.away:
+            return Unavailable("away")
+        if len(record) > self.max_bytes:
+            return TooLarge("a large record")
+        known = self.records.get(key)
+        if (known.revision if known else 0) != expected:
+            return Conflict("another revision")
+        self.saves += 1
+        self.records[key] = Stored(record, self.saves)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return Unavailable("the answer got lost")
+        return self.saves
+
+    def state(self, actor_id: str = "x") -> Any:
+        return json.loads(self.records["it", actor_id].record)["state"]
 
 
 class Bench:

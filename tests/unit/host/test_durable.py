@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from zocket import Actor, ActorError, Event, method, migrate
 from zocket.core import AppDefinition
-from zocket.errors import Conflict, DefinitionError, TooLarge, Unavailable, ZocketError
+from zocket.errors import DefinitionError
 from zocket.host import Host
 from zocket.host.store import Position, Stored
 from zocket.protocol.frames import NO_INPUT, Rpc
@@ -23,50 +23,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-from tests.unit.host.conftest import Recorder
-
-
-class Shelf:
-    """A store on virtual time that can be slow, away, full or lying."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.records: dict[tuple[str, str], Stored] = {}
-        self.saves = 0
-        self.delay_s = 0.01
-        self.away = False
-        self.lose_answers = 0
-        self.max_bytes = 1_000_000
-        self.shared = False
-
-    async def load(self, actor: str, actor_id: str) -> Stored | None:
-        await self.clock.sleep(self.delay_s)
-        if self.away:
-            raise Unavailable("away")
-        return self.records.get((actor, actor_id))
-
-    def save(
-        self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
-    ) -> None:
-        self.clock.call_later(self.delay_s, lambda: done(self._save((actor, actor_id), record, expected)))
-
-    def _save(self, key: tuple[str, str], record: bytes, expected: int) -> int | ZocketError:
-        if self.away:
-            return Unavailable("away")
-        if len(record) > self.max_bytes:
-            return TooLarge("a large record")
-        known = self.records.get(key)
-        if (known.revision if known else 0) != expected:
-            return Conflict("another revision")
-        self.saves += 1
-        self.records[key] = Stored(record, self.saves)
-        if self.lose_answers:
-            self.lose_answers -= 1
-            return Unavailable("the answer got lost")
-        return self.saves
-
-    def state(self, actor_id: str = "x") -> Any:
-        return json.loads(self.records["it", actor_id].record)["state"]
+from tests.unit.host.conftest import Recorder, Shelf
 
 
 class Log(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from zocket.errors import StaleReferenceError, StateValueError, TooLarge, UsageError
-from zocket.state import Document
+from zocket.state import Document, encode
+from zocket.state.document import SLACK_BYTES
 
 Turn = Callable[..., list[dict[str, Any]]]
 
@@ -227,6 +229,41 @@ def test_a_state_may_not_grow_above_its_limit() -> None:
         document.commit()
     document.rollback()
     assert len(document.state["l"]) == 9
+
+
+@pytest.mark.parametrize("make", [lambda: {"t": "", "n": 0, "l": []}, lambda: Room(title="")])
+def test_the_estimated_size_is_between_the_true_one_and_twice_the_largest(make: Callable[[], Any]) -> None:
+    document: Document[Any] = Document(make(), max_bytes=1_000_000)
+    rng = random.Random(7)
+    refused = largest = 0
+    for turn in range(2_000):
+        document.begin()
+        text = "x" * rng.choice((1, 10, 3_000))
+        if isinstance(document.state, Room):
+            document.state.title = text
+        else:
+            document.state["t"], document.state["n"] = text, turn
+            document.state["l"] = document.state["l"][-20:]
+            document.state["l"].append(text)
+        if rng.random() < 0.2:
+            document.rollback()
+            refused += 1
+        else:
+            document.commit()
+        true = len(encode(document.state))
+        largest = max(largest, true)
+        assert true <= document.size <= 2 * largest + SLACK_BYTES
+    assert refused
+    estimated = document.size
+    assert estimated > len(document.snapshot()) == document.size, "a snapshot measures it"
+
+
+def test_a_state_without_a_limit_is_never_measured() -> None:
+    document: Document[Any] = Document({"t": "x"})
+    document.begin()
+    document.state["t"] = "y"
+    document.commit()
+    assert document.size == 0
 
 
 def test_a_restored_state_is_measured_anew() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from zocket import Actor, App, ZocketError, method
+from zocket.settings import Limits
 from zocket.testing import TestApp
 
 
@@ -81,6 +82,22 @@ async def test_crashes_under_load_lose_and_double_nothing() -> None:
         assert sorted(seen) == sorted(f"call{number}" for number in range(300))
         assert {name: seen.index(name) + 1 for name in answers} == answers
         assert len(answers) == 300
+
+
+@pytest.mark.each_broker
+async def test_instances_that_leave_memory_come_back_as_they_were_under_load() -> None:
+    async with TestApp(app, limits=Limits(max_instances=3, idle_after_s=5)) as t:
+        client = await t.connect(rpc_timeout=60)
+        assert t.runtime is not None
+        for turn in range(6):
+            for room in range(6):
+                assert await client.actor(Counter, f"room{room}").add(name=str(turn)) == turn + 1
+        left = [sample for sample in t.runtime.samples() if sample.name == "evictions"]
+        assert [(sample.labels, sample.value) for sample in left if sample.value] == [({"reason": "instances"}, 33)]
+        await t.clock.advance(7)
+        live = [sample.value for sample in t.runtime.samples() if sample.name == "instances"]
+        assert live == [0]
+        assert await client.actor(Counter, "room0").seen() == ["0", "1", "2", "3", "4", "5"]
 
 
 @pytest.mark.each_broker
