@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,8 @@ DEFAULT_PORT: Final = 4222
 
 _log: Final = logging.getLogger("zocket.broker")
 _PERMISSIONS: Final = "permissions violation"
+_REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"(?: using queue ".*")?\'?\Z')
+"""nats-py gives it in lower case, so a subject can be recognised only by its lower case, too."""
 _REFUSALS: Final = ("authorization violation", "authentication", "user and password", "nkey", "jwt")
 
 
@@ -109,9 +112,11 @@ def _without_user(url: str) -> str:
 class Connection(Client):
     """One connection; made by `dial`, over at `hang_up` or when `lost` is called."""
 
-    def __init__(self, lost: Callable[[str], None]) -> None:
+    def __init__(self, lost: Callable[[str], None], refused: Callable[[str], None]) -> None:
         super().__init__()
         self._report_lost = lost
+        self._report_refused = refused
+        self._refused_subscriptions: set[str] = set()
         self._over = False
         self._receivers: dict[int, Receiver] = {}
         self._last_sid = 0
@@ -120,16 +125,26 @@ class Connection(Client):
 
     @classmethod
     async def dial(
-        cls, url: str, *, name: str, credentials: Credentials, tls: ssl.SSLContext | None, lost: Callable[[str], None]
+        cls,
+        url: str,
+        *,
+        name: str,
+        credentials: Credentials,
+        tls: ssl.SSLContext | None,
+        lost: Callable[[str], None],
+        refused: Callable[[str], None],
     ) -> Connection:
-        """Connects to one server and authenticates; `lost` is called once with the reason when it ends by itself.
+        """Connects to one server and authenticates.
+
+        `lost` is called once with the reason when it ends by itself; `refused` with each subject, in lower case, to
+        which the server did not let us publish.
 
         Raises:
             Rejected: the server refuses the credentials.
             Unavailable: the server cannot be reached or does not answer as one.
             BootError: the credentials cannot be read.
         """
-        connection = cls(lost)
+        connection = cls(lost, refused)
         try:
             await connection._connect_once(url, name, credentials, tls)
         except BaseException as error:
@@ -213,6 +228,10 @@ class Connection(Client):
         self.write(f"SUB {receiver.subject} {self._last_sid}\r\n".encode())
         return self._last_sid
 
+    def refuses(self, receiver: Receiver) -> bool:
+        """Whether the server has refused this subscription; certain after a round trip."""
+        return receiver.subject.lower() in self._refused_subscriptions
+
     def detach(self, sid: int) -> None:
         """Ends a subscription; nothing more is received."""
         if self._receivers.pop(sid, None) is not None:
@@ -256,7 +275,12 @@ class Connection(Client):
 
     async def _process_err(self, err_msg: str) -> None:
         if _PERMISSIONS in err_msg:
-            _log.error("NATS refuses: %s", err_msg.strip("'"))
+            _log.error("NATS refuses: %s; the permissions of this process's NATS user decide", err_msg.strip("'"))
+            refused = _REFUSED.search(err_msg)
+            if refused is not None and refused[1] == "publish":
+                self._report_refused(refused[2])
+            elif refused is not None:
+                self._refused_subscriptions.add(refused[2])
         else:
             self._lose(err_msg.strip("'"))
 

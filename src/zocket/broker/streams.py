@@ -9,7 +9,7 @@ from zocket.broker.port import StreamSpec
 from zocket.protocol import subjects
 
 
-def inbound_stream(storage: str = "memory") -> StreamSpec:
+def inbound_stream(storage: str = "memory", replicas: int = 1) -> StreamSpec:
     """`INBOUND`: each request is there until the one runtime that serves it has acknowledged it."""
     return StreamSpec(
         name=subjects.INBOUND_STREAM,
@@ -17,10 +17,11 @@ def inbound_stream(storage: str = "memory") -> StreamSpec:
         retention="workqueue",
         max_age_s=subjects.INBOUND_MAX_AGE_S,
         storage=storage,
+        replicas=replicas,
     )
 
 
-def outbound_stream(storage: str = "memory") -> StreamSpec:
+def outbound_stream(storage: str = "memory", replicas: int = 1) -> StreamSpec:
     """`OUTBOUND`: frames for single sessions, for gateways that read them from a stream."""
     return StreamSpec(
         name=subjects.OUTBOUND_STREAM,
@@ -28,9 +29,10 @@ def outbound_stream(storage: str = "memory") -> StreamSpec:
         retention="limits",
         max_age_s=subjects.OUTBOUND_MAX_AGE_S,
         storage=storage,
+        replicas=replicas,
     )
 
 
-def transport_streams(storage: str = "memory") -> tuple[StreamSpec, StreamSpec]:
+def transport_streams(storage: str = "memory", replicas: int = 1) -> tuple[StreamSpec, StreamSpec]:
     """Both, to be ensured at boot and after every reconnect."""
-    return inbound_stream(storage), outbound_stream(storage)
+    return inbound_stream(storage, replicas), outbound_stream(storage, replicas)

@@ -50,6 +50,7 @@ class Project:
         inbound: front part of its inbound subjects.
         sessions: its open sessions by id.
         epoch: of the runtime that announced itself last, or None.
+        connection: how often that runtime has lost its connection to the broker.
         actor_types: what is certainly served; complete if there is an epoch.
         doubtful: requests that went out without knowing whether anybody serves their type.
         past_epochs: superseded ones.
@@ -61,6 +62,7 @@ class Project:
     __slots__ = (
         "actor_types",
         "asked_at",
+        "connection",
         "doubtful",
         "epoch",
         "fields",
@@ -79,6 +81,7 @@ class Project:
         self.inbound = subjects.inbound_prefix(scope)
         self.sessions: dict[str, GatewaySession] = {}
         self.epoch: str | None = None
+        self.connection = 0
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: deque[str] = deque(maxlen=PAST_EPOCHS)
@@ -174,12 +177,15 @@ class Directory:
         project.heard_at = now
         project.actor_types = frozenset(announcement.actor_types)
         previous, project.epoch = project.epoch, announcement.epoch
+        connection, project.connection = project.connection, announcement.connection
         if previous != announcement.epoch:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             if previous is not None:
                 project.past_epochs.append(previous)
             if previous is not None or now - project.asked_at > DISCOVERY_WAIT_S:
                 self._restarted(project)
+        elif connection != announcement.connection:  # what its lost connection had taken may not have come through
+            self._restarted(project)
         self._settle_doubts(project)
 
     def serves(self, session: GatewaySession, request: Request) -> bool:

@@ -71,7 +71,16 @@ class Gateway:
         accepting: False once the gateway is stopping.
     """
 
-    def __init__(self, broker: Broker, *, clock: Clock, limits: Limits, gateway_id: str, stream_storage: str) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        clock: Clock,
+        limits: Limits,
+        gateway_id: str,
+        stream_storage: str,
+        stream_replicas: int,
+    ) -> None:
         self.broker = broker
         self.gateway_id = gateway_id
         self.statistics = Statistics()
@@ -80,7 +89,7 @@ class Gateway:
         self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
-        self._streams = transport_streams(stream_storage)
+        self._streams = transport_streams(stream_storage, stream_replicas)
         self._sessions: dict[str, GatewaySession] = {}
         self._awake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -105,6 +114,7 @@ class Gateway:
         limits: Limits,
         gateway_id: str | None = None,
         stream_storage: str = "memory",
+        stream_replicas: int = 1,
     ) -> AsyncIterator[Gateway]:
         """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
 
@@ -117,6 +127,7 @@ class Gateway:
             limits=limits,
             gateway_id=gateway_id or "g_" + secrets.token_hex(6),
             stream_storage=stream_storage,
+            stream_replicas=stream_replicas,
         )
         await gateway._ensure_streams()
         subscriptions = [

@@ -86,7 +86,8 @@ class Announcement(msgspec.Struct, rename="camel"):
     """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions.
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
-    and what lay in the old one is lost.
+    and what lay in the old one is lost. `connection` counts the connections of this runtime: with another one frames
+    of the earlier one may be lost.
     """
 
     scope: WireScope
@@ -94,6 +95,7 @@ class Announcement(msgspec.Struct, rename="camel"):
     actor_types: list[str]
     process: str = ""
     inbound: str = ""
+    connection: int = 0
 
 
 decode_inbound: Final = msgspec.json.Decoder(Inbound).decode

@@ -71,6 +71,7 @@ class Runtime:
         ack_wait_s: float,
         drain_timeout_s: float,
         storage: str,
+        replicas: int,
     ) -> None:
         self.scope = scope
         self.actor_types = list(definition.actors)
@@ -81,7 +82,7 @@ class Runtime:
         limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
         self._ack_wait_s = ack_wait_s
-        self._streams = transport_streams(storage)
+        self._streams = transport_streams(storage, replicas)
         self._consumers = {
             name: ConsumerSpec(
                 stream=subjects.INBOUND_STREAM,
@@ -140,6 +141,7 @@ class Runtime:
         ack_wait_s: float = 30.0,
         drain_timeout_s: float = 10.0,
         storage: str = "memory",
+        replicas: int = 1,
     ) -> AsyncIterator[Runtime]:
         """Owns the project and serves it during the block; at its end stops cleanly (R19).
 
@@ -155,6 +157,7 @@ class Runtime:
             ack_wait_s: the broker delivers again what it heard nothing of for so long.
             drain_timeout_s: how long a stop finishes what is here.
             storage: of streams that do not exist yet, `memory` or `file`.
+            replicas: of streams that do not exist yet.
 
         Raises:
             BootError: an actor is durable, and the stream of requests is in memory.
@@ -173,6 +176,7 @@ class Runtime:
             ack_wait_s=ack_wait_s,
             drain_timeout_s=drain_timeout_s,
             storage=storage,
+            replicas=replicas,
         )
         try:
             await runtime._start()
@@ -282,6 +286,7 @@ class Runtime:
     def _connection_changed(self, state: ConnectionState) -> None:
         if state == "disconnected":
             self._connection += 1
+            self._announcement.connection = self._connection
             self._outbox.hold()
         elif state == "reconnected":
             self._missing.update(self._consumers)

@@ -263,14 +263,31 @@ async def test_a_server_without_jetstream_is_unavailable() -> None:
             await broker.put("bucket", "key", b"", None)
 
 
-async def test_a_subscription_without_permission_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    users = '{ user: a, password: a, permissions: { subscribe: { allow: ["_INBOX.>"] } } }'
+async def test_what_is_not_permitted_is_unavailable_at_once_and_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zocket.broker.nats.API_TIMEOUT_S", 600)  # whoever waits for a time limit does not end
+    monkeypatch.setattr("zocket.broker.acknowledgements.ACK_TIMEOUT_S", 600)
+    allowed = 'publish: { allow: ["open"] }, subscribe: { allow: ["_INBOX.>"] }'
+    users = f"{{ user: a, password: a, permissions: {{ {allowed} }} }}"
     async with (
         NatsServer(config=f"authorization {{ users: [ {users} ] }}") as server,
         connected(server.url.replace("//", "//a:a@")) as broker,
     ):
-        await broker.subscribe("secret.>", lambda _: None)
-        await until(lambda: "permissions violation" in caplog.text.lower())
+        with pytest.raises(Unavailable, match="may not subscribe to Secret"):
+            await broker.subscribe("Secret.>", lambda _: None)
+        with pytest.raises(Unavailable, match="may not publish"):
+            await broker.stream_info("INBOUND")
+        with pytest.raises(Unavailable, match="may not publish"):
+            await broker.take_over(ConsumerSpec("S", "c", "s.>"), lambda _: None, lambda: None)
+        outcomes = await asyncio.gather(*(publish(broker, f"Closed.{n % 2}", b"", f"{n}") for n in range(4)))
+        assert all(isinstance(outcome, Unavailable) and "may not" in outcome.message for outcome in outcomes)
+        outcome = await publish(broker, "open", b"", "5")
+        assert isinstance(outcome, Unavailable)
+        assert "no stream" in outcome.message
+        assert "permissions violation for publish" in caplog.text
+        assert "permissions violation for subscription" in caplog.text
+        assert not broker._deliveries
         assert broker.connected
 
 

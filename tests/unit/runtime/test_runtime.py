@@ -200,7 +200,8 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
 
     world = bench()
     wire = await world.wire()
-    async with world.runtime(process_name="p1") as runtime:
+    broker = world.server.connect()
+    async with world.runtime(process_name="p1", broker=broker) as runtime:
         await world.settle()
         assert wire.announced == [
             {
@@ -209,6 +210,7 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
                 "actorTypes": ["room", "other"],
                 "process": "p1",
                 "inbound": "1",
+                "connection": 0,
             }
         ]
         wire.broker.send([Message(subjects.discovery(world.scope), b"")])
@@ -216,6 +218,9 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
         assert len(wire.announced) == 2
         await asyncio.sleep(11)
         assert len(wire.announced) == 4
+        world.server.cut(broker)
+        await world.settle()
+        assert wire.announced[-1]["connection"] == 1, "what the lost connection had taken may be lost"
 
 
 @pytest.mark.parametrize(
