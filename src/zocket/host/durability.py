@@ -1,17 +1,19 @@
 """Durable instances of a host: loading, releasing what is stored, and what to do when a save goes wrong.
 
 Rules: what the store says counts; turns that it does not have run again in their order, or fail with an error; a turn
-of an instance that another process owns now leaves nothing behind.
+of an instance that another process owns now leaves nothing behind. A full store fails the turns that it does not take;
+an instance that it did not let start is tried again by a later request.
 """
 
 from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from zocket.errors import PlatformError, StoredStateError, TooLarge
+from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge
 from zocket.host.keeper import Keeper
+from zocket.host.resident import ACTIVATE
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from zocket.host.link import Link
     from zocket.host.resident import Resident
     from zocket.host.store import Position, StateStore
+
+FULL_AGAIN_S: Final = 1.0
+"""How long an instance that a full store did not let start answers `overloaded` before it is tried again."""
 
 log = logging.getLogger("zocket.host")
 
@@ -65,6 +70,9 @@ class Durability:
         """Whether a further turn may run now; first settles what went wrong with the store."""
         if keeper.trouble is not None:
             await self._recover(resident, keeper)
+        if resident.failure is not None and self._clock.now() >= resident.failed_until:
+            resident.failure = None
+            self._host.activate_again(resident)
         return bool(resident.mailbox) and not keeper.full
 
     async def load(self, resident: Resident, keeper: Keeper) -> None:
@@ -74,7 +82,16 @@ class Durability:
         except StoredStateError as error:
             log.error("stored state cannot be used: %s", error.message, extra=fields(resident))
             resident.failure = error
+        except Overloaded as error:
+            self._fail_for_a_while(resident, error)
         resident.history = keeper.history
+        if resident.failure is None:
+            self._host.show(resident)  # nobody watches, unless it starts again
+
+    def _fail_for_a_while(self, resident: Resident, error: Overloaded) -> None:
+        log.warning("an instance cannot start: %s", error.message, extra=fields(resident))
+        resident.failure = error
+        resident.failed_until = self._clock.now() + FULL_AGAIN_S
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
@@ -106,7 +123,16 @@ class Durability:
                 self._host.show(resident)
         except StoredStateError as error:
             resident.failure = error
-        if isinstance(trouble, TooLarge):
+        except Overloaded as error:
+            self._fail_for_a_while(resident, error)
+        if isinstance(trouble, Overloaded):
+            log.warning("the store is full: %s", trouble.message, extra=fields(resident))
+            if any(outcome.piece[1] is ACTIVATE for outcome in lost):
+                self._fail_for_a_while(resident, trouble)
+            for outcome in lost:
+                self._fail(resident, outcome, trouble)
+            lost = []
+        elif isinstance(trouble, TooLarge):
             if lost and not single:
                 failed, *lost = lost
                 self._fail(resident, failed, trouble)

@@ -214,6 +214,12 @@ class Host:
         resident.mailbox.append(piece)
         self.schedule(resident)
 
+    def activate_again(self, resident: Resident) -> None:
+        """A durable instance is loaded anew, in front of what waits for it."""
+        resident.active = False
+        self._pending += 1
+        resident.mailbox.appendleft((NOBODY, ACTIVATE, "", None, self._clock.now(), None))
+
     def schedule(self, resident: Resident) -> None:
         """Serves the resident's mailbox soon."""
         if not resident.scheduled:

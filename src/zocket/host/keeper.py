@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from zocket.errors import StoredStateError, TooLarge, Unavailable
+from zocket.errors import Overloaded, StoredStateError, TooLarge, Unavailable
 from zocket.host.history import History
 from zocket.host.store import Record, decode_record, encode_record
 
@@ -123,6 +123,7 @@ class Keeper:
 
         Raises:
             StoredStateError: this deployment cannot use what is stored, or the store does not take it any more.
+            Overloaded: the store is full.
         """
         pause_s = RETRY_FIRST_S
         while self._store.shared and (record is None or record.writer != self._writer):
@@ -132,6 +133,8 @@ class Keeper:
                 return
             if isinstance(result, TooLarge):
                 raise StoredStateError(f"{self._instance.definition.name}: {result.message}")
+            if isinstance(result, Overloaded):
+                raise result
             if isinstance(result, Unavailable):
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MOST_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -66,6 +67,7 @@ class Resident:
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
         failure: why a durable instance cannot be used; its requests are answered with it.
+        failed_until: when that may be over; never by default.
     """
 
     __slots__ = (
@@ -73,6 +75,7 @@ class Resident:
         "address",
         "counts",
         "events",
+        "failed_until",
         "failure",
         "history",
         "instance",
@@ -92,6 +95,7 @@ class Resident:
         self.history: History | None = None
         self.keeper: Keeper | None = None
         self.failure: ZocketError | None = None
+        self.failed_until = math.inf
         self.scheduled = False
         self.active = False
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from zocket import Actor, ActorError, Event, method, migrate
 from zocket.core import AppDefinition
-from zocket.errors import Conflict, DefinitionError, TooLarge, Unavailable, ZocketError
+from zocket.errors import Conflict, DefinitionError, Overloaded, TooLarge, Unavailable, ZocketError
 from zocket.host import Host
 from zocket.host.store import Position, Stored
 from zocket.protocol.frames import NO_INPUT, Rpc
@@ -35,6 +35,7 @@ class Shelf:
         self.saves = 0
         self.delay_s = 0.01
         self.away = False
+        self.full = False
         self.lose_answers = 0
         self.max_bytes = 1_000_000
         self.shared = False
@@ -53,6 +54,8 @@ class Shelf:
     def _save(self, key: tuple[str, str], record: bytes, expected: int) -> int | ZocketError:
         if self.away:
             return Unavailable("away")
+        if self.full:
+            return Overloaded("full")
         if len(record) > self.max_bytes:
             return TooLarge("a large record")
         known = self.records.get(key)
@@ -269,6 +272,60 @@ async def test_a_store_that_is_away_is_waited_for() -> None:
     await house.clock.sleep(5)
     assert s.results() == [1, 2]
     assert house.done == [1, 2]
+
+
+async def test_a_full_store_fails_what_it_does_not_take_and_service_goes_on_when_there_is_room() -> None:
+    house = House()
+    s = house.session()
+    s.watch()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    house.shelf.full = True
+    for number in (2, 3):
+        house.deliver(s, number, "add", line="lost")
+    house.deliver(s, 4, "read")
+    await house.clock.sleep(1)
+    assert [frame.get("code") for frame in s.frames if frame["type"] == "rpc:result"][1:] == ["overloaded"] * 3
+    assert house.done == [1, 2, 3, 4]
+    house.deliver(s, 5, "read")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 1, "reading needs no room"
+    house.shelf.full = False
+    house.deliver(s, 6, "add", line="b")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 2
+    assert house.shelf.state()["lines"] == ["a", "b"]
+    assert [f["type"] for f in s.frames].count("state:patch") == 2, "nothing of the lost turns was shown"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_an_instance_that_a_full_store_does_not_let_start_is_tried_again(shared: bool) -> None:
+    class Greeting(It):
+        async def on_activate(self) -> None:
+            self.state.lines.append("hello")
+
+    house = House(Greeting)
+    house.shelf.shared = shared
+    house.shelf.full = True
+    s = house.session()
+    house.deliver(s, 1, "add", line="a")
+    s.watch()
+    await house.clock.sleep(0.5)
+    assert {frame["code"] for frame in s.frames if "code" in frame} == {"overloaded"}
+    assert "rpc:result" in s.kinds()
+    assert house.done == [1]
+    assert await house.host.drain(1)
+    house.shelf.full = False
+    await house.clock.sleep(1)
+    house.deliver(s, 2, "add", line="b")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 1
+    assert house.shelf.state()["lines"] == ["hello", "b"]
+    if not shared:
+        shown = [frame for frame in s.frames if frame["type"] in ("state:snapshot", "state:patch")]
+        last = max(index for index, frame in enumerate(shown) if frame["type"] == "state:snapshot")
+        assert [frame["type"] for frame in shown[last:]] == ["state:snapshot", "state:patch", "state:patch"]
+        assert len({frame["epoch"] for frame in shown[last:]}) == 1, "who watches follows from the second start on"
 
 
 async def test_a_save_whose_acknowledgement_was_lost_is_found_and_not_run_again() -> None:
