@@ -215,6 +215,16 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProvisionSettings:
+    """Environment of `zocket nats provision`."""
+
+    nats_url: str = setting("NATS_URL", "nats://localhost:4222")
+    stream_storage: str = setting("STREAM_STORAGE", "memory")
+    stream_replicas: int = setting("STREAM_REPLICAS", 1)
+    nats: NatsAccess = field(default_factory=NatsAccess)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """Environment of the standalone server."""
 

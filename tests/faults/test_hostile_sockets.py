@@ -21,7 +21,7 @@ OWN = re.compile(
     r"(inbound\.ws_faults\.prj_faults\.room\.[!-~]+)"
     r"|(outbound|gateway)\.ws_faults\.prj_faults\.[\w-]+"
     r"|(session\.(dis)?connected|runtime\.(announce|discover))\.ws_faults\.prj_faults"
-    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.ws_faults\.prj_faults"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owner-ws_faults-prj_faults\.ws_faults\.prj_faults"
 )
 IDS = [
     "a.b",

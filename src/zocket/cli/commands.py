@@ -23,6 +23,7 @@ from zocket.cli import (
     deploying,
     environment,
     logs,
+    nats,
     options,
     processes,
     projects,
@@ -50,7 +51,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["sim", "completions"],
+        "Further": ["nats", "sim", "completions"],
     }
 
 
@@ -244,7 +245,8 @@ def runtime(log_format: str, log_level: str, port: int | None, **flags: str | No
     """Run the actors of one deployment, between NATS and the control plane.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, WORKSPACE_ID,
-    PROJECT_ID, API_HOST, STREAM_STORAGE, ACK_WAIT_S, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    PROJECT_ID, API_HOST, STREAM_STORAGE, STREAM_REPLICAS, NATS_USER and its siblings, ACK_WAIT_S, DRAIN_TIMEOUT_S and
+    the limits (docs/running.md).
     """
     from zocket.settings import RuntimeSettings
 
@@ -280,7 +282,8 @@ def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None
     """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
-    METRICS_PORT, STREAM_STORAGE, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    METRICS_PORT, STREAM_STORAGE, STREAM_REPLICAS, NATS_USER and its siblings, DRAIN_TIMEOUT_S and the limits
+    (docs/running.md).
     """
     from zocket.settings import GatewaySettings
 
@@ -343,6 +346,7 @@ for command in (
     tokens.tokens,
     environment.env,
     completions.completions,
+    nats.nats,
     simulating.sim,
 ):
     zocket.add_command(command)

@@ -23,8 +23,6 @@ OUTBOUND_MAX_AGE_S: Final = 30.0
 ANY_SESSION: Final = "outbound.*.*.*"
 """What a gateway listens to for runtimes that do not batch."""
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
-OWNER_BUCKET: Final = "zocket-owners"
-"""Key-value bucket of the owner records, one key a project."""
 
 
 def inbound(scope: Scope, actor: str, actor_id: str) -> str:
@@ -100,6 +98,16 @@ def announcement(scope: Scope) -> str:
 def discovery(scope: Scope) -> str:
     """Core NATS: asks the project's runtime to announce itself."""
     return f"runtime.discover.{scope.workspace_id}.{scope.project_id}"
+
+
+def owner_bucket(scope: Scope) -> str:
+    """Key-value bucket of a project's owner record: its own, since a read names its key where no permission looks."""
+    return f"zocket-owner-{scope.workspace_id}-{scope.project_id}"
+
+
+def state_bucket(scope: Scope) -> str:
+    """Key-value bucket of a project's durable state."""
+    return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
 
 
 def owner_key(scope: Scope) -> str:

@@ -268,7 +268,10 @@ class Runtime:
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
         """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
         for name in set(predecessor.actor_types) - set(self.actor_types):
-            await self._broker.delete_consumer(subjects.INBOUND_STREAM, subjects.consumer(self.scope, name))
+            try:
+                await self._broker.delete_consumer(subjects.INBOUND_STREAM, subjects.consumer(self.scope, name))
+            except Unavailable as error:
+                self._log.warning("the consumer of %s, which is no more, stays behind: %s", name, error.message)
 
     def _received(self, connection: int, batch: list[Delivered]) -> None:
         """Takes messages of a consumer that was taken over this connection.

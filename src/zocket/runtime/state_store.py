@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from zocket.errors import ZocketError
 from zocket.host.store import Stored
+from zocket.protocol import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from zocket.ids import Scope
 
 _PLAIN: Final = re.compile(rb"[^A-Za-z0-9_-]")
-
-
-def bucket_of(scope: Scope) -> str:
-    """The bucket of a project's durable state."""
-    return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
 
 
 def key_of(actor: str, actor_id: str) -> str:
@@ -40,7 +36,7 @@ class BrokerStateStore:
 
     def __init__(self, broker: Broker, scope: Scope) -> None:
         self._broker = broker
-        self._bucket = bucket_of(scope)
+        self._bucket = subjects.state_bucket(scope)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:

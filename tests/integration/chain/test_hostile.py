@@ -63,7 +63,7 @@ OWN = re.compile(
     r"inbound\.test-workspace\.test-project\.[A-Za-z_][\w-]{0,63}\.[!-~]+"
     r"|(outbound|gateway)\.test-workspace\.test-project\.[\w-]+"
     r"|(session\.(dis)?connected|runtime\.(announce|discover))\.test-workspace\.test-project"
-    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owner-test-workspace-test-project\.test-workspace\.test-project"
 )
 
 

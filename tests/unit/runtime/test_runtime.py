@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def owner(bench: Bench) -> dict[str, Any] | None:
-    entry = await bench.server.connect().get(subjects.OWNER_BUCKET, subjects.owner_key(bench.scope))
+    entry = await bench.server.connect().get(subjects.owner_bucket(bench.scope), subjects.owner_key(bench.scope))
     return None if entry is None else json.loads(entry.value)
 
 
@@ -44,11 +44,14 @@ async def test_r18_a_runtime_that_stood_still_sends_and_settles_nothing_until_it
         wire.call("say", input={"text": "a"})
         await world.settle()
         connection = world.server.connect()
-        entry = await connection.get(subjects.OWNER_BUCKET, subjects.owner_key(world.scope))
+        entry = await connection.get(subjects.owner_bucket(world.scope), subjects.owner_key(world.scope))
         assert entry is not None
         successor = json.loads(entry.value) | {"epoch": "e_new", "process": "new"}
         await connection.put(
-            subjects.OWNER_BUCKET, subjects.owner_key(world.scope), json.dumps(successor).encode(), entry.revision
+            subjects.owner_bucket(world.scope),
+            subjects.owner_key(world.scope),
+            json.dumps(successor).encode(),
+            entry.revision,
         )
         gate.set()  # the turn ends in the very moment in which the process wakes up
         loop = asyncio.get_running_loop()
