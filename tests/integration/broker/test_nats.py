@@ -263,6 +263,25 @@ async def test_a_server_without_jetstream_is_unavailable() -> None:
             await broker.put("bucket", "key", b"", None)
 
 
+async def test_more_replicas_than_there_are_servers_are_refused_with_advice() -> None:
+    async with NatsServer() as server, connected(server.url, replicas=3) as broker:
+        advice = r"3 replicas need a cluster of at least so many NATS servers.*STREAM_REPLICAS=1"
+        with pytest.raises(Unavailable, match=f"the stream S cannot be created.*{advice}"):
+            await broker.ensure_stream(StreamSpec("S", ("s.>",), "limits", 60.0, replicas=3))
+        with pytest.raises(Unavailable, match=f"the bucket b cannot be created.*{advice}"):
+            await broker.put("b", "k", b"", None)
+
+
+async def test_a_stream_with_other_replicas_than_asked_for_is_left_and_told(
+    nats_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(nats_url) as broker:
+        await broker.ensure_stream(StreamSpec("REPLICAS", ("replicas.>",), "limits", 60.0))
+        assert "replicas" not in caplog.text
+        await broker.ensure_stream(StreamSpec("REPLICAS", ("replicas.>",), "limits", 60.0, replicas=3))
+        assert "nats stream edit REPLICAS --replicas 3" in caplog.text
+
+
 async def test_what_is_not_permitted_is_unavailable_at_once_and_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

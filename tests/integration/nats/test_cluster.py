@@ -52,7 +52,7 @@ class Load:
     def __init__(self, client: Client, actor: type[Notes], width: int = 8) -> None:
         self.answered: dict[str, int] = {}
         self.refused: dict[str, str] = {}
-        self._actor = client.actor(actor, "one")
+        self.actor = client.actor(actor, "one")
         self._count = 0
         self._stopping = False
         self._tasks = [asyncio.create_task(self._run()) for _ in range(width)]
@@ -62,7 +62,7 @@ class Load:
             line = f"line{self._count}"
             self._count += 1
             try:
-                self.answered[line] = await self._actor.add(line=line)
+                self.answered[line] = await self.actor.add(line=line)
             except ZocketError as error:
                 self.refused[line] = error.code
                 await asyncio.sleep(0.05)  # what a caller does who tries again
