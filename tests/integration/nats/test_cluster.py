@@ -77,6 +77,7 @@ class Load:
         await asyncio.gather(*self._tasks)
 
 
+@pytest.mark.timeout(240)
 async def test_servers_of_a_cluster_die_in_turn_and_nothing_is_lost_or_doubled(
     cluster: NatsCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
