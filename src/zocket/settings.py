@@ -133,6 +133,39 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NatsAccess:
+    """How a process proves to NATS who it is; a user and password or a token may stand in `NATS_URL` instead."""
+
+    user: str = setting("NATS_USER", "")
+    password: str = setting("NATS_PASSWORD", "", secret=True)
+    token: str = setting("NATS_TOKEN", "", secret=True)
+    credentials_file: str = setting("NATS_CREDS", "")
+    """Path of a `.creds` file: JWT and seed of a user."""
+    seed_file: str = setting("NATS_NKEY_SEED", "")
+    """Path of a file with the seed of an NKEY."""
+    inbox_prefix: str = setting("NATS_INBOX_PREFIX", "_INBOX")
+    """Beginning of the private inboxes of the process; one of its own keeps others from reading them."""
+    tls_ca: str = setting("NATS_TLS_CA", "")
+    """PEM file of the authorities that may have signed the server's certificate; the machine's by default."""
+    tls_certificate: str = setting("NATS_TLS_CERTIFICATE", "")
+    """PEM file of this process's certificate chain, for servers that verify clients."""
+    tls_key: str = setting("NATS_TLS_KEY", "")
+    """PEM file of that certificate's private key."""
+
+
+def check_streams(storage: str, replicas: int) -> None:
+    """Refuses what no stream can be.
+
+    Raises:
+        SettingsError: another storage than `memory` or `file`, or a number of replicas other than 1, 3 or 5.
+    """
+    if storage not in ("memory", "file"):
+        raise SettingsError(f'STREAM_STORAGE: expected memory or file, got "{storage}"')
+    if replicas not in (1, 3, 5):
+        raise SettingsError(f'STREAM_REPLICAS: expected 1, 3 or 5, got "{replicas}"')
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuntimeSettings:
     """Environment of a runtime process."""
 
@@ -165,10 +198,13 @@ class RuntimeSettings:
     runtime and gateway on this NATS server, as the stream of requests is made for it."""
     lease_s: float = setting("LEASE_S", 1.25, low=0.2)
     """With PARTITIONS: a runtime that says nothing for so long is given up, and the others take its part."""
+    stream_replicas: int = setting("STREAM_REPLICAS", 1)
+    """Servers that keep a copy of what this process creates: 1, or 3 or 5 in a cluster of at least so many."""
     standby: bool = setting("ZOCKET_STANDBY", False)
     """Boots without touching a consumer, reports `standby`, and takes over when the control plane says so."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     """Exceptions reach the client with their text; the published token is accepted."""
+    nats: NatsAccess = field(default_factory=NatsAccess)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -180,6 +216,7 @@ class ProjectSettings:
     workspace_id: str = setting("WORKSPACE_ID", "local-workspace")
     project_id: str = setting("PROJECT_ID", "local-project")
     nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", 10.0, low=0.1)
+    nats: NatsAccess = field(default_factory=NatsAccess)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +237,7 @@ class GatewaySettings:
     stream_storage: str = setting("STREAM_STORAGE", "memory")
     partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
     """Of the stream of requests, if this process creates it."""
+    stream_replicas: int = setting("STREAM_REPLICAS", 1)
     tls_certificate: str = setting("TLS_CERTIFICATE", "")
     """PEM file of the certificate chain; with it the port speaks TLS."""
     tls_key: str = setting("TLS_KEY", "")
@@ -207,7 +245,19 @@ class GatewaySettings:
     drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
     """How long a clean stop waits for open calls before it closes the sockets with 1012."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
+    nats: NatsAccess = field(default_factory=NatsAccess)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisionSettings:
+    """Environment of `zocket nats provision`."""
+
+    nats_url: str = setting("NATS_URL", "nats://localhost:4222")
+    stream_storage: str = setting("STREAM_STORAGE", "memory")
+    stream_replicas: int = setting("STREAM_REPLICAS", 1)
+    partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
+    nats: NatsAccess = field(default_factory=NatsAccess)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +296,8 @@ class OrchestrationSettings:
     """Storage of streams that a runtime creates: memory or file (which durable actors need)."""
     partitions: int = setting("PARTITIONS", 1, low=1, high=MAX_PARTITIONS)
     """`PARTITIONS` of the runtimes."""
+    stream_replicas: int = setting("STREAM_REPLICAS", 1)
+    """Copies of what a runtime creates: 1, or 3 or 5 in a cluster of NATS servers."""
     runtime_dir: str = setting("RUNTIME_DIR", ".zocket/runtimes")
     """Directory of the runtimes' bundles and logs; with `external`, of what should run."""
     runtime_user: str = setting("RUNTIME_USER", "")

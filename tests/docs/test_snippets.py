@@ -24,6 +24,7 @@ from zocket.settings import (
     ControlSettings,
     GatewaySettings,
     Limits,
+    NatsAccess,
     OrchestrationSettings,
     RuntimeSettings,
     ServeSettings,
@@ -74,6 +75,7 @@ def test_all_python_of_the_readme_is_run() -> None:
         (ServeSettings, "running.md"),
         (ControlSettings, "running.md"),
         (Limits, "running.md"),
+        (NatsAccess, "running.md"),
         (OrchestrationSettings, "orchestration.md"),
     ],
 )

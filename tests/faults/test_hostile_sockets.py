@@ -22,6 +22,7 @@ OWN = re.compile(
     r"|(outbound|gateway)\.ws_faults\.prj_faults\.[\w-]+"
     r"|(session\.(dis)?connected|runtime\.(announce|discover))\.ws_faults\.prj_faults"
     r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.ws_faults\.prj_faults(\.begun)?"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owner-ws_faults-prj_faults\.ws_faults\.prj_faults"
 )
 IDS = [
     "a.b",

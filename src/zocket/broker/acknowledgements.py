@@ -43,16 +43,16 @@ class PublishWindow:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._counter = 0
-        self._waiting: dict[int, tuple[Callable[[ZocketError | None], None], float]] = {}
+        self._waiting: dict[int, tuple[Callable[[ZocketError | None], None], float, str]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, done: Callable[[ZocketError | None], None]) -> int:
+    def add(self, done: Callable[[ZocketError | None], None], subject: str) -> int:
         """Remembers a publish; the number goes into its reply subject."""
         self._counter += 1
-        self._waiting[self._counter] = (done, self._loop.time() + ACK_TIMEOUT_S)
+        self._waiting[self._counter] = (done, self._loop.time() + ACK_TIMEOUT_S, subject)
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._expire)
         return self._counter
@@ -66,21 +66,26 @@ class PublishWindow:
     def fail(self, reason: str) -> None:
         """Ends every publish under way with `Unavailable`; whether the stream has one of them is not known."""
         waiting, self._waiting = self._waiting, {}
-        for done, _ in waiting.values():
+        for done, *_ in waiting.values():
             self._call(done, Unavailable(reason))
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
 
+    def refuse(self, subject: str) -> None:
+        """Ends the publishes to a subject that the server does not permit."""
+        for number in [number for number, item in self._waiting.items() if item[2] == subject]:
+            self._call(self._waiting.pop(number)[0], not_permitted("publish", subject))
+
     def _expire(self) -> None:
         now = self._loop.time()
         expired = []
-        for number, (_, deadline) in self._waiting.items():
+        for number, (_, deadline, _) in self._waiting.items():
             if deadline > now:
                 break
             expired.append(number)
         for number in expired:
-            done, _ = self._waiting.pop(number)
+            done = self._waiting.pop(number)[0]
             self._call(done, Unavailable(f"the stream did not acknowledge within {ACK_TIMEOUT_S:g} s"))
         self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._waiting else None
 
@@ -89,6 +94,11 @@ class PublishWindow:
             done(outcome)
         except Exception:  # noqa: BLE001 — border: a callback that fails must not stop the others
             _log.exception("The callback of a publish failed")
+
+
+def not_permitted(what: str, subject: str) -> Unavailable:
+    """What the NATS user of this process may not do."""
+    return Unavailable(f"the NATS user of this process may not {what} to {subject}")
 
 
 def _outcome(payload: bytes, header: bytes | None) -> ZocketError | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -37,6 +38,9 @@ PONG: Final = b"PONG\r\n"
 
 _log: Final = logging.getLogger("zocket.broker")
 _PERMISSIONS: Final = "permissions violation"
+_REFUSED: Final = re.compile(
+    r"Permissions Violation for (Publish|Subscription) to \"(.*?)\"(?: using queue \".*\")?\Z", re.I
+)
 _REFUSALS: Final = ("authorization violation", "authentication", "user and password", "nkey", "jwt", "account")
 
 
@@ -67,10 +71,12 @@ class Connection(asyncio.Protocol):
         max_payload: bytes that the server takes in one message, headers included.
     """
 
-    def __init__(self, url: str, lost: Callable[[str], None]) -> None:
+    def __init__(self, url: str, lost: Callable[[str], None], refused: Callable[[str], None]) -> None:
         self.url = url
         self.max_payload = 1024 * 1024
         self._report_lost = lost
+        self._report_refused = refused
+        self._refused_subscriptions: set[str] = set()
         self._over = False
         self._receivers: dict[int, Receiver] = {}
         self._last_sid = 0
@@ -94,16 +100,18 @@ class Connection(asyncio.Protocol):
         credentials: Credentials,
         tls: ssl.SSLContext | None,
         lost: Callable[[str], None],
+        refused: Callable[[str], None],
         hostname: str | None = None,
     ) -> Connection:
-        """Connects to one server and authenticates; `lost` is called once with the reason when it ends by itself.
+        """Connects to one server and authenticates.
 
         Args:
             url: `nats://host:port` or `tls://host:port`.
             name: of this client, for the server's own lists.
             credentials: who this process is.
             tls: for a server that wants TLS, and for `tls://`.
-            lost: see above.
+            lost: called once with the reason when the connection ends by itself.
+            refused: called with each subject to which the server did not let us publish.
             hostname: that the server's certificate must be for, if it is not the URL's.
 
         Raises:
@@ -111,7 +119,7 @@ class Connection(asyncio.Protocol):
             Unavailable: the server cannot be reached or does not answer as one.
             BootError: the credentials cannot be read.
         """
-        connection = cls(url, lost)
+        connection = cls(url, lost, refused)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection._shake_hands(name, credentials, tls, hostname)
@@ -204,6 +212,10 @@ class Connection(asyncio.Protocol):
         self.write(f"SUB {receiver.subject} {self._last_sid}\r\n".encode())
         return self._last_sid
 
+    def refuses(self, receiver: Receiver) -> bool:
+        """Whether the server has refused this subscription; certain after a round trip."""
+        return receiver.subject in self._refused_subscriptions
+
     def detach(self, sid: int) -> None:
         """Ends a subscription; nothing more is received."""
         if self._receivers.pop(sid, None) is not None:
@@ -254,10 +266,15 @@ class Connection(asyncio.Protocol):
             self._lose("the server asks its clients to leave")
 
     def _take_error(self, text: str) -> None:
-        if _PERMISSIONS in text.lower() and not self._shaking_hands:
-            _log.error("NATS refuses: %s", text)
-        else:
+        if _PERMISSIONS not in text.lower() or self._shaking_hands:
             self._lose(text)
+            return
+        _log.error("NATS refuses: %s; the permissions of this process's NATS user decide", text)
+        refused = _REFUSED.match(text)
+        if refused is not None and refused[1].lower() == "publish":
+            self._report_refused(refused[2])
+        elif refused is not None:
+            self._refused_subscriptions.add(refused[2])
 
     # The end.
 

@@ -1,7 +1,7 @@
 """Subscriptions as the NATS adapter keeps them: messages collected per loop turn, given to a callback as one list.
 
 Rules: a callback that raises is logged and never ends its delivery; after `close` nothing more is given; a push
-delivery that misses its heartbeats is lost, once, unless the connection itself is away.
+delivery that misses its heartbeats, or one of its messages, is lost, once, unless the connection itself is away.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class PushDelivery(Delivery):
         self.key = (spec.stream, spec.name)
         self._lost = lost
         self._started = False
+        self._next = 1
         self._seen_s = self._checked_s = loop.time()
         self._check: asyncio.TimerHandle | None = None
 
@@ -116,8 +117,15 @@ class PushDelivery(Delivery):
         super().attach(connection)
         self._seen_s = self._loop.time()
 
+    def suspend(self) -> None:
+        """See `Delivery.suspend`; what was on its way is lost, so the numbers go on anywhere."""
+        super().suspend()
+        self._next = 0
+
     def start(self) -> None:
         """The consumer exists: gives what came already, and watches the heartbeats."""
+        if self.closed:  # lost meanwhile
+            return
         self._started = True
         self._seen_s = self._checked_s = self._loop.time()
         self._check = self._loop.call_later(CHECK_S, self._watch)
@@ -137,10 +145,16 @@ class PushDelivery(Delivery):
             self._receive_status(status, reply, header)
             return
         try:
-            sequence, attempt = wire.sequence_and_attempt(reply)
+            sequence, attempt, number = wire.delivery_numbers(reply)
         except ValueError:
             _log.warning("A message without a stream's reply subject is ignored", extra={"subject": self.subject})
             return
+        if number > self._next and self._next:
+            # A server of a cluster died with messages on their way to ours: they would come again late, out of order.
+            self._lose(f"deliveries {self._next} to {number - 1} did not arrive")
+            return
+        if number >= self._next:  # else the next leader of the consumer repeats what did arrive
+            self._next = number + 1
         handle = Handle(self._connection, reply)
         self._add(Delivered(subject.decode("utf-8", "replace"), payload, sequence, attempt, handle))
 
@@ -149,6 +163,9 @@ class PushDelivery(Delivery):
             wanted = reply or wire.header_value(header, b"Nats-Consumer-Stalled")
             if wanted and self._connection is not None:
                 self._connection.write(wire.settlement(wanted, b""))
+            last = wire.header_value(header, b"Nats-Last-Consumer")
+            if last.isdigit() and int(last) >= self._next > 0:
+                self._lose(f"deliveries {self._next} to {int(last)} did not arrive")
             return
         self._lose(wire.status_text(header))
 

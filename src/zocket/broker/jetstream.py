@@ -8,6 +8,7 @@ enter a subject of the API.
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,6 +26,7 @@ DUPLICATE_WINDOW_S: Final = 120.0
 TAKE_OVER_ATTEMPTS: Final = 5
 """Two processes that take over at the same moment find each other's consumer; the later attempt wins."""
 
+_log: Final = logging.getLogger("zocket.broker")
 _CONSUMER_NOT_FOUND: Final = 10014
 _CONSUMER_EXISTS: Final = frozenset({10013, 10105, 10148})
 _NO_MESSAGE: Final = 10037
@@ -34,6 +36,8 @@ _WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 _FULL: Final = frozenset({10023, 10028, 10047, 10077, 10111})
 """Storage exhausted, limits of the account or the stream reached (10077 is "maximum messages or bytes exceeded")."""
 _TOO_LARGE: Final = 10054
+_TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
+"""No suitable peers for the replicas, or no cluster at all."""
 _NO_RESPONDERS: Final = 503
 
 _UNDIVIDED: Final = "inbound.*.*.*.*"
@@ -90,6 +94,7 @@ class _Transform(msgspec.Struct, frozen=True):
 class _Config(msgspec.Struct, frozen=True):
     storage: str = "file"
     subject_transform: _Transform | None = None
+    num_replicas: int = 1
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -140,8 +145,10 @@ def _nanoseconds(seconds: float) -> int:
 class JetStream:
     """Management calls on one server."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, replicas: int = 1) -> None:
+        """`replicas` is of the buckets that are made here."""
         self._ask = ask
+        self._replicas = replicas
 
     async def _call(self, verb: str, body: dict[str, Any]) -> _Answer:
         reply = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body))
@@ -151,31 +158,45 @@ class JetStream:
 
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """See `Broker.ensure_stream`."""
+        existing = await self._config(spec.name)
+        if existing is not None:
+            if existing.num_replicas != spec.replicas:
+                _log.warning(
+                    "The stream %s has %d replicas, and STREAM_REPLICAS says %d: nats stream edit %s --replicas %d",
+                    *(spec.name, existing.num_replicas, spec.replicas, spec.name, spec.replicas),
+                )
+            return
         config: dict[str, Any] = {
             "name": spec.name,
             "subjects": list(spec.subjects),
             "retention": spec.retention,
             "max_age": _nanoseconds(spec.max_age_s),
             "storage": spec.storage,
+            "num_replicas": spec.replicas,
             "duplicate_window": _nanoseconds(min(DUPLICATE_WINDOW_S, spec.max_age_s or DUPLICATE_WINDOW_S)),
         }
         if spec.partitions > 1:
             config["subject_transform"] = {"src": _UNDIVIDED, "dest": _DIVIDED.replace("N", str(spec.partitions))}
-        try:
-            await self._call(f"STREAM.CREATE.{_name('stream', spec.name)}", config)
-        except ServerError as error:
-            if error.number != _NAME_IN_USE:
-                raise Unavailable(f"the stream {spec.name} cannot be created: {error.message}") from error
+        await self._create_stream(f"the stream {spec.name}", config)
 
     async def stream_info(self, stream: str) -> StreamInfo | None:
         """See `Broker.stream_info`."""
+        answer = await self._info(stream)
+        if answer is None:
+            return None
+        return StreamInfo(answer.created, answer.config.storage, answer.state.last_seq, _partitions(answer.config))
+
+    async def _config(self, stream: str) -> _Config | None:
+        answer = await self._info(stream)
+        return None if answer is None else answer.config
+
+    async def _info(self, stream: str) -> _Answer | None:
         try:
-            answer = await self._call(f"STREAM.INFO.{_name('stream', stream)}", {})
+            return await self._call(f"STREAM.INFO.{_name('stream', stream)}", {})
         except ServerError as error:
             if error.number == _STREAM_NOT_FOUND:
                 return None
             raise
-        return StreamInfo(answer.created, answer.config.storage, answer.state.last_seq, _partitions(answer.config))
 
     async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
         """See `Broker.next_message`."""
@@ -199,6 +220,23 @@ class JetStream:
                 return None
             raise
         return answer.message
+
+    async def _create_stream(self, what: str, config: dict[str, Any]) -> None:
+        """Makes a stream; one that somebody else made in the same moment is fine."""
+        try:
+            await self._call(f"STREAM.CREATE.{_name('stream', config['name'])}", config)
+        except ServerError as error:
+            if error.number == _NAME_IN_USE:
+                return
+            advice = ""
+            if error.number in _TOO_FEW_SERVERS:
+                advice = (
+                    f"; {config['num_replicas']} replicas need a cluster of at least so many NATS servers with "
+                    "JetStream, all of them up: start them, or set STREAM_REPLICAS=1"
+                )
+            raise Unavailable(f"{what} cannot be created: {error.message}{advice}") from error
+        except Unavailable as error:
+            raise Unavailable(f"{what} cannot be created: {error.message}") from error
 
     # Consumers.
 
@@ -232,7 +270,8 @@ class JetStream:
             "max_ack_pending": spec.max_ack_pending,
             "idle_heartbeat": _nanoseconds(heartbeat_s),
         }
-        verb = f"CONSUMER.DURABLE.CREATE.{_name('stream', spec.stream)}.{_name('consumer', spec.name)}"
+        # The filter stands in the subject, so that a permission covers it; the server holds the body to it.
+        verb = f"CONSUMER.CREATE.{_name('stream', spec.stream)}.{_name('consumer', spec.name)}.{spec.subjects}"
         await self._call(verb, {"stream_name": spec.stream, "action": "create", "config": config})
 
     async def consumer_names(self, stream: str) -> list[str]:
@@ -294,7 +333,7 @@ class JetStream:
         except ServerError as error:
             if error.number != _NO_RESPONDERS:
                 raise
-            await self._create_bucket(bucket)
+            await self.ensure_bucket(bucket)
             return await self._put(bucket, key, value, expected or 0, {})
         except Conflict:
             marker = await self._last(bucket, key) if expected is None else None
@@ -307,8 +346,8 @@ class JetStream:
         try:
             await self._put(bucket, key, b"", expected, {"KV-Operation": "DEL"})
         except ServerError as error:
-            if error.number != _NO_RESPONDERS:
-                raise
+            if error.number != _NO_RESPONDERS or await self._info(f"KV_{bucket}") is not None:
+                raise  # a bucket that is there and does not answer has no leader now
             raise Conflict(f"the key {key} does not exist") from error
 
     async def _put(self, bucket: str, key: str, value: bytes, expected: int, headers: dict[str, str]) -> int:
@@ -321,12 +360,20 @@ class JetStream:
     async def _last(self, bucket: str, key: str) -> _StoredMessage | None:
         return await self._message(f"KV_{bucket}", {"last_by_subj": _key_subject(bucket, key)})
 
-    async def _create_bucket(self, bucket: str) -> None:
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Makes a key-value bucket if there is none of this name; on file, with the replicas of this broker.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+        if await self._info(f"KV_{bucket}") is not None:
+            return
         config = {
             "name": f"KV_{bucket}",
             "subjects": [f"$KV.{bucket}.>"],
             "retention": "limits",
             "storage": "file",
+            "num_replicas": self._replicas,
             "max_msgs_per_subject": 1,
             "discard": "new",
             "allow_rollup_hdrs": True,
@@ -334,11 +381,7 @@ class JetStream:
             "allow_direct": True,
             "duplicate_window": _nanoseconds(DUPLICATE_WINDOW_S),
         }
-        try:
-            await self._call(f"STREAM.CREATE.KV_{bucket}", config)
-        except ServerError as error:
-            if error.number != _NAME_IN_USE:
-                raise Unavailable(f"the bucket {bucket} cannot be created: {error.message}") from error
+        await self._create_stream(f"the bucket {bucket}", config)
 
 
 def _read(reply: Reply) -> _Answer:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from zocket.broker import wire
-from zocket.broker.acknowledgements import PublishWindow
+from zocket.broker.acknowledgements import PublishWindow, not_permitted
 from zocket.broker.connection import Connection
 from zocket.broker.credentials import Credentials, Servers
 from zocket.broker.deliveries import IDLE_HEARTBEAT_S, CoreDelivery, Delivery, Handle, PushDelivery
@@ -65,7 +65,7 @@ _NO_RESPONDERS: Final = 503
 class NatsBroker:
     """A connection to NATS; see `zocket.broker.port.Broker` for what every method guarantees."""
 
-    def __init__(self, servers: Servers, name: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, servers: Servers, name: str, tls: ssl.SSLContext | None, replicas: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._given = servers.urls
         self._servers = list(servers.urls)
@@ -81,7 +81,7 @@ class NatsBroker:
         self._inboxes = 0
         self._deliveries: dict[Delivery, None] = {}
         self._window = PublishWindow(self._loop)
-        self._requests: dict[int, asyncio.Future[Reply]] = {}
+        self._requests: dict[int, tuple[str, asyncio.Future[Reply]]] = {}
         self._last_request = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -92,7 +92,7 @@ class NatsBroker:
         self._dropped = 0
         self._lost = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._jetstream = JetStream(self._ask)
+        self._jetstream = JetStream(self._ask, replicas)
         self.subject = self._inbox + "*"
 
     @classmethod
@@ -104,14 +104,17 @@ class NatsBroker:
         boot_timeout_s: float = 10.0,
         credentials: Credentials | None = None,
         tls: ssl.SSLContext | None = None,
+        replicas: int = 1,
     ) -> NatsBroker:
         """Connects to one of the comma-separated servers of `url`, trying for `boot_timeout_s`.
+
+        `replicas` is how many servers keep a copy of the key-value buckets that this connection makes.
 
         Raises:
             BootError: no server could be reached in time; or, at once, the URL is wrong or the credentials are
                 rejected.
         """
-        broker = cls(Servers.parse(url, credentials or Credentials()), name, tls)
+        broker = cls(Servers.parse(url, credentials or Credentials()), name, tls, replicas)
         deadline = broker._loop.time() + boot_timeout_s
         delays = backoff()
         while (failure := await broker._dial()) is not None:
@@ -169,6 +172,7 @@ class NatsBroker:
                     credentials=self._credentials,
                     tls=self._tls,
                     lost=self._connection_lost,
+                    refused=self._refused,
                     hostname=self._hostname_of(url),
                 )
             except (BootError, Unavailable) as error:
@@ -220,9 +224,16 @@ class NatsBroker:
 
     def _fail_waiting(self, reason: str) -> None:
         self._window.fail(reason)
-        for answer in self._requests.values():
+        for _, answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(Unavailable(reason))
+
+    def _refused(self, subject: str) -> None:
+        """The server did not let us publish to this subject."""
+        self._window.refuse(subject)
+        for asked, answer in self._requests.values():
+            if asked == subject and not answer.done():
+                answer.set_exception(not_permitted("publish", asked))
 
     async def _supervise(self) -> None:
         while not self._closing:
@@ -367,7 +378,7 @@ class NatsBroker:
         if refusal is not None:
             self._loop.call_soon(done, refusal)
             return
-        reply = f"{self._inbox}{self._window.add(done)}"
+        reply = f"{self._inbox}{self._window.add(done, subject)}"
         self._out += (wire.publish_with_id_head(subject, reply, message_id, size), payload, wire.CRLF)
         self._out_bytes += size
         self._plan_flush()
@@ -380,9 +391,9 @@ class NatsBroker:
         if token.isdigit():
             self._window.answered(int(token), payload, header)
         elif token[1:].isdigit():
-            answer = self._requests.get(int(token[1:]))
-            if answer is not None and not answer.done():
-                answer.set_result(Reply(payload, header))
+            asked = self._requests.get(int(token[1:]))
+            if asked is not None and not asked[1].done():
+                asked[1].set_result(Reply(payload, header))
 
     async def request(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
         """See `Broker.request`."""
@@ -403,7 +414,7 @@ class NatsBroker:
         self._last_request += 1
         number = self._last_request
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._requests[number] = answer
+        self._requests[number] = (subject, answer)
         reply = f"{self._inbox}r{number}"
         if headers:
             self._out.append(wire.publish_with_headers(subject, reply, headers, payload))
@@ -433,6 +444,9 @@ class NatsBroker:
         if connection is not None:
             delivery.attach(connection)
             await connection.round_trip(API_TIMEOUT_S)
+            if connection.refuses(delivery):
+                self._stop(delivery)
+                raise not_permitted("subscribe", delivery.subject)
 
     def _stop(self, delivery: Delivery) -> None:
         self._deliveries.pop(delivery, None)
@@ -495,6 +509,14 @@ class NatsBroker:
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """See `Broker.ensure_stream`."""
         await self._jetstream.ensure_stream(spec)
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Makes a key-value bucket if there is none of this name; a write makes it, too, where that is permitted.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+        await self._jetstream.ensure_bucket(bucket)
 
     async def stream_info(self, stream: str) -> StreamInfo | None:
         """See `Broker.stream_info`."""

@@ -56,6 +56,7 @@ class StreamSpec:
     max_age_s: float
     storage: str = "memory"
     partitions: int = 1
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,11 @@ class Broker(Protocol):
         """
 
     async def subscribe(self, subject: str, callback: Callable[[list[Message]], None]) -> Subscription:
-        """Core subscription (wildcards allowed); it comes back by itself after a reconnect."""
+        """Core subscription (wildcards allowed); it comes back by itself after a reconnect.
+
+        Raises:
+            Unavailable: the server does not permit it.
+        """
 
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """Creates the stream if no stream has its name.
@@ -187,8 +192,9 @@ class Broker(Protocol):
         """Deletes the durable of that name if there is one and creates it anew, delivered to this process alone.
 
         What is unacknowledged comes again at once and in order, after this has returned. `lost` is called when the
-        server says that the consumer is gone, or misses its heartbeats (on NATS about 6.5 s); then nothing more comes
-        until the caller takes over again. An earlier delivery of this connection to the same durable ends silently.
+        server says that the consumer is gone, misses its heartbeats (on NATS about 6.5 s), or lost a delivery on its
+        way through a cluster; then nothing more comes until the caller takes over again. An earlier delivery of this
+        connection to the same durable ends silently.
         After a reconnect the delivery goes on if the consumer still exists, but what came before can no longer be
         settled: the stream may have been made anew and count from 1 again.
 

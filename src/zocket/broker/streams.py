@@ -9,7 +9,7 @@ from zocket.broker.port import StreamSpec
 from zocket.protocol import subjects
 
 
-def inbound_stream(storage: str = "memory", partitions: int = 1) -> StreamSpec:
+def inbound_stream(storage: str = "memory", partitions: int = 1, replicas: int = 1) -> StreamSpec:
     """`INBOUND`: each request is there until the one runtime that serves it has acknowledged it."""
     return StreamSpec(
         name=subjects.INBOUND_STREAM,
@@ -18,10 +18,11 @@ def inbound_stream(storage: str = "memory", partitions: int = 1) -> StreamSpec:
         max_age_s=subjects.INBOUND_MAX_AGE_S,
         storage=storage,
         partitions=partitions,
+        replicas=replicas,
     )
 
 
-def outbound_stream(storage: str = "memory") -> StreamSpec:
+def outbound_stream(storage: str = "memory", replicas: int = 1) -> StreamSpec:
     """`OUTBOUND`: frames for single sessions, for gateways that read them from a stream."""
     return StreamSpec(
         name=subjects.OUTBOUND_STREAM,
@@ -29,15 +30,16 @@ def outbound_stream(storage: str = "memory") -> StreamSpec:
         retention="limits",
         max_age_s=subjects.OUTBOUND_MAX_AGE_S,
         storage=storage,
+        replicas=replicas,
     )
 
 
-def transport_streams(storage: str = "memory", partitions: int = 1) -> tuple[StreamSpec, StreamSpec]:
+def transport_streams(storage: str = "memory", partitions: int = 1, replicas: int = 1) -> tuple[StreamSpec, StreamSpec]:
     """Both, to be ensured at boot and after every reconnect."""
-    return inbound_stream(storage, partitions), outbound_stream(storage)
+    return inbound_stream(storage, partitions, replicas), outbound_stream(storage, replicas)
 
 
-def dead_letter_stream() -> StreamSpec:
+def dead_letter_stream(replicas: int = 1) -> StreamSpec:
     """`DEADLETTER`: messages that were given up, for people to look at; made for the first one."""
     return StreamSpec(
         name=subjects.DEAD_LETTER_STREAM,
@@ -45,4 +47,5 @@ def dead_letter_stream() -> StreamSpec:
         retention="limits",
         max_age_s=subjects.DEAD_LETTER_MAX_AGE_S,
         storage="file",
+        replicas=replicas,
     )

@@ -76,8 +76,10 @@ def negative(delay_s: float) -> bytes:
     return b'-NAK {"delay": %d}' % round(delay_s * 1e9) if delay_s > 0 else b"-NAK"
 
 
-def sequence_and_attempt(reply: bytes) -> tuple[int, int]:
-    """The stream sequence and the number of the delivery, from the reply subject of a delivered message.
+def delivery_numbers(reply: bytes) -> tuple[int, int, int]:
+    """From the reply subject of a delivered message: its stream sequence, its attempt, its number in the consumer.
+
+    The last one counts every delivery of the consumer, repeated ones too, so a missing number is a lost delivery.
 
     The first form is `$JS.ACK.stream.consumer.delivered.stream_seq.consumer_seq.time.pending`; the second has a domain
     and an account hash before the stream, and may have a random token at its end.
@@ -88,9 +90,9 @@ def sequence_and_attempt(reply: bytes) -> tuple[int, int]:
     tokens = reply.split(b".")
     count = len(tokens)
     if count == _ACK_TOKENS:
-        return int(tokens[5]), int(tokens[4])
+        return int(tokens[5]), int(tokens[4]), int(tokens[6])
     if count >= _ACK_V2_TOKENS:
-        return int(tokens[7]), int(tokens[6])
+        return int(tokens[7]), int(tokens[6]), int(tokens[8])
     raise ValueError(f"no reply subject of a delivery: {reply[:120]!r}")
 
 

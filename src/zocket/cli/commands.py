@@ -25,6 +25,7 @@ from zocket.cli import (
     deploying,
     environment,
     logs,
+    nats,
     options,
     processes,
     projects,
@@ -52,7 +53,7 @@ class Root(options.Commands):
         "On your machine": ["init", "dev", "serve", "check"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
-        "Further": ["actors", "dead-letters", "sim", "completions"],
+        "Further": ["actors", "dead-letters", "nats", "sim", "completions"],
     }
 
 
@@ -246,7 +247,8 @@ def runtime(log_format: str, log_level: str, port: int | None, **flags: str | No
     """Run the actors of one deployment, between NATS and the control plane.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, WORKSPACE_ID,
-    PROJECT_ID, API_HOST, STREAM_STORAGE, ACK_WAIT_S, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    PROJECT_ID, API_HOST, STREAM_STORAGE, STREAM_REPLICAS, NATS_USER and its siblings, ACK_WAIT_S, DRAIN_TIMEOUT_S and
+    the limits (docs/running.md).
     """
     from zocket.settings import RuntimeSettings
 
@@ -282,7 +284,8 @@ def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None
     """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
-    METRICS_PORT, STREAM_STORAGE, DRAIN_TIMEOUT_S and the limits (docs/running.md).
+    METRICS_PORT, STREAM_STORAGE, STREAM_REPLICAS, NATS_USER and its siblings, DRAIN_TIMEOUT_S and the limits
+    (docs/running.md).
     """
     from zocket.settings import GatewaySettings
 
@@ -346,6 +349,7 @@ for command in (
     environment.env,
     actors.actors,
     completions.completions,
+    nats.nats,
     simulating.sim,
     dead_letters.dead_letters,
 ):

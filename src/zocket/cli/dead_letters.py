@@ -154,12 +154,15 @@ def _with_letters(flags: dict[str, str | None], work: Callable[[DeadLetters], Aw
     settings = processes.settings(ProjectSettings, **flags)
     scope = Scope(settings.workspace_id, settings.project_id)
     with needs("nats"):
-        from zocket.broker.nats import NatsBroker
+        from zocket.broker.access import open_broker
     from zocket.runtime.dead_letters import DeadLetters
 
     async def main() -> T:
-        broker = await NatsBroker.open(
-            settings.nats_url, name="zocket dead-letters", boot_timeout_s=settings.nats_boot_timeout_s
+        broker = await open_broker(
+            settings.nats_url,
+            settings.nats,
+            name="zocket dead-letters",
+            boot_timeout_s=settings.nats_boot_timeout_s,
         )
         try:
             return await work(DeadLetters(broker, scope))

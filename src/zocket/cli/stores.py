@@ -7,7 +7,7 @@ chosen is always said, on standard error; a file is never made by a command that
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ import click
 from zocket.cli import options, output
 from zocket.cli.failures import needs
 from zocket.errors import UsageError
-from zocket.settings import RuntimeSettings, ServeSettings, read, setting
+from zocket.settings import NatsAccess, RuntimeSettings, ServeSettings, read, setting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,6 +44,7 @@ class StoreSettings:
     workspace_id: str = setting("WORKSPACE_ID", RuntimeSettings.workspace_id)
     project_id: str = setting("PROJECT_ID", RuntimeSettings.project_id)
     nats_boot_timeout_s: float = setting("NATS_BOOT_TIMEOUT_S", RuntimeSettings.nats_boot_timeout_s, low=0.1)
+    nats: NatsAccess = field(default_factory=NatsAccess)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,14 @@ async def open_store(choice: Choice, *, make: bool = False) -> AsyncIterator[Sta
 @asynccontextmanager
 async def _open_nats(settings: StoreSettings) -> AsyncIterator[StateAdministration]:
     with needs("nats"):
+        from zocket.broker.access import open_broker
         from zocket.broker.credentials import Credentials, Servers
-        from zocket.broker.nats import NatsBroker
         from zocket.runtime.state_store import BrokerStateStore
     from zocket.ids import Scope
 
     scope = Scope(settings.workspace_id, settings.project_id)
     url = settings.nats_url or RuntimeSettings.nats_url
-    broker = await NatsBroker.open(url, name="zocket-actors", boot_timeout_s=settings.nats_boot_timeout_s)
+    broker = await open_broker(url, settings.nats, name="zocket-actors", boot_timeout_s=settings.nats_boot_timeout_s)
     try:
         output.note(f"store: {scope.workspace_id}/{scope.project_id} on {Servers.parse(url, Credentials())}")
         yield BrokerStateStore(broker, scope)

@@ -46,13 +46,20 @@ last when two runtimes announced themselves at the same moment need not be the o
 
 
 class Reign:
-    """A runtime that announced itself for a partition: its epoch, what it serves, when it was heard last."""
+    """A runtime that announced itself for a partition.
 
-    __slots__ = ("actor_types", "epoch", "heard_at")
+    Attributes:
+        actor_types: what it serves.
+        connection: how often it has lost its connection to the broker.
+        heard_at: when it was heard last (monotonic seconds).
+    """
+
+    __slots__ = ("actor_types", "connection", "epoch", "heard_at")
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
         self.actor_types: frozenset[str] = frozenset()
+        self.connection = 0
         self.heard_at = 0.0
 
 
@@ -210,6 +217,9 @@ class Directory:
         if reign is None or is_new:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             project.reigns[place.number] = reign = Reign(announcement.epoch)
+        elif reign.connection != announcement.connection:
+            has_lost = True  # what its lost connection had taken may not have come through
+        reign.connection = announcement.connection
         reign.heard_at = now
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts

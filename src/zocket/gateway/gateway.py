@@ -34,7 +34,7 @@ from zocket.protocol.edge import EdgeSession
 from zocket.protocol.subjects import INBOUND_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from zocket.broker.port import Broker, ConnectionState
     from zocket.clock import Clock, TimerHandle
@@ -88,6 +88,7 @@ class Gateway:
         gateway_id: str,
         stream_storage: str,
         partitions: int,
+        stream_replicas: int,
     ) -> None:
         self.broker = broker
         self.gateway_id = gateway_id
@@ -99,7 +100,7 @@ class Gateway:
         self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
-        self._streams = transport_streams(stream_storage, partitions)
+        self._streams = transport_streams(stream_storage, partitions, stream_replicas)
         self._sessions: dict[str, GatewaySession] = {}
         self._awake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -126,6 +127,7 @@ class Gateway:
         gateway_id: str | None = None,
         stream_storage: str = "memory",
         partitions: int = 1,
+        stream_replicas: int = 1,
     ) -> AsyncIterator[Gateway]:
         """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
 
@@ -139,6 +141,7 @@ class Gateway:
             gateway_id=gateway_id or "g_" + secrets.token_hex(6),
             stream_storage=stream_storage,
             partitions=partitions,
+            stream_replicas=stream_replicas,
         )
         await gateway._ensure_streams()
         subscriptions = [
@@ -231,6 +234,10 @@ class Gateway:
         """Publishes one request as it is, behind those that wait to leave together."""
         self.bursts.flush()
         self.broker.publish(subject, payload, message_id, done)
+
+    def later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Calls back after the delay; also if the session is closed by then."""
+        self._clock.call_later(delay_s, callback)
 
     def resubscribe_later(self, session: GatewaySession) -> None:
         """Sends the session's subscriptions again after a pause: one could not be published."""

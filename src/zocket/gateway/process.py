@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from zocket.broker.nats import NatsBroker
+from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
 from zocket.errors import BootError, Unavailable
 from zocket.exposition import CONTENT_TYPE, render
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
-from zocket.settings import check_internal_token
+from zocket.settings import check_internal_token, check_streams
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.port import Refused
@@ -77,6 +77,7 @@ async def serve(
     check_internal_token(
         settings.internal_token, [settings.control_plane_url, settings.nats_url], dev_mode=settings.dev_mode
     )
+    check_streams(settings.stream_storage, settings.stream_replicas)
     tls = server_context(settings.tls_certificate, settings.tls_key) if _wants_tls(settings) else None
     limits = SocketLimits.of(settings.limits)
     async with AsyncExitStack() as stack:
@@ -160,7 +161,13 @@ def _wants_tls(settings: GatewaySettings) -> bool:
 
 
 async def _open_broker(settings: GatewaySettings, stack: AsyncExitStack) -> Broker:
-    broker = await NatsBroker.open(settings.nats_url, name="gateway", boot_timeout_s=settings.nats_boot_timeout_s)
+    broker = await open_broker(
+        settings.nats_url,
+        settings.nats,
+        name="gateway",
+        boot_timeout_s=settings.nats_boot_timeout_s,
+        replicas=settings.stream_replicas,
+    )
     stack.push_async_callback(broker.aclose)
     stack.push_async_callback(broker.drain, FLUSH_TIMEOUT_S)
     return broker
@@ -175,6 +182,7 @@ async def _open_gateway(broker: Broker, settings: GatewaySettings, clock: Clock,
                 limits=settings.limits,
                 stream_storage=settings.stream_storage,
                 partitions=settings.partitions,
+                stream_replicas=settings.stream_replicas,
             )
         )
     except Unavailable as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zocket.errors import CallTimeout, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
+from zocket.protocol.edge import REFUSED_AGAIN_S
 from zocket.protocol.frames import EventSub, StateSub
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _log: Final = logging.getLogger("zocket.gateway")
 
 LOST: Final = "the broker was restarted and lost the call or its result; it may have taken effect"
 
-_PASSING: Final = (b'{"type":"state:', b'{"type":"event",', b'{"type":"error",')
+_PROBLEM: Final = b'{"type":"error",'
+_PASSING: Final = (b'{"type":"state:', b'{"type":"event",', _PROBLEM)
 """How frames begin that concern no call; they pass without being decoded."""
 
 _OWN_TYPES: Final = frozenset({"welcome", "rpc:result"})
@@ -179,7 +181,11 @@ class GatewaySession:
 
     def deliver(self, frame: bytes, now: float) -> None:
         """Takes a runtime's frame for this session alone: an answer settles its call, or is dropped."""
-        if not frame.startswith(_PASSING):
+        if frame.startswith(_PROBLEM):
+            again = self.edge.refused_for_now(frame)
+            if again:
+                self._gateway.later(REFUSED_AGAIN_S, partial(self._ask_again, again))
+        elif not frame.startswith(_PASSING):
             head = frames.decode_head(frame)
             if head is None or head.type == "welcome" or (head.type == "rpc:result" and not self._settle(head, now)):
                 self._statistics.dropped += 1
@@ -208,6 +214,10 @@ class GatewaySession:
         subscriptions = [request for request in self.edge.subscriptions if _lies_in(request, stale)]
         self.subscribe_again(subscriptions)
         return len(subscriptions)
+
+    def _ask_again(self, subscriptions: list[EventSub | StateSub]) -> None:
+        if not self._is_closed:
+            self.subscribe_again(self.edge.still_wanted(subscriptions))
 
     def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
         """Sends these subscriptions again."""

@@ -1,7 +1,8 @@
 """Durable instances of a host: loading, releasing what is stored, and what to do when a save goes wrong.
 
 Rules: what the store says counts; turns that it does not have run again in their order, or fail with an error; a turn
-of an instance that another process owns now leaves nothing behind.
+of an instance that another process owns now leaves nothing behind. A full store fails the turns that it does not take;
+an instance that it did not let start is tried again by a later request.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.core import Session
-from zocket.errors import PlatformError, StoredStateError, TooLarge
+from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge
 from zocket.host.keeper import Keeper
-from zocket.host.resident import Absent
+from zocket.host.resident import ACTIVATE, Absent
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 RETURN_WITHIN_S: Final = 6.0
 """Time for a session that stored state knows to show itself after a load: as long as a gateway may be silent."""
 SESSION_HOOKS: Final = frozenset({"on_connect", "on_disconnect"})
+FULL_AGAIN_S: Final = 1.0
+"""How long an instance that a full store did not let start answers `overloaded` before it is tried again."""
 
 log = logging.getLogger("zocket.host")
 
@@ -71,19 +74,41 @@ class Durability:
         """Whether a further turn may run now; first settles what went wrong with the store."""
         if keeper.trouble is not None:
             await self._recover(resident, keeper)
+        if resident.failure is not None and self._clock.now() >= resident.failed_until:
+            resident.failure = None
+            self._host.activate_again(resident)
         return bool(resident.mailbox) and not keeper.full
 
-    async def load(self, resident: Resident, keeper: Keeper) -> None:
-        """The instance's state is here afterwards, or `resident.failure` says why it cannot be used."""
+    async def load(self, resident: Resident, keeper: Keeper) -> bool:
+        """The instance's state is here afterwards, or `resident.failure` says why it cannot be used.
+
+        False if another process owns the instance, and nothing of it is here any more.
+        """
         resident.failure = None
         try:
             await keeper.activate()
         except StoredStateError as error:
             log.error("stored state cannot be used: %s", error.message, extra=fields(resident))
             resident.failure = error
+        except Overloaded as error:
+            self._fail_for_a_while(resident, error)
+        if keeper.shared and not await self._is_ours():
+            self._give_up(resident, 1)
+            return False
         resident.history = keeper.history
         if keeper.sessions and keeps_sessions(resident):
             self._await_return(resident, keeper.sessions)
+        if resident.failure is None:
+            self._host.show(resident)  # nobody watches, unless it starts again
+        return True
+
+    async def _is_ours(self) -> bool:
+        """Asked also after an instance was fenced off: else one that is not the owner would take it away unseen."""
+        return self._owns is None or await self._owns()
+
+    def _give_up(self, resident: Resident, pieces: int) -> None:
+        log.warning("another process owns the instance", extra=fields(resident))
+        self._host.abandon(resident, pieces)
 
     def _await_return(self, resident: Resident, sessions: dict[str, str | None]) -> None:
         """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
@@ -91,6 +116,11 @@ class Durability:
         for session_id, link in absent.items():
             self._host.remember(resident, session_id, link)
         self._clock.call_later(RETURN_WITHIN_S, partial(self._host.end_absent, resident, absent))
+
+    def _fail_for_a_while(self, resident: Resident, error: Overloaded) -> None:
+        log.warning("an instance cannot start: %s", error.message, extra=fields(resident))
+        resident.failure = error
+        resident.failed_until = self._clock.now() + FULL_AGAIN_S
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
@@ -113,16 +143,28 @@ class Durability:
             if stored:
                 self._release(resident, attempted)
                 lost = later
-            if not keeper.written_by_us(record) and self._owns is not None and not await self._owns():
-                log.warning("another process owns the instance", extra=fields(resident))
-                self._host.abandon(resident, len(lost))
+            foreign = not keeper.written_by_us(record)
+            if foreign and not await self._is_ours():
+                self._give_up(resident, len(lost))
                 return
             await keeper.fence(record)
+            if foreign and not await self._is_ours():
+                self._give_up(resident, len(lost))
+                return
             if moved:
                 self._host.show(resident)
         except StoredStateError as error:
             resident.failure = error
-        if isinstance(trouble, TooLarge):
+        except Overloaded as error:
+            self._fail_for_a_while(resident, error)
+        if isinstance(trouble, Overloaded):
+            log.warning("the store is full: %s", trouble.message, extra=fields(resident))
+            if any(outcome.piece[1] is ACTIVATE for outcome in lost):
+                self._fail_for_a_while(resident, trouble)
+            for outcome in lost:
+                self._fail(resident, outcome, trouble)
+            lost = []
+        elif isinstance(trouble, TooLarge):
             if lost and not single:
                 failed, *lost = lost
                 self._fail(resident, failed, trouble)

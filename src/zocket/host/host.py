@@ -258,6 +258,12 @@ class Host:
         resident.mailbox.append(piece)
         self.schedule(resident)
 
+    def activate_again(self, resident: Resident) -> None:
+        """A durable instance is loaded anew, in front of what waits for it."""
+        resident.active = False
+        self._pending += 1
+        resident.mailbox.appendleft((NOBODY, ACTIVATE, "", None, self._clock.now(), None))
+
     def schedule(self, resident: Resident) -> None:
         """Serves the resident's mailbox soon."""
         if not resident.scheduled:
@@ -389,7 +395,8 @@ class Host:
         if hook is EVICT and not self._eviction.begin(resident):
             return True
         if hook is ACTIVATE and resident.keeper is not None:
-            await self._durability.load(resident, resident.keeper)
+            if not await self._durability.load(resident, resident.keeper):
+                return False
             self._eviction.weigh(resident)
         finished = True
         if hook.name in instance.definition.hooks and resident.failure is None:
@@ -574,7 +581,7 @@ class Host:
                 extra["session"] = session.id
             log.error("call failed: %s", public.code, exc_info=error, extra=extra)
         if type(request) is not Rpc:
-            link.send(frames.problem(public, request.actor, request.actor_id))
+            link.refuse(frames.problem(public, request.actor, request.actor_id))
             return True
         answer = frames.failure(request.id, public)
         if len(answer) > self._limits.max_result_bytes:

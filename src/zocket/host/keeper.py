@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from zocket.errors import Conflict, StoredStateError, TooLarge, Unavailable
+from zocket.errors import Conflict, Overloaded, StoredStateError, TooLarge, Unavailable
 from zocket.host.answers import AnswerTable
 from zocket.host.history import History
 from zocket.host.resident import CONNECT, DISCONNECT
@@ -135,6 +135,7 @@ class Keeper:
 
         Raises:
             StoredStateError: this deployment cannot use what is stored, or the store does not take it any more.
+            Overloaded: the store is full.
         """
         pause_s = RETRY_FIRST_S
         while self._store.shared and (record is None or record.writer != self._writer):
@@ -144,6 +145,8 @@ class Keeper:
                 return
             if isinstance(result, TooLarge):
                 raise StoredStateError(f"{self._instance.definition.name}: {result.message}")
+            if isinstance(result, Overloaded):
+                raise result
             if isinstance(result, Unavailable):
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MOST_S)
@@ -234,6 +237,11 @@ class Keeper:
         return None if raw is None else bytes(raw)
 
     # -- writing -------------------------------------------------------------------------------------------------
+
+    @property
+    def shared(self) -> bool:
+        """Whether another process may write the record."""
+        return self._store.shared
 
     @property
     def full(self) -> bool:

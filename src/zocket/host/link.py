@@ -35,6 +35,10 @@ class Link(ABC):
     def send(self, frame: bytes) -> None:
         """Sends one frame to the session, after those sent before."""
 
+    def refuse(self, frame: bytes) -> None:
+        """Sends the frame that says why a subscription did not come about."""
+        self.send(frame)
+
     def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""
         self.send(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +80,7 @@ class Resident:
         keeper: of a durable instance.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
+        failed_until: when that may be over; never by default.
         used: when it was last served, on the clock's `now()`.
         size: of its state, as it counts towards the limit of memory.
         gone: it has left memory.
@@ -90,6 +92,7 @@ class Resident:
         "answered",
         "counts",
         "events",
+        "failed_until",
         "failure",
         "gone",
         "history",
@@ -113,6 +116,7 @@ class Resident:
         self.keeper: Keeper | None = None
         self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None
+        self.failed_until = math.inf
         self.scheduled = False
         self.active = False
         self.used = now

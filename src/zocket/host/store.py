@@ -91,7 +91,7 @@ class StateStore(Protocol):
         """Writes a record if the newest one has the revision `expected` (0: there is none).
 
         `done` is called once, later, on the loop: with the new revision, or with `Conflict` (another revision is
-        there), `TooLarge` or `Unavailable` (it may be written or not).
+        there), `TooLarge`, `Overloaded` (the store is full) or `Unavailable` (it may be written or not).
         """
 
 

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from zocket.errors import CallerError, CallTimeout, InvalidFrame, TooManyRequests
+from zocket.errors import PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
 from zocket.protocol import frames, subjects
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub, decode_request, too_deep
 from zocket.protocol.rate import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from zocket.errors import ZocketError
     from zocket.protocol.frames import Request, Subscription
 
+REFUSED_AGAIN_S: Final = 2.0
+"""When a subscription that was refused for a reason that passes is sent again, by whoever serves the socket."""
 MAX_CALL_ID_BYTES: Final = 256
 """JSON text of a call's `id`. It is kept while the call is pending; clients use counters and UUIDs (38 bytes)."""
 
@@ -180,6 +182,17 @@ class EdgeSession:
             self.subscriptions.pop(request.plain() if isinstance(request, StateSub) else request, None)
         error.request_id = f"{self.request_prefix}{self.number if number is None else number}"
         self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
+
+    def refused_for_now(self, problem: bytes) -> list[EventSub | StateSub]:
+        """The subscriptions that an error frame concerns whose reason passes; nobody else asks for them again."""
+        frame = frames.decode_server_frame(problem)
+        if frame is None or frame.code not in PASSING or frame.actor is None or frame.actor_id is None:
+            return []
+        return self.still_wanted([StateSub(frame.actor, frame.actor_id), EventSub(frame.actor, frame.actor_id)])
+
+    def still_wanted(self, subscriptions: Iterable[EventSub | StateSub]) -> list[EventSub | StateSub]:
+        """Those of them that the client has not given up."""
+        return [subscription for subscription in subscriptions if subscription in self.subscriptions]
 
     def expire(self, now: float) -> list[bytes]:
         """Answers the calls that wait longer than the limit with `timeout`; their ids."""

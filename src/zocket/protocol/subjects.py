@@ -28,8 +28,6 @@ ANY_SESSION: Final = "outbound.*.*.*"
 ANY_ANNOUNCEMENT: Final = "runtime.announce.*.*"
 ANY_ALIVE: Final = "gateway.alive.*"
 """What a runtime listens to for the gateways that are there."""
-OWNER_BUCKET: Final = "zocket-owners"
-"""Key-value bucket of the owner records and the marks: a key each for a project, or for each partition of it."""
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 
@@ -160,6 +158,19 @@ def roll_call(scope: Scope) -> str:
 def rewritten(scope: Scope) -> str:
     """Core NATS: tells the project's runtimes that somebody else has written the record of an instance."""
     return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
+
+
+def owner_bucket(scope: Scope) -> str:
+    """Key-value bucket of a project's owner records and marks.
+
+    It is the project's own, since a read names its key where no permission looks.
+    """
+    return f"zocket-owner-{scope.workspace_id}-{scope.project_id}"
+
+
+def state_bucket(scope: Scope) -> str:
+    """Key-value bucket of a project's durable state."""
+    return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
 
 
 def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:

@@ -43,6 +43,7 @@ class Generation:
         self.epoch = ""
         self._broker = broker
         self._scope = scope
+        self._bucket = subjects.owner_bucket(scope)
         self._key = subjects.owner_key(scope)
         self._process = process
         self._deployment = deployment
@@ -57,7 +58,7 @@ class Generation:
             Unavailable: the broker is away or refuses, or deployments replace each other all the time.
         """
         for _ in range(MAX_ATTEMPTS):
-            entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            entry = await self._broker.get(self._bucket, self._key)
             owner = None if entry is None else read_owner(entry.value)
             if owner is not None and self._is_ours(owner):
                 self.epoch = owner.epoch
@@ -79,7 +80,7 @@ class Generation:
             Unavailable: the broker is away or refuses.
         """
         for _ in range(MAX_ATTEMPTS):
-            entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            entry = await self._broker.get(self._bucket, self._key)
             if entry is None:
                 try:
                     await self._write(None)
@@ -105,7 +106,7 @@ class Generation:
             deployment=self._deployment,
             partitions=self._partitions,
         )
-        await self._broker.put(subjects.OWNER_BUCKET, self._key, msgspec.json.encode(record), expected)
+        await self._broker.put(self._bucket, self._key, msgspec.json.encode(record), expected)
 
     async def _clear(self, before: OwnerRecord | None) -> None:
         """Consumers of a project that was divided otherwise, or not at all, would overlap with the new ones."""

@@ -49,6 +49,7 @@ class Marks:
 
     def __init__(self, broker: Broker, scope: Scope, epoch: str, partition: Partition = WHOLE) -> None:
         self._broker = broker
+        self._bucket = subjects.owner_bucket(scope)
         self._key = subjects.marks_key(scope, partition)
         self._epoch = epoch
         self._source = ""
@@ -68,7 +69,7 @@ class Marks:
         Raises:
             Unavailable: the broker is away or refuses.
         """
-        entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+        entry = await self._broker.get(self._bucket, self._key)
         self._revision = None if entry is None else entry.revision
         self._record = MarkRecord() if entry is None else _read(entry.value)
         if self._source:
@@ -161,7 +162,7 @@ class Marks:
             change(record)
             value = msgspec.json.encode(record)
             try:
-                self._revision = await self._broker.put(subjects.OWNER_BUCKET, self._key, value, self._revision)
+                self._revision = await self._broker.put(self._bucket, self._key, value, self._revision)
             except Conflict:
                 await self.read()
                 continue

@@ -63,6 +63,7 @@ class Ownership:
     ) -> None:
         self._broker = broker
         self._clock = clock
+        self._bucket = subjects.owner_bucket(scope)
         self._key = subjects.owner_key(scope, partition)
         self._record = record
         self._project_key = subjects.owner_key(scope)
@@ -77,7 +78,7 @@ class Ownership:
         """
         await self._check_generation()
         for _ in range(MAX_ATTEMPTS):
-            entry = await self._wait_left(await self._broker.get(subjects.OWNER_BUCKET, self._key))
+            entry = await self._wait_left(await self._broker.get(self._bucket, self._key))
             try:
                 await self._write(None if entry is None else entry.revision)
             except Conflict:
@@ -91,7 +92,7 @@ class Ownership:
         deadline = self._clock.now() + (owner.leaving_s if owner is not None else 0.0)
         while entry is not None and self._clock.now() < deadline:
             await self._clock.sleep(LEAVING_POLL_S)
-            previous, entry = entry, await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            previous, entry = entry, await self._broker.get(self._bucket, self._key)
             if entry is not None and entry.revision != previous.revision:
                 break
         return entry
@@ -124,7 +125,7 @@ class Ownership:
         """
         await self._check_generation()
         for _ in range(MAX_ATTEMPTS):
-            entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+            entry = await self._broker.get(self._bucket, self._key)
             if entry is not None:
                 owner = read_owner(entry.value)
                 if owner is not None and owner.epoch == self._record.epoch:
@@ -154,23 +155,23 @@ class Ownership:
         revision = await self._revision()
         if revision is not None:
             with contextlib.suppress(Conflict):  # a successor claimed in this moment: the record is theirs
-                await self._broker.delete(subjects.OWNER_BUCKET, self._key, revision)
+                await self._broker.delete(self._bucket, self._key, revision)
 
     async def _check_generation(self) -> None:
         if self._generation is None:
             return
-        entry = await self._broker.get(subjects.OWNER_BUCKET, self._project_key)
+        entry = await self._broker.get(self._bucket, self._project_key)
         owner = None if entry is None else read_owner(entry.value)
         if owner is not None and owner.epoch != self._generation:
             raise Superseded(f"another deployment ({owner.deployment or owner.process}) owns the project now")
 
     async def _revision(self) -> int | None:
-        entry = await self._broker.get(subjects.OWNER_BUCKET, self._key)
+        entry = await self._broker.get(self._bucket, self._key)
         owner = None if entry is None else read_owner(entry.value)
         return None if entry is None or owner is None or owner.epoch != self._record.epoch else entry.revision
 
     async def _write(self, expected: int | None) -> None:
-        await self._broker.put(subjects.OWNER_BUCKET, self._key, msgspec.json.encode(self._record), expected)
+        await self._broker.put(self._bucket, self._key, msgspec.json.encode(self._record), expected)
 
 
 def read_owner(value: bytes) -> OwnerRecord | None:

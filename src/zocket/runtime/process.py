@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from zocket import exposition
-from zocket.broker.nats import NatsBroker
+from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
-from zocket.errors import BootError, SettingsError, Superseded, Unavailable, ZocketError
+from zocket.errors import BootError, Superseded, Unavailable, ZocketError
 from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
 from zocket.runtime.control_plane import ControlPlane
@@ -39,13 +39,14 @@ from zocket.runtime.standby import (
     wait_for_the_word,
 )
 from zocket.runtime.state_store import BrokerStateStore
-from zocket.settings import check_internal_token
+from zocket.settings import check_internal_token, check_streams
 from zocket.sockets.front import HttpFront
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from zocket.broker.nats import NatsBroker
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.settings import RuntimeSettings
@@ -74,8 +75,7 @@ def check(settings: RuntimeSettings) -> None:
     check_internal_token(
         settings.internal_token, [settings.nats_url, settings.control_plane_url], dev_mode=settings.dev_mode
     )
-    if settings.stream_storage not in ("memory", "file"):
-        raise SettingsError(f'STREAM_STORAGE: expected memory or file, got "{settings.stream_storage}"')
+    check_streams(settings.stream_storage, settings.stream_replicas)
 
 
 async def run(settings: RuntimeSettings, *, clock: Clock | None = None) -> int:
@@ -190,7 +190,13 @@ class RuntimeProcess:
     async def _connect(self, outer: AsyncExitStack, definition: AppDefinition) -> NatsBroker:
         """The broker, once it is known that this version can use what is stored there."""
         settings = self._settings
-        broker = await NatsBroker.open(settings.nats_url, name=self._name, boot_timeout_s=settings.nats_boot_timeout_s)
+        broker = await open_broker(
+            settings.nats_url,
+            settings.nats,
+            name=self._name,
+            boot_timeout_s=settings.nats_boot_timeout_s,
+            replicas=settings.stream_replicas,
+        )
         outer.push_async_callback(broker.aclose)
         await check_stored_state(definition, BrokerStateStore(broker, self._scope))
         return broker
@@ -263,6 +269,7 @@ class RuntimeProcess:
             ack_wait_s=settings.ack_wait_s,
             drain_timeout_s=settings.drain_timeout_s,
             storage=settings.stream_storage,
+            replicas=settings.stream_replicas,
         )
 
     @asynccontextmanager

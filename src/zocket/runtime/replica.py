@@ -115,6 +115,7 @@ class Replica:
         ack_wait_s: float = 30.0,
         drain_timeout_s: float = 10.0,
         storage: str = "memory",
+        replicas: int = 1,
     ) -> AsyncIterator[Replica]:
         """Serves its share of the project during the block; at its end hands it to the others.
 
@@ -132,6 +133,7 @@ class Replica:
             ack_wait_s: as `Runtime.open`.
             drain_timeout_s: as `Runtime.open`.
             storage: as `Runtime.open`.
+            replicas: as `Runtime.open`.
 
         Raises:
             BootError: the stream of requests cannot be used: it is not divided so, or in memory for durable actors.
@@ -155,6 +157,7 @@ class Replica:
             ack_wait_s=ack_wait_s,
             drain_timeout_s=drain_timeout_s,
             storage=storage,
+            replicas=replicas,
             lease_s=lease_s,
         )
         generation = Generation(

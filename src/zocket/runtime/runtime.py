@@ -77,6 +77,7 @@ class Runtime:
         partition: Partition,
         generation: str | None,
         lease_s: float | None,
+        replicas: int,
     ) -> None:
         self.scope = scope
         self._partition = partition
@@ -88,7 +89,7 @@ class Runtime:
         limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
         self._ack_wait_s = ack_wait_s
-        self._streams = transport_streams(storage, partition.count)
+        self._streams = transport_streams(storage, partition.count, replicas)
         self._consumers = {
             name: ConsumerSpec(
                 stream=subjects.INBOUND_STREAM,
@@ -148,6 +149,7 @@ class Runtime:
         self._disturbed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._failure: ZocketError | None = None
+        self._superseded: Superseded | None = None
         self._serving = False
         self._forget_connection: Callable[[], None] = lambda: None
         self._take_overs = 0
@@ -172,6 +174,7 @@ class Runtime:
         partition: Partition = WHOLE,
         generation: str | None = None,
         lease_s: float | None = None,
+        replicas: int = 1,
     ) -> AsyncIterator[Runtime]:
         """Owns the project and serves it during the block; at its end stops cleanly (R19).
 
@@ -190,6 +193,7 @@ class Runtime:
             partition: owns and serves this part of the project alone.
             generation: in a divided project the epoch of its owner record, whose change ends this runtime.
             lease_s: after so long without a word from this process another takes the partition; None: nobody does.
+            replicas: of streams that do not exist yet.
 
         Raises:
             BootError: an actor is durable, and the stream of requests is in memory; or that stream is not divided as
@@ -212,6 +216,7 @@ class Runtime:
             partition=partition,
             generation=generation,
             lease_s=lease_s,
+            replicas=replicas,
         )
         try:
             await runtime._start()
@@ -296,16 +301,24 @@ class Runtime:
         """Asked after another writer was found in the store: only the owner of the project goes on."""
         while True:
             try:
-                if await self._ownership.is_ours():
-                    return True
+                await self._confirm()
+            except Superseded as error:
+                self._superseded = error
                 self._suspects.stop()
                 self._disturbed.set()
                 return False
             except Unavailable:
                 await self._clock.sleep(RETRY_FIRST_S)
+            else:
+                return True
 
     async def _confirm(self) -> None:
-        """Goes on only as the owner, and where another one may have come and gone, with what that one stored."""
+        """Goes on only as the owner, and where another one may have come and gone, with what that one stored.
+
+        What was given up once (an instance that another owner had written) stays given up.
+        """
+        if self._superseded is not None:
+            raise self._superseded
         if not await self._ownership.confirm():
             self._host.doubt_stored()
 
@@ -344,7 +357,10 @@ class Runtime:
         """Consumers of actor types that the project had and has no more; nobody else would ever remove them."""
         for name in set(predecessor.actor_types) - set(self.actor_types):
             consumer = subjects.consumer(self.scope, name, self._partition)
-            await self._broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
+            try:
+                await self._broker.delete_consumer(subjects.INBOUND_STREAM, consumer)
+            except Unavailable as error:
+                self._log.warning("the consumer of %s, which is no more, stays behind: %s", name, error.message)
 
     def _received(self, taking: _Taking, batch: list[Delivered]) -> None:
         """Takes messages of a consumer that was taken over this connection.
@@ -364,6 +380,7 @@ class Runtime:
     def _connection_changed(self, state: ConnectionState) -> None:
         if state == "disconnected":
             self._connection += 1
+            self._announcement.connection = self._connection
             self._outbox.hold()
         elif state == "reconnected":
             self._presence.renew()

@@ -30,11 +30,6 @@ _SPECIAL: Final = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPE: Final = re.compile(rb"=([0-9A-F]{2})")
 
 
-def bucket_of(scope: Scope) -> str:
-    """The bucket of a project's durable state."""
-    return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
-
-
 def key_of(actor: str, actor_id: str) -> str:
     """The key of an instance."""
     encoded = _SPECIAL.sub(lambda match: b"=%02X" % match[0][0], actor_id.encode())
@@ -60,7 +55,7 @@ class BrokerStateStore:
     def __init__(self, broker: Broker, scope: Scope) -> None:
         self._broker = broker
         self._scope = scope
-        self._bucket = bucket_of(scope)
+        self._bucket = subjects.state_bucket(scope)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:

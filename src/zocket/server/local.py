@@ -18,7 +18,7 @@ from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import EdgeSession
+from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.host.store import StateStore
-    from zocket.protocol.frames import StateSub
+    from zocket.protocol.frames import EventSub, StateSub
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
@@ -78,6 +78,13 @@ class LocalSession(Link):
         """See `Link.send`."""
         self.peer.send(frame)
 
+    def refuse(self, frame: bytes) -> None:
+        """See `Link.refuse`; for a reason that passes it is asked for again."""
+        self.peer.send(frame)
+        again = self.edge.refused_for_now(frame)
+        if again:
+            self._server.clock.call_later(REFUSED_AGAIN_S, lambda: self.subscribe_again(self.edge.still_wanted(again)))
+
     def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
         if self.edge.settle(bytes(call_id)):
@@ -94,7 +101,7 @@ class LocalSession(Link):
         """Closes the socket."""
         self.peer.close(code, reason)
 
-    def subscribe_again(self, subscriptions: Sequence[StateSub]) -> None:
+    def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
         """Sends these subscriptions to the host again."""
         for request in subscriptions:
             self.edge.next_number()

@@ -264,14 +264,50 @@ async def test_a_server_without_jetstream_is_unavailable() -> None:
             await broker.put("bucket", "key", b"", None)
 
 
-async def test_a_subscription_without_permission_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    users = '{ user: a, password: a, permissions: { subscribe: { allow: ["_INBOX.>"] } } }'
+async def test_more_replicas_than_there_are_servers_are_refused_with_advice() -> None:
+    async with NatsServer() as server, connected(server.url, replicas=3) as broker:
+        advice = r"3 replicas need a cluster of at least so many NATS servers.*STREAM_REPLICAS=1"
+        with pytest.raises(Unavailable, match=f"the stream S cannot be created.*{advice}"):
+            await broker.ensure_stream(StreamSpec("S", ("s.>",), "limits", 60.0, replicas=3))
+        with pytest.raises(Unavailable, match=f"the bucket b cannot be created.*{advice}"):
+            await broker.put("b", "k", b"", None)
+
+
+async def test_a_stream_with_other_replicas_than_asked_for_is_left_and_told(
+    nats_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(nats_url) as broker:
+        await broker.ensure_stream(StreamSpec("REPLICAS", ("replicas.>",), "limits", 60.0))
+        assert "replicas" not in caplog.text
+        await broker.ensure_stream(StreamSpec("REPLICAS", ("replicas.>",), "limits", 60.0, replicas=3))
+        assert "nats stream edit REPLICAS --replicas 3" in caplog.text
+
+
+async def test_what_is_not_permitted_is_unavailable_at_once_and_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zocket.broker.nats.API_TIMEOUT_S", 600)  # whoever waits for a time limit does not end
+    monkeypatch.setattr("zocket.broker.acknowledgements.ACK_TIMEOUT_S", 600)
+    allowed = 'publish: { allow: ["open"] }, subscribe: { allow: ["_INBOX.>"] }'
+    users = f"{{ user: a, password: a, permissions: {{ {allowed} }} }}"
     async with (
         NatsServer(config=f"authorization {{ users: [ {users} ] }}") as server,
         connected(server.url.replace("//", "//a:a@")) as broker,
     ):
-        await broker.subscribe("secret.>", lambda _: None)
-        await until(lambda: "permissions violation" in caplog.text.lower())
+        with pytest.raises(Unavailable, match="may not subscribe to Secret"):
+            await broker.subscribe("Secret.>", lambda _: None)
+        with pytest.raises(Unavailable, match="may not publish"):
+            await broker.stream_info("INBOUND")
+        with pytest.raises(Unavailable, match="may not publish"):
+            await broker.take_over(ConsumerSpec("S", "c", "s.>"), lambda _: None, lambda: None)
+        outcomes = await asyncio.gather(*(publish(broker, f"Closed.{n % 2}", b"", f"{n}") for n in range(4)))
+        assert all(isinstance(outcome, Unavailable) and "may not" in outcome.message for outcome in outcomes)
+        outcome = await publish(broker, "open", b"", "5")
+        assert isinstance(outcome, Unavailable)
+        assert "no stream" in outcome.message
+        assert "Permissions Violation for Publish" in caplog.text
+        assert "Permissions Violation for Subscription" in caplog.text
+        assert not broker._deliveries
         assert broker.connected
 
 

@@ -10,6 +10,7 @@ from zocket.settings import Limits
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/limits.md").read_text()
+NATS = (ROOT / "docs/nats.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.startswith("|")]
 
 
@@ -20,7 +21,7 @@ def test_every_setting_is_there_with_its_default() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT + NATS)
     assert len(named) > 20
     for file, name in named:
         assert re.search(rf"def {name}\(", (ROOT / "tests" / file).read_text()), (file, name)

@@ -66,6 +66,7 @@ OWN = re.compile(
     r"|gateway\.alive\.[\w-]+"
     r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project"
     r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project(\.begun)?"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owner-test-workspace-test-project\.test-workspace\.test-project"
 )
 
 

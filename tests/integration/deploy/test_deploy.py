@@ -86,7 +86,7 @@ async def test_r8_a_runtime_in_standby_touches_neither_consumer_nor_owner_record
 
             async def taken() -> tuple[bool, bool]:
                 names = await broker.consumer_names(subjects.INBOUND_STREAM)
-                owner = await broker.get(subjects.OWNER_BUCKET, subjects.owner_key(scope))
+                owner = await broker.get(subjects.owner_bucket(scope), subjects.owner_key(scope))
                 return subjects.consumer(scope, "counter") in names, owner is not None
 
             deployed = await platform.upload(kit.slow)

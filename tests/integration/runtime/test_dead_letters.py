@@ -184,7 +184,7 @@ async def live_through(project: Project, durability: str) -> None:
         ((_, letter),) = await DeadLetters(gateway, project.scope).newest(10)
         assert (letter.actor, letter.actor_id, letter.method, letter.attempts) == ("book", "a", "kill", 3)
         assert json.loads(bytes(letter.envelope))["message"]["id"] == "poison"
-        entry = await gateway.get(subjects.OWNER_BUCKET, subjects.marks_key(project.scope))
+        entry = await gateway.get(subjects.owner_bucket(project.scope), subjects.marks_key(project.scope))
         assert entry is not None
         assert "begun" not in json.loads(entry.value), "the marks are gone"
 

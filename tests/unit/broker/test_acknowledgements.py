@@ -13,8 +13,8 @@ NO_RESPONDERS = b"NATS/1.0 503\r\n\r\n"
 async def test_each_publish_is_answered_once_by_its_number() -> None:
     window = PublishWindow(asyncio.get_running_loop())
     outcomes: list[tuple[str, ZocketError | None]] = []
-    first = window.add(lambda error: outcomes.append(("first", error)))
-    second = window.add(lambda error: outcomes.append(("second", error)))
+    first = window.add(lambda error: outcomes.append(("first", error)), "a.B")
+    second = window.add(lambda error: outcomes.append(("second", error)), "a.C")
     window.answered(second, b'{"stream":"S","seq":1}', None)
     window.answered(second, b'{"stream":"S","seq":1}', None)
     window.answered(99, b"", None)
@@ -40,7 +40,7 @@ async def test_each_publish_is_answered_once_by_its_number() -> None:
 async def test_a_refusal_becomes_one_of_our_errors(payload: bytes, header: bytes | None, kind: type) -> None:
     window = PublishWindow(asyncio.get_running_loop())
     outcomes: list[ZocketError | None] = []
-    window.answered(window.add(outcomes.append), payload, header)
+    window.answered(window.add(outcomes.append, "a"), payload, header)
     assert isinstance(outcomes[0], kind)
     window.fail("end")
 
@@ -50,7 +50,7 @@ async def test_what_is_not_answered_in_time_is_unavailable(monkeypatch: pytest.M
     monkeypatch.setattr("zocket.broker.acknowledgements.SWEEP_S", 0.005)
     window = PublishWindow(asyncio.get_running_loop())
     done: asyncio.Future[ZocketError | None] = asyncio.get_running_loop().create_future()
-    window.add(done.set_result)
+    window.add(done.set_result, "a")
     outcome = await asyncio.wait_for(done, 5)
     assert isinstance(outcome, Unavailable)
     assert len(window) == 0
@@ -63,8 +63,21 @@ async def test_a_callback_that_raises_stops_no_other(caplog: pytest.LogCaptureFi
     def fail(_: ZocketError | None) -> None:
         raise RuntimeError("planted")
 
-    window.add(fail)
-    window.add(outcomes.append)
+    window.add(fail, "a")
+    window.add(outcomes.append, "a")
     window.fail("gone")
     assert isinstance(outcomes[0], Unavailable)
     assert "planted" in caplog.text
+
+
+async def test_a_refused_subject_ends_its_publishes_and_no_others() -> None:
+    window = PublishWindow(asyncio.get_running_loop())
+    refused: list[ZocketError | None] = []
+    others: list[ZocketError | None] = []
+    for subject, outcomes in (("a.B", refused), ("a.c", others), ("a.B", refused)):
+        window.add(outcomes.append, subject)
+    window.refuse("a.B")
+    assert [type(error) for error in refused] == [Unavailable, Unavailable]
+    assert others == []
+    assert len(window) == 1
+    window.fail("over")

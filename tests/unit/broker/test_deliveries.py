@@ -105,6 +105,54 @@ async def test_a_deleted_consumer_is_lost_once() -> None:
     assert push.delivery.closed
 
 
+def numbered(number: int) -> bytes:
+    return b"$JS.ACK.S.rt.1.%d.%d.1.0" % (number + 100, number)
+
+
+async def test_a_delivery_that_did_not_arrive_is_a_loss_and_what_follows_it_is_not_given() -> None:
+    push = Push()
+    push.delivery.start()
+    for number in (1, 2, 2, 1, 3):  # the next leader of a consumer may repeat
+        push.delivery.receive(b"s.1", numbered(number), b"x", None)
+    await asyncio.sleep(0)
+    assert [item.sequence for item in push.batches[0]] == [101, 102, 102, 101, 103]
+    push.delivery.receive(b"s.1", numbered(5), b"x", None)
+    await asyncio.sleep(0)
+    assert push.lost == 1
+    assert len(push.batches) == 1
+
+
+async def test_a_heartbeat_tells_of_a_last_delivery_that_did_not_arrive() -> None:
+    push = Push()
+    push.delivery.start()
+    push.delivery.receive(b"s.1", numbered(1), b"x", None)
+    beat = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n\r\n"
+    push.delivery.receive(b"_INBOX.x", b"", b"", beat % 1)
+    assert push.lost == 0
+    push.delivery.receive(b"_INBOX.x", b"", b"", beat % 2)
+    assert push.lost == 1
+
+
+async def test_what_a_dropped_connection_lost_is_no_loss_of_the_consumer() -> None:
+    push = Push()
+    push.delivery.start()
+    push.delivery.receive(b"s.1", numbered(1), b"x", None)
+    push.delivery.suspend()
+    push.delivery.attach(push.wire.connection)
+    push.delivery.receive(b"s.1", numbered(4), b"x", None)
+    assert push.lost == 0
+    push.delivery.receive(b"s.1", numbered(6), b"x", None)
+    assert push.lost == 1
+
+
+async def test_a_loss_before_the_start_starts_nothing() -> None:
+    push = Push()
+    push.delivery.receive(b"s.1", numbered(2), b"x", None)
+    push.delivery.start()
+    await asyncio.sleep(0)
+    assert (push.lost, push.batches, push.delivery._check) == (1, [], None)
+
+
 async def test_missed_heartbeats_are_a_loss_only_while_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zocket.broker.deliveries.CHECK_S", 0.01)
     monkeypatch.setattr("zocket.broker.deliveries.IDLE_HEARTBEAT_S", 0.02)

@@ -58,14 +58,14 @@ def test_other_verdicts() -> None:
         b"$JS.ACK.domain.hash.INBOUND.rt-w-p-chat.3.41.50.1700000000000000000.7.token",
     ],
 )
-def test_both_forms_of_a_reply_subject_name_sequence_and_attempt(reply: bytes) -> None:
-    assert wire.sequence_and_attempt(reply) == (41, 3)
+def test_both_forms_of_a_reply_subject_name_the_numbers_of_the_delivery(reply: bytes) -> None:
+    assert wire.delivery_numbers(reply) == (41, 3, 50)
 
 
 @pytest.mark.parametrize("reply", [b"", b"_INBOX.a.b", b"$JS.ACK.a.b.c.d.e.f.g", b"$JS.ACK.a.b.1.2.3.4.5.6"])
 def test_another_reply_subject_is_refused(reply: bytes) -> None:
     with pytest.raises(ValueError, match=r"no reply subject|invalid literal"):
-        wire.sequence_and_attempt(reply)
+        wire.delivery_numbers(reply)
 
 
 def test_a_status_is_only_what_the_server_made() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from zocket.core import AppDefinition, Session
-from zocket.errors import Conflict, TooLarge, Unavailable
+from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable
 from zocket.host import Host, Link
 from zocket.host.store import Stored
 from zocket.protocol.frames import NO_INPUT, EventSub, EventUnsub, Rpc, StateSub, StateUnsub
@@ -84,6 +84,7 @@ class Shelf:
         self.saves = 0
         self.delay_s = 0.01
         self.away = False
+        self.full = False
         self.lose_answers = 0
         self.max_bytes = 1_000_000
         self.shared = False
@@ -102,6 +103,8 @@ class Shelf:
     def _save(self, key: tuple[str, str], record: bytes, expected: int) -> int | ZocketError:
         if self.away:
             return Unavailable("away")
+        if self.full:
+            return Overloaded("full")
         if len(record) > self.max_bytes:
             return TooLarge("a large record")
         known = self.records.get(key)

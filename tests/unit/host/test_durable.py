@@ -228,6 +228,60 @@ async def test_a_store_that_is_away_is_waited_for() -> None:
     assert house.done == [1, 2]
 
 
+async def test_a_full_store_fails_what_it_does_not_take_and_service_goes_on_when_there_is_room() -> None:
+    house = House()
+    s = house.session()
+    s.watch()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(1)
+    house.shelf.full = True
+    for number in (2, 3):
+        house.deliver(s, number, "add", line="lost")
+    house.deliver(s, 4, "read")
+    await house.clock.sleep(1)
+    assert [frame.get("code") for frame in s.frames if frame["type"] == "rpc:result"][1:] == ["overloaded"] * 3
+    assert house.done == [1, 2, 3, 4]
+    house.deliver(s, 5, "read")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 1, "reading needs no room"
+    house.shelf.full = False
+    house.deliver(s, 6, "add", line="b")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 2
+    assert house.shelf.state()["lines"] == ["a", "b"]
+    assert [f["type"] for f in s.frames].count("state:patch") == 2, "nothing of the lost turns was shown"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_an_instance_that_a_full_store_does_not_let_start_is_tried_again(shared: bool) -> None:
+    class Greeting(It):
+        async def on_activate(self) -> None:
+            self.state.lines.append("hello")
+
+    house = House(Greeting)
+    house.shelf.shared = shared
+    house.shelf.full = True
+    s = house.session()
+    house.deliver(s, 1, "add", line="a")
+    s.watch()
+    await house.clock.sleep(0.5)
+    assert {frame["code"] for frame in s.frames if "code" in frame} == {"overloaded"}
+    assert "rpc:result" in s.kinds()
+    assert house.done == [1]
+    assert await house.host.drain(1)
+    house.shelf.full = False
+    await house.clock.sleep(1)
+    house.deliver(s, 2, "add", line="b")
+    await house.clock.sleep(1)
+    assert s.results()[-1] == 1
+    assert house.shelf.state()["lines"] == ["hello", "b"]
+    if not shared:
+        shown = [frame for frame in s.frames if frame["type"] in ("state:snapshot", "state:patch")]
+        last = max(index for index, frame in enumerate(shown) if frame["type"] == "state:snapshot")
+        assert [frame["type"] for frame in shown[last:]] == ["state:snapshot", "state:patch", "state:patch"]
+        assert len({frame["epoch"] for frame in shown[last:]}) == 1, "who watches follows from the second start on"
+
+
 async def test_a_save_whose_acknowledgement_was_lost_is_found_and_not_run_again() -> None:
     house = House()
     s = house.session()
@@ -405,8 +459,10 @@ async def test_too_many_unsaved_turns_make_the_instance_wait() -> None:
 
 
 async def test_an_earlier_writer_cannot_commit_once_the_next_one_has_loaded_the_instance() -> None:
+    owners = [True]
+
     async def owns() -> bool:
-        return False
+        return owners[-1]
 
     house = House(owns=owns)
     house.shelf.shared = True
@@ -419,10 +475,28 @@ async def test_an_earlier_writer_cannot_commit_once_the_next_one_has_loaded_the_
     await house.clock.sleep(1)
     assert new.results() == [1]
     house.host = old
+    owners.append(False)
     house.deliver(s, 3, "add", line="late")
     await house.clock.sleep(1)
     assert s.results() == [1]
     assert house.shelf.state()["lines"] == ["a"]
+
+
+async def test_an_instance_that_is_loaded_after_another_process_owns_it_is_not_served() -> None:
+    """Its owner may have loaded it already and would read on without seeing what is stored here."""
+
+    async def owns() -> bool:
+        return False
+
+    house = House(owns=owns)
+    house.shelf.shared = True
+    s = house.session()
+    house.deliver(s, 1, "add", line="a")
+    await house.clock.sleep(5)
+    assert s.results() == []
+    assert house.done == []
+    assert (house.host.instances, house.host.pending) == (0, 0)
+    assert house.shelf.state()["lines"] == []
 
 
 class TestMigration:

@@ -11,7 +11,7 @@ from zocket.errors import Unavailable
 from zocket.host.store import decode_record
 from zocket.protocol import subjects
 from zocket.protocol.envelopes import MAX_PARTS
-from zocket.runtime.state_store import bucket_of, key_of
+from zocket.runtime.state_store import key_of
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import Bench
@@ -46,7 +46,7 @@ async def test_what_another_owner_stored_meanwhile_is_read_before_anything_is_an
         async with world.runtime(storage="file"):
             wire.call("add", "n", actor="notes", input={"text": "second"}, gateway="g", call_id=2)
             await world.settle()
-        assert await connection.server.connect().get(subjects.OWNER_BUCKET, subjects.owner_key(world.scope)) is None
+        assert subjects.owner_key(world.scope) not in world.server.buckets[subjects.owner_bucket(world.scope)]
         await world.clock.advance(5.0)
         wire.batches.clear()
         wire.call("read", "n", actor="notes", gateway="g", call_id=3)
@@ -81,7 +81,7 @@ async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_
     async with world.runtime(broker=connection, storage="file"):
         wire.call("add", "n", actor="notes", input={"text": "first"}, gateway="g")
         await world.settle()
-        entry = await connection.get(bucket_of(world.scope), key_of("notes", "n"))
+        entry = await connection.get(subjects.state_bucket(world.scope), key_of("notes", "n"))
         assert entry is not None
         present = world.server.streams[subjects.INBOUND_STREAM].incarnation
         assert present not in lives

@@ -27,7 +27,7 @@ async def marks_of(on: MemoryServer, epoch: str, source: str = "INBOUND:1") -> M
 
 
 def stored(on: MemoryServer) -> Any:
-    entry = on.buckets.get(subjects.OWNER_BUCKET, {}).get(KEY)
+    entry = on.buckets.get(subjects.owner_bucket(SCOPE), {}).get(KEY)
     return None if entry is None else json.loads(entry.value)
 
 
@@ -99,7 +99,7 @@ async def test_the_list_of_those_that_stood_down_is_bounded() -> None:
 
 async def test_a_record_that_nobody_can_read_is_written_anew() -> None:
     on = server()
-    await on.connect().put(subjects.OWNER_BUCKET, KEY, b"odd", None)
+    await on.connect().put(subjects.owner_bucket(SCOPE), KEY, b"odd", None)
     marks = await marks_of(on, "e1")
     await marks.begin(7)
     assert stored(on)["begun"] == {"7": ["e1"]}

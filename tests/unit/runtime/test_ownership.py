@@ -14,6 +14,7 @@ from zocket.testing.clock import VirtualClock
 from zocket.testing.loop import START
 
 SCOPE = Scope("ws", "proj")
+BUCKET = subjects.owner_bucket(SCOPE)
 
 
 def claimant(broker: MemoryBroker, epoch: str) -> Ownership:
@@ -30,7 +31,7 @@ async def test_the_last_claim_counts_and_the_record_is_readable() -> None:
     assert (before.epoch, before.actor_types) == ("e1", ["room"])
     with pytest.raises(Superseded, match="process e2"):
         await first.confirm()
-    entry = await broker.get(subjects.OWNER_BUCKET, "ws.proj")
+    entry = await broker.get(BUCKET, "ws.proj")
     assert entry is not None
     assert json.loads(entry.value) == {"epoch": "e2", "process": "process e2", "since": 7, "actorTypes": ["room"]}
 
@@ -57,9 +58,9 @@ async def test_a_record_that_is_gone_is_written_again_by_the_owner_that_is_there
     broker = MemoryServer(VirtualClock()).connect()
     owner = claimant(broker, "e1")
     await owner.claim()
-    entry = await broker.get(subjects.OWNER_BUCKET, "ws.proj")
+    entry = await broker.get(BUCKET, "ws.proj")
     assert entry is not None
-    await broker.delete(subjects.OWNER_BUCKET, "ws.proj", entry.revision)
+    await broker.delete(BUCKET, "ws.proj", entry.revision)
     assert not await owner.is_ours()
     await owner.confirm()
     assert await owner.is_ours()
@@ -73,7 +74,7 @@ async def test_only_the_owner_removes_the_record() -> None:
     await first.release()
     assert await second.is_ours()
     await second.release()
-    assert await broker.get(subjects.OWNER_BUCKET, "ws.proj") is None
+    assert await broker.get(BUCKET, "ws.proj") is None
 
 
 async def test_r19_a_claim_waits_for_an_owner_that_is_leaving() -> None:
@@ -121,6 +122,6 @@ async def test_r18_an_owner_that_leaves_too_late_is_told_that_another_has_claime
 async def test_a_record_that_nobody_can_read_is_somebody_elses() -> None:
     broker = MemoryServer(VirtualClock()).connect()
     owner = claimant(broker, "e1")
-    await broker.put(subjects.OWNER_BUCKET, "ws.proj", b"odd", None)
+    await broker.put(BUCKET, "ws.proj", b"odd", None)
     assert await owner.claim() is None
     await owner.confirm()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def owner(bench: Bench) -> dict[str, Any] | None:
-    entry = await bench.server.connect().get(subjects.OWNER_BUCKET, subjects.owner_key(bench.scope))
+    entry = await bench.server.connect().get(subjects.owner_bucket(bench.scope), subjects.owner_key(bench.scope))
     return None if entry is None else json.loads(entry.value)
 
 
@@ -45,11 +45,14 @@ async def test_r18_a_runtime_that_stood_still_sends_and_settles_nothing_until_it
         wire.call("say", input={"text": "a"})
         await world.settle()
         connection = world.server.connect()
-        entry = await connection.get(subjects.OWNER_BUCKET, subjects.owner_key(world.scope))
+        entry = await connection.get(subjects.owner_bucket(world.scope), subjects.owner_key(world.scope))
         assert entry is not None
         successor = json.loads(entry.value) | {"epoch": "e_new", "process": "new"}
         await connection.put(
-            subjects.OWNER_BUCKET, subjects.owner_key(world.scope), json.dumps(successor).encode(), entry.revision
+            subjects.owner_bucket(world.scope),
+            subjects.owner_key(world.scope),
+            json.dumps(successor).encode(),
+            entry.revision,
         )
         gate.set()  # the turn ends in the very moment in which the process wakes up
         loop = asyncio.get_running_loop()
@@ -201,7 +204,8 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
 
     world = bench()
     wire = await world.wire()
-    async with world.runtime(process_name="p1") as runtime:
+    broker = world.server.connect()
+    async with world.runtime(process_name="p1", broker=broker) as runtime:
         await world.settle()
         assert wire.announced == [
             {
@@ -218,6 +222,9 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
         assert len(wire.announced) == 2
         await asyncio.sleep(11)
         assert len(wire.announced) == 4
+        world.server.cut(broker)
+        await world.settle()
+        assert wire.announced[-1]["connection"] == 1, "what the lost connection had taken may be lost"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from zocket.broker.memory import MemoryServer
 from zocket.core import Actor, method
 from zocket.errors import ActorError, BootError
 from zocket.ids import Scope
+from zocket.protocol import subjects
 from zocket.runtime.control_plane import Activation
 from zocket.runtime.standby import check_stored_state, run_smoke, wait_for_the_word
-from zocket.runtime.state_store import BrokerStateStore, bucket_of, key_of
+from zocket.runtime.state_store import BrokerStateStore, key_of
 from zocket.settings import Limits
 from zocket.testing.clock import VirtualClock
 
@@ -98,7 +99,7 @@ class TestStoredState:
         scope = Scope("ws", "proj")
         broker = MemoryServer(VirtualClock()).connect()
         for actor_id, record in records.items():
-            await broker.put(bucket_of(scope), key_of("kept", actor_id), record, None)
+            await broker.put(subjects.state_bucket(scope), key_of("kept", actor_id), record, None)
         return BrokerStateStore(broker, scope)
 
     @staticmethod

@@ -14,7 +14,7 @@ from zocket.errors import Conflict
 from zocket.host.store import Key, Stored
 from zocket.ids import MAX_ACTOR_ID_BYTES, Scope
 from zocket.protocol import subjects
-from zocket.runtime.state_store import BrokerStateStore, bucket_of, instance_of, key_of
+from zocket.runtime.state_store import BrokerStateStore, instance_of, key_of
 from zocket.testing import VirtualClock
 
 SCOPE = Scope("ws", "proj")
@@ -67,5 +67,5 @@ async def test_a_key_that_somebody_put_there_by_hand_is_left_out() -> None:
     store = BrokerStateStore(broker, SCOPE)
     await store.write(Key("room", "b"), b"x", 0)
     await store.write(Key("room", "a"), b"x", 0)
-    await broker.put(bucket_of(SCOPE), "room.by.hand", b"x", None)
+    await broker.put(subjects.state_bucket(SCOPE), "room.by.hand", b"x", None)
     assert await store.keys() == [Key("room", "a"), Key("room", "b")]

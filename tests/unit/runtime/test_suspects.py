@@ -100,17 +100,19 @@ class Lives:
         return found
 
     def marks(self) -> Any:
-        entry = self.bench.server.buckets[subjects.OWNER_BUCKET].get(KEY)
+        entry = self.bench.server.buckets[subjects.owner_bucket(self.bench.scope)].get(KEY)
         begun = {} if entry is None else json.loads(entry.value).get("begun", {})
         return None if entry is None else {str(int(key) // MAX_PARTS): epochs for key, epochs in begun.items()}
 
     async def write_marks(self, begun: dict[int, list[str]]) -> None:
         """As runtimes have left them, or an earlier one that still lives has just changed them."""
         source = f"INBOUND:{self.bench.server.streams[subjects.INBOUND_STREAM].incarnation}"
-        entry = self.bench.server.buckets[subjects.OWNER_BUCKET].get(KEY)
+        entry = self.bench.server.buckets[subjects.owner_bucket(self.bench.scope)].get(KEY)
         positions = {sequence * MAX_PARTS: epochs for sequence, epochs in begun.items()}
         record = json.dumps({"source": source, "begun": positions}).encode()
-        await self.wire.broker.put(subjects.OWNER_BUCKET, KEY, record, None if entry is None else entry.revision)
+        await self.wire.broker.put(
+            subjects.owner_bucket(self.bench.scope), KEY, record, None if entry is None else entry.revision
+        )
 
     def dead_letters(self) -> list[dict[str, Any]]:
         stream = self.bench.server.streams.get(subjects.DEAD_LETTER_STREAM)

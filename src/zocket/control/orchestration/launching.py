@@ -74,6 +74,7 @@ class Launching:
             "DEPLOYMENT_ID": target.id,
             "NATS_URL": self._settings.orchestration.runtime_nats_url,
             "PROJECT_ID": target.project_id,
+            "STREAM_REPLICAS": str(self._settings.orchestration.stream_replicas),
             "STREAM_STORAGE": self._settings.orchestration.stream_storage,
             "PARTITIONS": str(self._settings.orchestration.partitions),
             "WORKSPACE_ID": target.workspace_id,
