@@ -27,6 +27,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.tied import tied
 from zocket.broker.nats import NatsBroker
 from zocket.broker.server import NatsServer
 from zocket.ids import Scope
@@ -180,7 +181,7 @@ class Child:
         self.log_path = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "zocket", *command, "--log-format", "json"],
+                tied(sys.executable, "-m", "zocket", *command, "--log-format", "json"),
                 env=environment,
                 stderr=file,
                 stdout=file,
@@ -347,7 +348,9 @@ class Platform:
         scope = {"workspaceId": SCOPE.workspace_id, "projectId": SCOPE.project_id}
         project = {"workspaceId": SCOPE.workspace_id, "slug": "faults", "domain": HOST, "auth": auth}
         headers = {"authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(base_url=self.control_plane_url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=self.control_plane_url, headers=headers, timeout=DEADLINE_S, trust_env=False
+        ) as client:
             answer = await client.put(f"/api/internal/projects/{SCOPE.project_id}", json=project)
             assert answer.status_code == 200, answer.text
             answer = await client.post("/api/internal/deployments", params=scope, content=APP.encode())
@@ -402,8 +405,19 @@ class Platform:
     async def metrics(self, child: Child) -> str:
         line = child.line("health port answers")
         port = self.ports_of(child)[1] if line is None else line["port"]
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+
+    async def wait_metric(self, child: Child, line: str) -> str:
+        """All metrics of a process, once they have this line."""
+        text = ""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while line not in (text := await self.metrics(child)).splitlines():  # noqa: ASYNC110 — as above
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {line}\n{text}") from None
+        return text
 
     async def socket(self, query: str = "?token=user", **headers: str) -> Socket:
         port, _ = self.ports_of(self.gateway)
