@@ -108,19 +108,19 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.router.routes.extend([*_api_routes(), *dashboard_routes()])
+    app.router.routes.extend(_routes())
     app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH, deployments.UPLOAD_PATH])
     add_error_handlers(app)
     return app
 
 
 @cache
-def _api_routes() -> list[BaseRoute]:
-    """Of the whole API; shared by all applications of a process, since reading every signature takes a while."""
+def _routes() -> list[BaseRoute]:
+    """Of every application of this process; reading every signature and packing the dashboard's files takes a while."""
     router = APIRouter(responses={"default": {"model": Failure}})
     for part in (internal, auth, workspaces, projects, deployments, logs, env, events):
         router.include_router(part.router)
-    return router.routes
+    return [*router.routes, *dashboard_routes()]
 
 
 def _issuer(settings: ControlSettings, clock: Clock) -> Issuer | None:
