@@ -408,16 +408,19 @@ class Platform:
         async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 
-    async def wait_metric(self, child: Child, line: str) -> str:
-        """All metrics of a process, once they have this line."""
+    async def wait_metric(self, child: Child, name: str, value: float) -> str:
+        """All metrics of a process, once this one has the value, under each of its labels."""
         text = ""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while line not in (text := await self.metrics(child)).splitlines():  # noqa: ASYNC110 — as above
+                while True:
+                    text = await self.metrics(child)
+                    found = re.findall(rf"^{name}(?:{{.*}})? (.+)$", text, re.MULTILINE)
+                    if found and all(float(one) == value for one in found):
+                        return text
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"not within {DEADLINE_S:g} s: {line}\n{text}") from None
-        return text
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {name} is {value}\n{text}") from None
 
     async def socket(self, query: str = "?token=user", **headers: str) -> Socket:
         port, _ = self.ports_of(self.gateway)
