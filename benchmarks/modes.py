@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from processes import BIN, Process, answers, dies_with_us, free_port, request, serves_calls
+from processes import BIN, Process, answers, free_port, request, serves_calls
 
 from zocket.broker.server import NatsServer
 
@@ -70,7 +70,7 @@ def fastapi(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
 @contextmanager
 def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
     """A deployment: NATS server, control plane, gateway and runtime, with the commands and variables of production."""
-    nats = NatsServer(preexec=dies_with_us)
+    nats = NatsServer()
     token = secrets.token_hex(16)
     ports = {name: free_port() for name in ("control", "gateway", "metrics", "runtime")}
     control_url = f"http://127.0.0.1:{ports['control']}"

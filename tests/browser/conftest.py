@@ -1,17 +1,18 @@
 """Pages in headless Chromium: starts an example as a person would, and opens tabs on it.
 
-Rules: every server and browser is stopped by the test that started it; a tab's uncaught errors fail its test; where
-Chromium is missing the tests are skipped with what to install, except in CI, where that is a failure.
+Rules: every server is stopped by the test that started it; one Chromium serves all tests of a session, each in contexts
+of its own, so these tests share one event loop; a tab's uncaught errors fail its test; where Chromium is missing the
+tests are skipped with what to install, except in CI, where that is a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,10 +21,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from tests.tied import tied
+from zocket.dev.ports import free_port
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 CHROMIUM_OPTIONS: Final = (
@@ -39,6 +43,10 @@ CHROMIUM_OPTIONS: Final = (
 START_LIMIT_S: Final = 60.0
 """A whole platform on a busy machine; it usually takes a few seconds."""
 STOP_LIMIT_S: Final = 20.0
+SEEN_LIMIT_MS: Final = 30_000
+"""Until a page shows what it must; Playwright's own 5 seconds are too few for a busy machine."""
+
+expect.set_options(timeout=SEEN_LIMIT_MS)
 
 
 @dataclass
@@ -75,16 +83,36 @@ class Site:
         return [pid for pid, arguments in below.items() if role in arguments]
 
 
-class Tabs:
-    """A browser in which every tab is a person of its own: its own storage, its own connection."""
+class Contexts:
+    """What one test has open in the browser that all tests share; left, all of it is closed."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
+        self._opened: list[BrowserContext] = []
+
+    async def open(self, **options: Any) -> BrowserContext:
+        """Cookies and storage of its own."""
+        self._opened.append(await self._browser.new_context(locale="en-GB", **options))
+        return self._opened[-1]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        while self._opened:
+            await self._opened.pop().close()
+
+
+class Tabs:
+    """A browser in which every tab is a person of its own: its own storage, its own connection."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self._contexts = contexts
         self.errors: list[str] = []
 
     async def open(self, url: str, name: str | None = None, **options: Any) -> Page:
         """A tab on `url` that is connected; `name` is who the chat's page takes its person for."""
-        context = await self._browser.new_context(locale="en-GB", **options)
+        context = await self._contexts.open(**options)
         if name is not None:
             await context.add_init_script(f"localStorage.name ??= {name!r}")
         page = await context.new_page()
@@ -111,20 +139,52 @@ def chromium() -> str:
     pytest.skip(message)
 
 
+@pytest.fixture(scope="session")
+def session_loop() -> Iterator[asyncio.Runner]:
+    """The loop that the browser lives in, and with it every test of a page."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str, session_loop: asyncio.Runner) -> Iterator[Browser]:
+    """Chromium, started once."""
+    playwright = session_loop.run(async_playwright().start())
+    launched = session_loop.run(
+        playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS)),
+    )
+    yield launched
+    session_loop.run(launched.close())
+    session_loop.run(playwright.stop())
+
+
 @pytest.fixture
-def browse(chromium: str) -> Callable[[], AbstractAsyncContextManager[Tabs]]:
-    """`async with browse() as tabs`: a browser for this test."""
+def contexts(browser: Browser) -> Contexts:
+    """`async with contexts:`."""
+    return Contexts(browser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test of a page in the browser's loop."""
+    loop = pyfuncitem.funcargs.get("session_loop")
+    if not isinstance(loop, asyncio.Runner) or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    loop.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture
+def browse(contexts: Contexts) -> Callable[[], AbstractAsyncContextManager[Tabs]]:
+    """`async with browse() as tabs`: the tabs of this test."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Tabs]:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS))
-            tabs = Tabs(browser)
-            try:
-                yield tabs
-            finally:
-                await browser.close()
-            assert tabs.errors == []
+        tabs = Tabs(contexts)
+        async with contexts:
+            yield tabs
+        assert tabs.errors == []
 
     return opened
 
@@ -148,11 +208,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[str, str], Awaitable[Site]]]:
 
 
 def _start(command: str, example: str, output: Path, port: int | None = None) -> Site:
-    port = port or _free_port()
+    port = port or free_port("127.0.0.1")
     zocket = Path(sys.executable).with_name("zocket")
     with output.open("ab") as sink:
         process = subprocess.Popen(
-            [str(zocket), command, "app:app", "--port", str(port)],
+            tied(str(zocket), command, "app:app", "--port", str(port)),
             cwd=EXAMPLES / example,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -196,13 +256,6 @@ def _stop(site: Site) -> None:
         if _arguments(pid) == arguments:  # the same process still, not another one with its number
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _descendants(ancestor: int) -> dict[int, list[str]]:

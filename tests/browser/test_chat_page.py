@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -101,8 +102,8 @@ async def test_rooms_typing_and_names(start: Start, browse: Browse) -> None:
     async with browse() as tabs:
         alice, bob = await tabs.open(site.url, "Alice"), await tabs.open(site.url, "Bob")
 
-        await bob.locator("#text").press_sequentially("I am wri")
-        await expect(alice.locator("#typing")).to_contain_text("Bob is typing")
+        typing = expect(alice.locator("#typing")).to_contain_text("Bob is typing")  # it is shown for seconds only
+        await asyncio.gather(typing, bob.locator("#text").press_sequentially("I am wri", delay=100))
         await bob.fill("#text", "")
 
         await alice.fill("#new-room-name", "Book Club")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.realtime]
 
-PAINTED = """() => {
-  const canvas = document.getElementById("ink");
+PAINTED = """(layer) => {
+  const canvas = document.getElementById(layer ?? "ink");
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let painted = 0;
   for (let at = 3; at < pixels.length; at += 4) painted += pixels[at] > 0;
@@ -63,7 +63,9 @@ async def test_a_stroke_is_seen_while_it_is_drawn_and_undone_by_its_owner(
 ) -> None:
     site = await start(command, "draw")
     async with browse() as tabs:
-        alice, bob = await tabs.open(site.url), await tabs.open(site.url)
+        alice = await tabs.open(site.url)
+        await expect(alice.locator("#faces")).to_have_attribute("aria-label", "Here now: Otter (you)")
+        bob = await tabs.open(site.url)
         await expect(bob.locator("#empty")).to_be_visible()
         assert await bob.evaluate(PAINTED) == 0
 
@@ -74,8 +76,10 @@ async def test_a_stroke_is_seen_while_it_is_drawn_and_undone_by_its_owner(
         await expect(bob.locator(".cursor span")).to_have_text("Otter")
         await alice.mouse.up()
 
-        await alice.wait_for_function(f"({PAINTED})() > 200")
-        before = await bob.evaluate(PAINTED)
+        # The layer under her pen is emptied once the server has the whole stroke; then bob gets the rest of it.
+        await alice.wait_for_function(f"({PAINTED})('mine') === 0")
+        before = await alice.evaluate(PAINTED)
+        await bob.wait_for_function(f"({PAINTED})() > {before * 0.95}")
         await draw(bob, (0.6, 0.2), (0.9, 0.2))
         await alice.wait_for_function(f"({PAINTED})() > {before * 1.2}")
 

@@ -27,6 +27,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.tied import tied
 from zocket.broker.nats import NatsBroker
 from zocket.broker.server import NatsServer
 from zocket.ids import Scope
@@ -195,7 +196,7 @@ class Child:
         self.log_path = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "zocket", *command, "--log-format", "json"],
+                tied(sys.executable, "-m", "zocket", *command, "--log-format", "json"),
                 env=environment,
                 stderr=file,
                 stdout=file,
@@ -367,7 +368,9 @@ class Platform:
         scope = {"workspaceId": SCOPE.workspace_id, "projectId": SCOPE.project_id}
         project = {"workspaceId": SCOPE.workspace_id, "slug": "faults", "domain": HOST, "auth": auth}
         headers = {"authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(base_url=self.control_plane_url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=self.control_plane_url, headers=headers, timeout=DEADLINE_S, trust_env=False
+        ) as client:
             answer = await client.put(f"/api/internal/projects/{SCOPE.project_id}", json=project)
             assert answer.status_code == 200, answer.text
             answer = await client.post("/api/internal/deployments", params=scope, content=APP.encode())
@@ -422,8 +425,22 @@ class Platform:
     async def metrics(self, child: Child) -> str:
         line = child.line("health port answers")
         port = self.ports_of(child)[1] if line is None else line["port"]
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+
+    async def wait_metric(self, child: Child, name: str, value: float) -> str:
+        """All metrics of a process, once this one has the value, under each of its labels."""
+        text = ""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    text = await self.metrics(child)
+                    found = re.findall(rf"^{name}(?:{{.*}})? (.+)$", text, re.MULTILINE)
+                    if found and all(float(one) == value for one in found):
+                        return text
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {name} is {value}\n{text}") from None
 
     async def socket(self, query: str = "?token=user", gateway: Child | None = None, **headers: str) -> Socket:
         port, _ = self.ports_of(gateway or self.gateway)

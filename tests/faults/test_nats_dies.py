@@ -31,7 +31,7 @@ async def test_after_kill_9_of_nats_everything_works_and_every_caller_is_answere
         await socket.subscribe("state:sub", "event:sub", actor_id=room)
         await socket.wait_frames("state:snapshot", 1)
     # More calls than the window of the consumer: most lie in the stream when the server dies.
-    calls = load(sockets, ROOMS, hold_s=0.02, pause_s=0.001, open_calls=600)
+    calls = load(sockets, ROOMS, hold_s=0.02, pause_s=0.0, open_calls=600)
     await calls.more(50)
     await until(lambda: calls.count - calls.answers() > 400, "calls wait in the stream")
     await platform.nats.kill()
@@ -48,7 +48,7 @@ async def test_after_kill_9_of_nats_everything_works_and_every_caller_is_answere
     assert codes.keys() <= {"ok", *lost}, codes
     assert codes["unavailable"] > 0
     slowest = max(socket.slowest_s() for socket in sockets)
-    assert slowest < (30.0 if storage == "memory" else CALL_TIMEOUT_S + 5.0), codes
+    assert slowest < 30.0, codes
     # Everything works: whoever calls is served, and replicas follow without having asked.
     for socket, room in zip(sockets, ROOMS, strict=True):
         await socket.call("after", room, "say", line="after")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,8 @@ async def open_two(platform: Platform) -> tuple[Child, Child]:
 
 async def shared(platform: Platform, *runtimes: Child) -> None:
     """Waits until these runtimes serve all partitions, each the same number."""
-    wanted = f"zocket_partitions_held {4 / len(runtimes)}"
-    async with asyncio.timeout(30):
-        for runtime in runtimes:
-            while wanted not in await platform.metrics(runtime):  # noqa: ASYNC110 — a scrape sets no event
-                await asyncio.sleep(0.02)
+    for runtime in runtimes:
+        await platform.wait_metric(runtime, "zocket_partitions_held", 4 / len(runtimes))
 
 
 def served_by(platform: Platform, runtime: Child) -> set[str]:
@@ -53,12 +49,15 @@ async def test_r15_the_rooms_of_a_killed_replica_go_on_in_the_other_and_those_st
     moved = served_by(platform, first)
     assert moved
     assert moved | served_by(platform, second) == set(ROOMS)
+    # What it has not acknowledged when it dies is run again.
+    await platform.wait_metric(first, "zocket_acknowledgements_outstanding", 0)
     first.kill()
     for room in ROOMS:
         await socket.call(f"2 {room}", room, "say", line="after")
     await socket.wait_answers()
     lines = {room: socket.answered[f"2 {room}"][0]["result"] for room in ROOMS}
     assert lines == {room: 1 if room in moved else 2 for room in ROOMS}, "state in memory is where it was"
+    await socket.wait_frames("state:snapshot", len(ROOMS) + len(moved))
     await until(lambda: all(len(socket.replica(room)["lines"]) == lines[room] for room in ROOMS), "replicas follow")
     snapshots = Counter(frame["actorId"] for frame in socket.frames("state:snapshot"))
     assert snapshots == {room: 2 if room in moved else 1 for room in ROOMS}

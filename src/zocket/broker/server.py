@@ -1,8 +1,8 @@
 """A NATS server with JetStream as a child process, on loopback: for `zocket dev` and for tests.
 
 Rules: the port is the server's own choice unless one is asked for, and a restart keeps it; the store is a temporary
-directory unless one is given; whoever started it ends it. It is no child of any event loop, so that a fixture may
-outlive the loops of its tests.
+directory unless one is given; whoever started it ends it, and if they die first it is killed. It is no child of any
+event loop or thread, so that a fixture may outlive the loops of its tests.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from zocket.broker.lifeline import Lifeline
 from zocket.errors import BootError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 MAX_PAYLOAD: Final = "8MB"
@@ -61,7 +61,6 @@ class NatsServer:
         port: 0 takes a free one.
         store_dir: where file streams live; a temporary directory that goes away with the server if None.
         config: further lines of a NATS configuration file; they win over ours.
-        preexec: runs in the new process before the program does, such as to tie its life to ours.
         jetstream: whether it keeps streams.
     """
 
@@ -72,7 +71,6 @@ class NatsServer:
         port: int = 0,
         store_dir: str | Path | None = None,
         config: str = "",
-        preexec: Callable[[], None] | None = None,
         jetstream: bool = True,
     ) -> None:
         self._binary = binary
@@ -80,9 +78,9 @@ class NatsServer:
         self._store_dir = Path(store_dir) if store_dir is not None else None
         self._config = config
         self._jetstream = jetstream
-        self._preexec = preexec
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: Lifeline | None = None
 
     @property
     def url(self) -> str:
@@ -167,6 +165,7 @@ class NatsServer:
             self._home = None
 
     def _spawn(self, binary: str) -> None:
+        self._let_go()
         if self._home is None:
             self._home = Path(tempfile.mkdtemp(prefix="zocket-nats-"))
         for ports in self._home.glob("*.ports"):
@@ -187,8 +186,8 @@ class NatsServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=self._preexec,
             )
+        self._lifeline = Lifeline(self._process.pid)
 
     def _check_alive(self) -> None:
         if self._process is None or (code := self._process.poll()) is None:
@@ -235,6 +234,12 @@ class NatsServer:
             process.kill()
             process.wait()
         self._process = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.release()
+            self._lifeline = None
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process is not None:

@@ -42,7 +42,7 @@ def _dies_with_parent() -> Callable[[], None] | None:
     return tie
 
 
-dies_with_parent: Final = _dies_with_parent()
+_TIE: Final = _dies_with_parent()
 """For `preexec_fn`; only to be used by the thread and process that imported this module."""
 
 
@@ -89,7 +89,7 @@ class Child:
             stderr=STDOUT,
             env=dict(environ),
             start_new_session=True,
-            preexec_fn=dies_with_parent,
+            preexec_fn=_TIE,
         )
         assert process.stdout is not None
         return cls(process, asyncio.create_task(_read(process.stdout, heard)))

@@ -104,13 +104,17 @@ def collect(module: str, root: Path) -> list[Path]:
     """The files of a module and of what it imports below the root, by breadth-first search over the import graph."""
     installed = _is_installed(root)
     own = module.partition(".")[0]
-    found: dict[Path, None] = {}
+    homes: set[Path] = set()
+    found: list[Path] = []
     waiting = [module]
     while waiting:
-        for path in _files(waiting.pop(), root):
-            if path in found:
-                continue
-            found[path] = None
+        home = _home(waiting.pop(), root)
+        if home is None or home in homes:
+            continue
+        homes.add(home)
+        files = list(_package_files(home)) if home.is_dir() else [home]
+        found += files
+        for path in files:
             if path.suffix == ".py":
                 waiting += [name for name in _imports(path, root) if not installed or name.partition(".")[0] == own]
     return sorted(found)
@@ -122,17 +126,14 @@ def _is_installed(root: Path) -> bool:
     return root in {Path(paths[name]).resolve() for name in ("purelib", "platlib", "stdlib")}
 
 
-def _files(module: str, root: Path) -> Iterator[Path]:
-    """What a module brings: the regular package it belongs to (the outermost one) whole, else its file."""
+def _home(module: str, root: Path) -> Path | None:
+    """What a module brings: the regular package that it belongs to (the outermost one), else its file."""
     parts = module.split(".")
     for length in range(1, len(parts) + 1):
         package = root.joinpath(*parts[:length])
         if (package / "__init__.py").is_file():
-            yield from _package_files(package)
-            return
-    path = _source(root, module)
-    if path is not None:
-        yield path
+            return package
+    return _source(root, module)
 
 
 def _package_files(package: Path) -> Iterator[Path]:

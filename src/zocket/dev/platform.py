@@ -21,7 +21,7 @@ import httpx
 from zocket.broker.server import NatsServer
 from zocket.clock import SystemClock
 from zocket.dev.addresses import LOOPBACK
-from zocket.dev.child import Child, dies_with_parent
+from zocket.dev.child import Child
 from zocket.dev.deploying import ControlPlane, Deployment
 from zocket.dev.plan import DATA_DIRECTORY, LOCAL, Options, Plan
 from zocket.dev.ports import free_port, gateway_port
@@ -122,7 +122,7 @@ class Platform:
     @asynccontextmanager
     async def _nats(self) -> AsyncIterator[NatsServer]:
         store = DATA_DIRECTORY.absolute() / "nats" if self._options.persist else None
-        nats = NatsServer(store_dir=store, preexec=dies_with_parent)
+        nats = NatsServer(store_dir=store)
         try:
             await nats.start()
             self._console.tell(f"NATS answers at {nats.url}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page
 from sqlalchemy import delete, select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from tests.browser.conftest import Contexts
+
 EMAIL = "priya@example.com"
 PASSWORD = "correct horse battery"
-CHROMIUM_OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
-
 LOOK_AGAIN_S = 0.1
 
 Json = dict[str, Any]
@@ -363,7 +363,7 @@ class Stage:
 
     async def wait_for_listeners(self, count: int) -> None:
         """Until so many streams are open."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.played.listeners) != count:  # noqa: ASYNC110 — a browser tells nobody
                 await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -401,7 +401,6 @@ def stage(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Stage]]:
             "internal_token": "a token of the test",
             **settings,
         }
-        passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         settled = ControlSettings(**values)
         passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         user_id = await create_admin(settled, EMAIL, "Priya Nair", PASSWORD, passwords=passwords) if account else ""
@@ -428,18 +427,15 @@ def stage(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Stage]]:
 
 
 class Visitors:
-    """A browser; whatever a page complains about (scripts, policy, requests that were not foreseen) fails the test."""
+    """Pages; whatever one complains about (scripts, policy, requests that were not foreseen) fails the test."""
 
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
+    def __init__(self, contexts: Contexts) -> None:
+        self._contexts = contexts
         self.complaints: list[str] = []
         self.expected: list[str] = []
 
-    async def context(self, **options: Any) -> BrowserContext:
-        return await self._browser.new_context(locale="en-GB", **options)
-
     async def open(self, url: str, context: BrowserContext | None = None, **options: Any) -> Page:
-        context = context or await self.context(**options)
+        context = context or await self._contexts.open(**options)
         page = await context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(f"{error}\n{error.stack}"))
         page.on("console", lambda message: self._said(message.type, message.text))
@@ -460,19 +456,15 @@ class Visitors:
 
 
 @pytest.fixture
-def visit(chromium: str) -> Callable[[], AbstractAsyncContextManager[Visitors]]:
+def visit(contexts: Contexts) -> Callable[[], AbstractAsyncContextManager[Visitors]]:
     """`async with visit() as visitors`."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Visitors]:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS))
-            visitors = Visitors(browser)
-            try:
-                yield visitors
-            finally:
-                await browser.close()
-            visitors.check()
+        visitors = Visitors(contexts)
+        async with contexts:
+            yield visitors
+        visitors.check()
 
     return opened
 

@@ -81,7 +81,7 @@ async def test_everything_is_done_with_the_keyboard_alone(stage: OpenStage, visi
         await page.reload()
         await page.locator(".project-card").wait_for()
         await page.keyboard.press("Tab")
-        assert await focused(page) == "Skip to the content"
+        await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
         await page.keyboard.press("Enter")
         await tab_to(page, "New project")
         await tab_to(page, "Map team")
@@ -92,7 +92,8 @@ async def test_everything_is_done_with_the_keyboard_alone(stage: OpenStage, visi
         await tab_to(page, "Deployments")
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(re.compile(r"/deployments$"))
-        assert await focused(page) == "Deployments"  # the tab that was pressed keeps the focus
+        # The tab that was pressed keeps the focus.
+        await expect(page.get_by_role("link", name="Deployments", exact=True)).to_be_focused()
         await tab_to(page, "Roll back to v1")
         await page.keyboard.press("Enter")
         dialog = page.get_by_role("dialog")
@@ -106,7 +107,7 @@ async def test_everything_is_done_with_the_keyboard_alone(stage: OpenStage, visi
         assert set(stops) <= {"in", "BODY"}  # BODY is the browser's own bar
         await page.keyboard.press("Escape")
         await expect(dialog).to_have_count(0)
-        assert await focused(page) == "Roll back to v1"
+        await expect(page.get_by_role("button", name="Roll back to v1")).to_be_focused()
         await page.keyboard.press("Enter")
         await tab_to(page, "Cancel")
         await tab_to(page, "Roll back")
@@ -196,19 +197,21 @@ async def test_on_a_phone_the_navigation_is_a_drawer(stage: OpenStage, visit: Vi
 async def test_colours_follow_the_system_until_somebody_chooses(
     stage: OpenStage, visit: Visit, sign_in: SignIn
 ) -> None:
-    background = "getComputedStyle(document.body).backgroundColor"
+    dark, light = "rgb(21, 23, 25)", "rgb(246, 245, 242)"
     async with stage() as on, visit() as visitors:
         page = await visitors.open(on.url, color_scheme="dark")
-        assert await page.evaluate(background) == "rgb(21, 23, 25)"
+        body = page.locator("body")
+        await expect(body).to_have_css("background-color", dark)
         await page.get_by_role("button", name="Change to light").click()
-        assert await page.evaluate(background) == "rgb(246, 245, 242)"
+        await expect(body).to_have_css("background-color", light)
         await sign_in(page)
         await page.reload()
-        assert await page.evaluate(background) == "rgb(246, 245, 242)"
+        await expect(body).to_have_css("background-color", light)
         await page.get_by_role("button", name="Change to dark").click()
+        await expect(body).to_have_css("background-color", dark)
         await page.get_by_role("button", name="Change to as the system").click()
         await page.emulate_media(color_scheme="light")
-        assert await page.evaluate(background) == "rgb(246, 245, 242)"
+        await expect(body).to_have_css("background-color", light)
 
 
 async def test_after_a_lost_connection_the_page_reads_what_it_missed(
@@ -225,7 +228,7 @@ async def test_after_a_lost_connection_the_page_reads_what_it_missed(
         await expect(badge).to_have_text("Reconnecting…")
         on.played.advance(on.played.add_deployment(project["id"], "While away"), "active")
         await page.unroute("**/api/events")
-        await expect(badge).to_have_text("Live", timeout=15_000)
+        await expect(badge).to_have_text("Live")
         await expect(page.locator(".serving")).to_contain_text("While away")
 
 
@@ -309,14 +312,16 @@ async def test_the_policy_stops_what_would_turn_text_into_script(stage: OpenStag
                     button.setAttribute("onclick", "globalThis.ran = true");
                 }"""
             )
-        await page.evaluate(
-            """() => {
-                const image = document.createElement("img");
-                image.src = "https://elsewhere.example/pixel";
-                document.body.append(image);
-            }"""
-        )
-        assert any("Content Security Policy" in text for text in visitors.complaints)
+        async with page.expect_console_message(
+            lambda said: "Content Security Policy" in said.text and "elsewhere.example" in said.text
+        ):
+            await page.evaluate(
+                """() => {
+                    const image = document.createElement("img");
+                    image.src = "https://elsewhere.example/pixel";
+                    document.body.append(image);
+                }"""
+            )
         visitors.expect("Content Security Policy")
         visitors.expect("TrustedHTML")
         visitors.expect("Trusted")

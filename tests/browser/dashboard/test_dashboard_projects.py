@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,6 +44,7 @@ async def test_a_newcomer_reads_the_next_command_and_creates_a_project(
         await page.keyboard.press("Enter")
         await expect(page.locator("#secret")).to_have_text("zkd_first-token-of-this-project")
         await page.get_by_role("button", name="I have it").click()
+        await expect(page.locator("#secret")).to_have_count(0)
         await expect(page).to_have_url(re.compile(r"/projects/map-team$"))
         await expect(page.get_by_role("heading", level=1)).to_have_text("Map team")
         await expect(page.locator(".title-row .pill")).to_have_text("Nothing deployed")
@@ -199,8 +201,16 @@ async def test_the_log_follows_pauses_and_is_filtered(stage: OpenStage, visit: V
         await expect(newest).to_be_visible()
         await newest.click()
         await expect(lines.last).to_be_in_viewport()
+        seen = asyncio.Event()
+
+        async def wait_until_seen(route: Route) -> None:
+            await seen.wait()
+            await route.continue_()
+
+        await page.route("**/logs?*", wait_until_seen)
         on.played.cut_streams()  # the tail comes again, not twice
         await expect(page.locator(".log-state")).to_have_text("Reconnecting…")
+        seen.set()
         await expect(page.locator(".log-state")).to_have_text("Following")
         await expect(lines).to_have_count(303)
 
@@ -247,6 +257,7 @@ async def test_a_token_is_shown_once_and_revoked(stage: OpenStage, visit: Visit,
         await page.get_by_role("dialog").click(position={"x": 2, "y": 2})
         await expect(page.locator("#secret")).to_be_visible()
         await page.get_by_role("button", name="I have it").click()
+        await expect(page.locator("#secret")).to_have_count(0)
         row = page.locator(".row", has_text="GitHub Actions")
         await expect(row).to_contain_text("zkd_4fK2…")
         assert "nothing-but-a-test" not in await page.content()

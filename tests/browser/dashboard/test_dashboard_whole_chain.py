@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.tied import tied
 from zocket.broker.server import NatsServer
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Command:
 
     def start(self, *arguments: str, directory: Path | None = None) -> Awaitable[asyncio.subprocess.Process]:
         return asyncio.create_subprocess_exec(
-            ZOCKET,
-            *arguments,
+            *tied(ZOCKET, *arguments),
             cwd=directory or self.directory,
             env=self.environment,
             stdin=asyncio.subprocess.PIPE,

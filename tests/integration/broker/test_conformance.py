@@ -130,7 +130,7 @@ async def test_a_request_is_answered(world: World) -> None:
 
 async def test_a_request_that_nobody_hears_fails_at_once(world: World) -> None:
     broker = await world.connect()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         with pytest.raises(Unavailable, match="nobody listens"):
             await broker.request(world.subject("nobody"), b"", world.deadline_s)
 

@@ -88,14 +88,14 @@ async def test_in_progress_holds_redelivery_back(world: World) -> None:
     broker = await world.connect()
     await world.stream(broker)
     intake = world.intake()
-    await intake.take_over(broker, world.consumer(ack_wait_s=0.6))
+    await intake.take_over(broker, world.consumer(ack_wait_s=1.0))
     await world.publish(broker, world.subject("a"), b"1")
     delivered = await intake.wait(1)
     loop = asyncio.get_running_loop()
     end = loop.time() + 1.5
     while loop.time() < end:
         broker.in_progress(delivered[:1])
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.02)
     assert len(intake.all) == 1
     await intake.wait(2)
 
@@ -144,7 +144,7 @@ async def test_a_take_over_gets_everything_unacknowledged_at_once_and_in_order(w
     delivered = await first.wait(50)
     old.ack(delivered[10:20])
     await old.drain(world.deadline_s)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await second.take_over(new, world.consumer())
         await second.wait(40)
     assert second.payloads == world.numbers(10) + world.numbers(30, first=20)

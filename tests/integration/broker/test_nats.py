@@ -17,6 +17,7 @@ from zocket.broker.credentials import Credentials
 from zocket.broker.nats import HELD_BYTES, NatsBroker
 from zocket.broker.port import ConsumerSpec, Delivered, Message, StreamSpec
 from zocket.broker.server import NatsServer
+from zocket.dev.ports import free_port
 from zocket.errors import BootError, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -58,13 +59,6 @@ async def api(broker: NatsBroker, verb: str, body: object) -> dict[str, Any]:
     return answer
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 # Boot.
 
 
@@ -73,7 +67,7 @@ async def test_boot_without_a_server_fails_after_its_time_and_says_where() -> No
     url = f"nats://127.0.0.1:{free_port()}"
     with pytest.raises(BootError, match=url) as failure:
         await NatsBroker.open(url, name="test", boot_timeout_s=0.6)
-    assert 0.2 < asyncio.get_running_loop().time() - started < 3
+    assert 0.2 < asyncio.get_running_loop().time() - started < 15
     assert "0.6 s" in failure.value.message
 
 
@@ -103,7 +97,7 @@ async def test_boot_against_a_silent_server_ends_in_time() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             with pytest.raises(BootError):
                 await NatsBroker.open(f"nats://127.0.0.1:{silent.getsockname()[1]}", name="test", boot_timeout_s=1)
 
@@ -117,7 +111,7 @@ async def test_a_url_that_names_no_server_is_refused_at_once(url: str) -> None:
 async def test_rejected_credentials_fail_at_once_without_showing_them() -> None:
     async with NatsServer(config='authorization { user: "alice", password: "s3cret" }') as server:
         for user in ("alice:wr0ng", "bob:wr0ng", "t0ken"):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(15):
                 with pytest.raises(BootError, match="rejects the credentials") as failure:
                     await NatsBroker.open(server.url.replace("//", f"//{user}@"), name="test", boot_timeout_s=30)
             assert "wr0ng" not in failure.value.message

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
+from tests.tied import tied
 from zocket.broker.server import NatsServer, find_binary
 from zocket.errors import BootError
 
@@ -118,7 +121,7 @@ async def test_it_can_be_paused_and_resumed() -> None:
             async with asyncio.timeout(0.3):
                 await reader.readline()
         server.resume()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert (await reader.readline()).startswith(b"INFO")
         writer.close()
         await writer.wait_closed()
@@ -130,6 +133,34 @@ async def test_a_paused_server_can_be_ended() -> None:
     pid = server.pid
     assert pid is not None
     await server.pause()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(20):
         await server.aclose()
     assert not alive(pid)
+
+
+PARENT = """
+import asyncio, sys, threading
+from zocket.broker.server import NatsServer
+
+server = NatsServer(store_dir=sys.argv[1])
+thread = threading.Thread(target=lambda: asyncio.run(server.start()))
+thread.start()
+thread.join()
+print(server.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+async def test_it_dies_with_whoever_started_it_and_with_no_thread_of_theirs(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        *tied(sys.executable, "-c", PARENT, str(tmp_path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(30):
+        server = psutil.Process(int(await parent.stdout.readline()))
+        assert server.is_running()
+        assert server.name() == "nats-server"
+        parent.kill()
+        await parent.wait()
+        while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 — nothing tells
+            await asyncio.sleep(0.01)

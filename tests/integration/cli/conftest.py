@@ -19,6 +19,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.tied import tied
+
 LIMIT_S: Final = 40.0
 """A busy machine starts a process in less."""
 EMAIL: Final = "ada@example.com"
@@ -72,7 +74,7 @@ class Machine:
         output = self.directory / f"{arguments[0]}-{len(self._running)}.log"
         with output.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "zocket", *arguments],
+                tied(sys.executable, "-m", "zocket", *arguments),
                 cwd=self.directory,
                 env=self._environ(environ),
                 stdin=subprocess.DEVNULL,

@@ -27,6 +27,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import delete
 
+from zocket.broker.lifeline import Lifeline
 from zocket.clock import SystemClock
 from zocket.control.api import create_app
 from zocket.control.callers import COOKIE, SESSION_IDLE_MS
@@ -91,6 +92,7 @@ class Postgres:
             owner = pwd.getpwnam("postgres")
             os.chown(self._home, owner.pw_uid, owner.pw_gid)
         self._password = secrets.token_hex(16)
+        self._lifeline: Lifeline | None = None
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port = probe.getsockname()[1]
 
@@ -107,10 +109,14 @@ class Postgres:
         self._run(
             "pg_ctl", "-D", data, "-w", "-t", "60", "-l", str(self._home / "log"), "-o", " ".join(options), "start"
         )
+        # It is a daemon, no child of ours.
+        self._lifeline = Lifeline(int((self._home / "data" / "postmaster.pid").read_text().split()[0]))
 
     def stop(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
             self._run("pg_ctl", "-D", str(self._home / "data"), "-m", "immediate", "-w", "stop")
+        if self._lifeline is not None:
+            self._lifeline.release()
         shutil.rmtree(self._home, ignore_errors=True)
 
     def url(self, name: str, scheme: str = "postgresql+asyncpg") -> str:

@@ -103,7 +103,7 @@ def local(directory: Path) -> ControlSettings:
 
 async def sign_in(url: str, internal_token: str) -> Served:
     """A command line of the administrator, by the device flow, and a project."""
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         body = {"email": "ada@example.com", "password": PASSWORD}
         csrf = (await client.post("/api/auth/login", json=body)).json()["csrf"]
         device = (await client.post("/api/auth/device/start")).json()["deviceCode"]

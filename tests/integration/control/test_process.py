@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.tied import tied
 from zocket.control.process import serve
 from zocket.errors import BootError, SettingsError
 from zocket.settings import ControlSettings
@@ -37,7 +38,7 @@ async def test_the_whole_round_over_http(tmp_path: Path) -> None:
     scope = {"workspaceId": "local-workspace", "projectId": "local-project"}
     settings = local(tmp_path, dev_mode=True)
     headers = {"authorization": f"Bearer {settings.internal_token}"}
-    async with serve(settings) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+    async with serve(settings) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
         assert (await client.get("/api/health")).json() == {"ok": True}
         content = bytes(range(256)) * 8_192
         stored = (await client.post("/api/internal/deployments", params=scope, content=content)).json()
@@ -55,11 +56,13 @@ def test_the_process_takes_a_free_port_logs_it_and_stops_on_sigterm(tmp_path: Pa
         "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/control.db",
         "BUNDLE_STORE": str(tmp_path / "bundles"),
     }
-    with subprocess.Popen([sys.executable, "-c", MAIN], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        tied(sys.executable, "-c", MAIN), env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         try:
             url = next(line["url"] for line in map(json.loads, process.stderr) if "url" in line)
-            assert httpx.get(url + "/api/health").json() == {"ok": True}
+            assert httpx.get(url + "/api/health", timeout=20).json() == {"ok": True}
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
         finally:

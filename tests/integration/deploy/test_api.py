@@ -86,13 +86,17 @@ async def test_logs_events_and_status_tell_what_happens(open_platform: OpenPlatf
         assert empty == {"runtime": empty["runtime"], "counters": None}
         assert (empty["runtime"]["state"], empty["runtime"]["deploymentId"]) == ("stopped", None)
 
+        open_ = asyncio.Event()
+
         async def listen() -> None:
             async with platform.http.stream("GET", "/api/events") as answer:
+                open_.set()
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 async for event in sent(answer):
                     told.append(event)  # noqa: PERF401 — read while it grows
 
         listening = asyncio.create_task(listen())
+        await asyncio.wait_for(open_.wait(), kit.limit_s)
         deployed = await platform.deploy(kit.bundle("one"))
         for _ in range(5):
             await call(platform, "add")
@@ -150,7 +154,9 @@ async def test_uploads_are_held_to_checksum_signature_and_project(open_platform:
         params = {"projectId": platform.project["id"]}
 
         async def post(body: bytes, **headers: str) -> tuple[int, str]:
-            async with httpx.AsyncClient(base_url=platform.http.base_url, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=platform.http.base_url, timeout=kit.limit_s, trust_env=False
+            ) as client:
                 answer = await client.post("/api/deployments", params=params, content=body, headers=bearer | headers)
             return answer.status_code, answer.json().get("code", "")
 

@@ -89,10 +89,12 @@ async def test_r8_a_runtime_in_standby_touches_neither_consumer_nor_owner_record
                 owner = await broker.get(subjects.owner_bucket(scope), subjects.owner_key(scope))
                 return subjects.consumer(scope, "counter") in names, owner is not None
 
-            deployed = await platform.upload(kit.slow)
+            gate = platform.directory / "gate"
+            deployed = await platform.upload(kit.waiting(gate))
             await platform.wait_status(deployed["id"], "smoke")
             assert await taken() == (False, False)
             assert (await platform.read(deployed["id"]))["status"] == "smoke"
+            gate.touch()
             await platform.wait_status(deployed["id"], "active")
             assert await taken() == (True, True)
         finally:
@@ -162,7 +164,7 @@ async def test_a_failure_at_the_takeover_gives_the_project_back_and_loses_no_cal
     assert (caller.failures, caller.drops) == ([], 0)
     assert len(caller.answers) == caller.sent
     assert caller.versions[0] == caller.versions[-1] == "one"
-    assert caller.slowest_s < 5, "the old one was told at once"
+    assert caller.slowest_s < 15, "the old one was told at once, not when it asked again"
 
 
 async def test_ten_deployments_good_and_broken_in_turn_while_a_client_calls(

@@ -16,6 +16,8 @@ from typing import Any, Final
 import psutil
 import pytest
 
+from tests.tied import tied
+
 LIMIT_S: Final = 40.0
 """A busy machine starts the whole platform in less."""
 
@@ -122,7 +124,7 @@ def start(tmp_path: Path, write_app: Callable[[str], None]) -> Iterator[Start]:
         output = tmp_path / f"output-{len(commands)}.txt"
         with output.open("wb") as sink:
             process = psutil.Popen(
-                [str(Path(sys.executable).with_name("zocket")), *arguments],
+                tied(str(Path(sys.executable).with_name("zocket")), *arguments),
                 cwd=tmp_path,
                 env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,

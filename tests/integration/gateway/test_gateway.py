@@ -165,7 +165,7 @@ async def test_calls_during_an_outage_are_answered_and_afterwards_everything_wor
         await client.calls(1)
         answer = await client.hears()
         assert (answer["id"], answer["code"]) == (1, "unavailable")
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=20) as http:
             ready = await http.get(f"http://127.0.0.1:{gateway.metrics_port}/ready")
             health = await http.get(f"http://127.0.0.1:{gateway.port}/health")
         assert (ready.status_code, health.json()) == (503, {"ok": True})
@@ -187,7 +187,7 @@ async def test_operators_see_readiness_and_metrics_apart_from_the_public_port(
         await client.hears()
         await client.calls(1)
         await client.hears()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=20) as http:
             operators, public = f"http://127.0.0.1:{gateway.metrics_port}", f"http://127.0.0.1:{gateway.port}"
             assert (await http.get(operators + "/ready")).json() == {"ready": True}
             metrics = (await http.get(operators + "/metrics")).text

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.tied import tied
 from zocket.broker.nats import NatsBroker
 from zocket.errors import BootError, SettingsError, Unavailable
 from zocket.gateway.process import serve
@@ -44,7 +45,7 @@ except (BootError, SettingsError) as error:
 
 async def start(**environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", MAIN, env=environment, stderr=asyncio.subprocess.PIPE
+        *tied(sys.executable, "-c", MAIN), env=environment, stderr=asyncio.subprocess.PIPE
     )
 
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from tests.tied import tied
 from zocket.broker.nats import NatsBroker
 from zocket.broker.port import Message
 from zocket.broker.streams import transport_streams
@@ -172,7 +173,9 @@ class RuntimeProcess:
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.log_path = log
         with log.open("wb") as file:
-            self.process = subprocess.Popen([sys.executable, "-m", "zocket", "runtime"], env=environment, stderr=file)
+            self.process = subprocess.Popen(
+                tied(sys.executable, "-m", "zocket", "runtime"), env=environment, stderr=file
+            )
 
     @property
     def log(self) -> str:
@@ -214,7 +217,7 @@ class RuntimeProcess:
         self.process.send_signal(number)
 
     def health(self, path: str = "/health") -> httpx.Response:
-        return httpx.get(self.url + path)
+        return httpx.get(self.url + path, timeout=DEADLINE_S)
 
 
 class Launcher:

@@ -45,7 +45,7 @@ async def test_a_packed_app_is_deployed_reported_and_replaced(
     )
     scope = {"workspaceId": launcher.scope.workspace_id, "projectId": launcher.scope.project_id}
     headers = {"authorization": "Bearer a token of the test"}
-    async with serve(settings) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+    async with serve(settings) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
 
         async def view(deployment_id: str) -> dict[str, Any]:
             answer = await client.get(f"/api/internal/deployments/{deployment_id}", params=scope)

@@ -60,7 +60,7 @@ async def test_a_route_changes_what_a_websocket_client_watches() -> None:
 
     async with (
         served(web) as port,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=20) as http,
         connect(f"ws://127.0.0.1:{port}/realtime/") as client,
     ):
         notes = client.actor(Notes, "n")

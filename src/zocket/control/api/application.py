@@ -6,10 +6,11 @@ Rules: routes only translate between HTTP and the operations; whatever they need
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from zocket.control.api import auth, deployments, env, events, internal, logs, projects, workspaces
 from zocket.control.api.errors import add_error_handlers
@@ -37,6 +38,8 @@ from zocket.control.tokens import TokenChecker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from starlette.routing import BaseRoute
 
     from zocket.clock import Clock
     from zocket.settings import ControlSettings
@@ -101,17 +104,23 @@ def create_app(
     app = FastAPI(
         title="Zocket control plane",
         lifespan=lifespan,
-        responses={"default": {"model": Failure}},
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
-    for part in (internal, auth, workspaces, projects, deployments, logs, env, events):
-        app.include_router(part.router)
-    app.router.routes.extend(dashboard_routes())
+    app.router.routes.extend(_routes())
     app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH, deployments.UPLOAD_PATH])
     add_error_handlers(app)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Of every application of this process; reading every signature and packing the dashboard's files takes a while."""
+    router = APIRouter(responses={"default": {"model": Failure}})
+    for part in (internal, auth, workspaces, projects, deployments, logs, env, events):
+        router.include_router(part.router)
+    return [*router.routes, *dashboard_routes()]
 
 
 def _issuer(settings: ControlSettings, clock: Clock) -> Issuer | None:
