@@ -145,6 +145,8 @@ class RuntimeSettings:
     """Storage of streams that this process creates: memory or file."""
     standby: bool = setting("ZOCKET_STANDBY", False)
     """Boots without touching a consumer, reports `standby`, and takes over when the control plane says so."""
+    crashpoint: str = setting("ZOCKET_CRASHPOINT", "")
+    """For tests: where the process kills itself with which probability (`after_commit:0.002,before_ack:0.001`)."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     """Exceptions reach the client with their text; the published token is accepted."""
     limits: Limits = field(default_factory=Limits)

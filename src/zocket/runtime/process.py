@@ -24,6 +24,7 @@ import msgspec
 from zocket import exposition
 from zocket.broker.nats import NatsBroker
 from zocket.clock import SystemClock
+from zocket.crashpoints import CrashPoints
 from zocket.errors import BootError, SettingsError, Superseded, Unavailable, ZocketError
 from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
@@ -74,6 +75,7 @@ def check(settings: RuntimeSettings) -> None:
     )
     if settings.stream_storage not in ("memory", "file"):
         raise SettingsError(f'STREAM_STORAGE: expected memory or file, got "{settings.stream_storage}"')
+    CrashPoints.parse(settings.crashpoint)
 
 
 async def run(settings: RuntimeSettings, *, clock: Clock | None = None) -> int:
@@ -255,6 +257,7 @@ class RuntimeProcess:
             ack_wait_s=settings.ack_wait_s,
             drain_timeout_s=settings.drain_timeout_s,
             storage=settings.stream_storage,
+            crashpoints=CrashPoints.parse(settings.crashpoint),
         )
 
     @asynccontextmanager

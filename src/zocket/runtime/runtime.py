@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, ConnectionState, Delivered, Message, Subscription
     from zocket.clock import Clock
     from zocket.core import AppDefinition
+    from zocket.crashpoints import CrashPoints
     from zocket.errors import ZocketError
     from zocket.ids import Scope
     from zocket.settings import Limits
@@ -71,12 +72,14 @@ class Runtime:
         ack_wait_s: float,
         drain_timeout_s: float,
         storage: str,
+        crashpoints: CrashPoints | None,
     ) -> None:
         self.scope = scope
         self.actor_types = list(definition.actors)
         self.epoch = new_epoch()
         self._deployment_id = deployment_id
         self._broker = broker
+        self._crashpoints = crashpoints
         self._clock = clock
         limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
@@ -94,7 +97,7 @@ class Runtime:
         }
         record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
         self._ownership = Ownership(broker, scope, record, clock)
-        self._outbox = Outbox(broker, scope, self.epoch)
+        self._outbox = Outbox(broker, scope, self.epoch, crashpoints)
         self._pulse = Pulse(clock, self._stood_still)
         self._outbox.before_flush = self._pulse.beat
         self._host = Host(
@@ -104,7 +107,7 @@ class Runtime:
             dev_mode=dev_mode,
             outlet=self._outbox,
             window=limits.max_ack_pending,
-            store=BrokerStateStore(broker, scope),
+            store=BrokerStateStore(broker, scope, crashpoints),
             owns=self._still_owns,
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
@@ -140,6 +143,7 @@ class Runtime:
         ack_wait_s: float = 30.0,
         drain_timeout_s: float = 10.0,
         storage: str = "memory",
+        crashpoints: CrashPoints | None = None,
     ) -> AsyncIterator[Runtime]:
         """Owns the project and serves it during the block; at its end stops cleanly (R19).
 
@@ -155,6 +159,7 @@ class Runtime:
             ack_wait_s: the broker delivers again what it heard nothing of for so long.
             drain_timeout_s: how long a stop finishes what is here.
             storage: of streams that do not exist yet, `memory` or `file`.
+            crashpoints: where the process kills itself; None outside of tests.
 
         Raises:
             BootError: an actor is durable, and the stream of requests is in memory.
@@ -173,6 +178,7 @@ class Runtime:
             ack_wait_s=ack_wait_s,
             drain_timeout_s=drain_timeout_s,
             storage=storage,
+            crashpoints=crashpoints,
         )
         try:
             await runtime._start()
@@ -202,6 +208,7 @@ class Runtime:
         self._broker.on_connection(self._connection_changed)
         await self._ensure_streams()
         predecessor = await self._ownership.claim()
+        self._reach("in_takeover")
         scope = self.scope
         self._subscriptions += [
             await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
@@ -209,6 +216,7 @@ class Runtime:
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
         ]
         await self._take_consumers()
+        self._reach("after_takeover")
         if predecessor is not None:
             await self._remove_leftovers(predecessor)
         self._serving = True
@@ -371,6 +379,10 @@ class Runtime:
         self._failure = self._failure or failure
         self._stopped.set()
 
+    def _reach(self, place: str) -> None:
+        if self._crashpoints is not None:
+            self._crashpoints.reach(place)
+
     # -- while it serves -----------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
@@ -409,6 +421,7 @@ class Runtime:
         served, self._serving = self._serving, False
         await self._close_subscriptions()
         if served and await self._say_leaving():
+            self._reach("in_drain")
             await self._host.drain(self._drain_timeout_s)
         await self._host.aclose(HOOKS_TIMEOUT_S)
         for task in self._tasks:

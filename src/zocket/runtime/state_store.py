@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.broker.port import Broker
+    from zocket.crashpoints import CrashPoints
     from zocket.ids import Scope
 
 _PLAIN: Final = re.compile(rb"[^A-Za-z0-9_-]")
@@ -38,8 +39,9 @@ class BrokerStateStore:
 
     shared = True
 
-    def __init__(self, broker: Broker, scope: Scope) -> None:
+    def __init__(self, broker: Broker, scope: Scope, crashpoints: CrashPoints | None = None) -> None:
         self._broker = broker
+        self._crashpoints = crashpoints
         self._bucket = bucket_of(scope)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,8 +70,12 @@ class BrokerStateStore:
         task.add_done_callback(self._tasks.discard)
 
     async def _save(self, key: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]) -> None:
+        if self._crashpoints is not None:
+            self._crashpoints.reach("before_commit")
         try:
             result: int | ZocketError = await self._broker.put(self._bucket, key, record, expected or None)
         except ZocketError as error:
             result = error
+        if self._crashpoints is not None and isinstance(result, int):
+            self._crashpoints.reach("after_commit")
         done(result)
