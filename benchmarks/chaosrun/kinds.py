@@ -36,13 +36,19 @@ async def runtime_kill(fleet: Fleet, draw: random.Random) -> bool:
 
 
 async def redeploy(fleet: Fleet, draw: random.Random) -> bool:
-    """A new runtime is started; the old one gets its SIGTERM when that one serves, or while it is being started."""
+    """A new runtime is started; when it serves, the old one gets its SIGTERM."""
     old = draw.choice(fleet.runtimes)
-    new = fleet.launch_runtime()
-    if draw.random() < 0.5:
-        await fleet.ready(new)
-    else:
-        await asyncio.sleep(draw.random())
+    await fleet.ready(fleet.launch_runtime())
+    await fleet.retire(old)
+    await fleet.fill_up()
+    return True
+
+
+async def early_stop(fleet: Fleet, draw: random.Random) -> bool:
+    """The old runtime gets its SIGTERM while the new one is being started."""
+    old = draw.choice(fleet.runtimes)
+    fleet.launch_runtime()
+    await asyncio.sleep(draw.random())
     await fleet.retire(old)
     await fleet.fill_up()
     return True
@@ -156,6 +162,7 @@ KINDS: Final[Mapping[str, Callable[[Fleet, random.Random], Awaitable[bool]]]] = 
     "runtime SIGKILL": runtime_kill,
     "runtime SIGSTOP, takeover, SIGCONT": runtime_pause,
     "rolling redeploy": redeploy,
+    "SIGTERM before the next one serves": early_stop,
     **{f"crash {place}": crash(place) for place in PLACES},
     "NATS SIGKILL": nats_kill,
     "cut NATS–runtime": cut_runtimes,
@@ -167,5 +174,5 @@ KINDS: Final[Mapping[str, Callable[[Fleet, random.Random], Awaitable[bool]]]] = 
 """By the name that the table shows."""
 LIGHT: Final = ("cut NATS–runtime", "cut NATS–gateway", "delay to NATS", "cut clients")
 """Those that may happen in the middle of another one."""
-FAILOVERS: Final = ("runtime SIGKILL", "rolling redeploy", "runtime SIGSTOP, takeover, SIGCONT")
+FAILOVERS: Final = ("runtime SIGKILL", "runtime SIGSTOP, takeover, SIGCONT", "rolling redeploy")
 """Those whose outage is measured."""
