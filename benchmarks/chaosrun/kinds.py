@@ -26,6 +26,8 @@ EXIT_SUPERSEDED: Final = 3
 COMMITS_UNTIL_DEATH: Final = 100
 """On average, at the places that every call passes."""
 DEATH_LIMIT_S: Final = 30.0
+IN_FLIGHT_S: Final = 0.03
+"""Before a connection is cut it is slowed down by so much, so that something is under way and lost."""
 
 
 async def runtime_kill(fleet: Fleet, draw: random.Random) -> bool:
@@ -122,9 +124,12 @@ async def cut_gateways(fleet: Fleet, draw: random.Random) -> bool:
 
 
 async def _cut(proxy: Proxy, draw: random.Random) -> bool:
+    delay_s, proxy.delay_s = proxy.delay_s, IN_FLIGHT_S
+    await asyncio.sleep(3 * IN_FLIGHT_S)
     proxy.refusing = True
     try:
         proxy.cut()
+        proxy.delay_s = delay_s
         await asyncio.sleep(draw.choice((0.0, 0.3, 1.5)))
     finally:
         proxy.refusing = False

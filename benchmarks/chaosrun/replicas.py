@@ -155,7 +155,7 @@ class OldClient:
         elif frame["type"] == "state:patch" and ledger in self._states:
             try:
                 self._states[ledger] = jsonpatch.apply_patch(self._states[ledger], frame["patches"], in_place=True)
-            except jsonpatch.JsonPatchException:
+            except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
                 self.holes += 1
                 del self._states[ledger]
                 return

@@ -115,7 +115,7 @@ class Runtime:
         self._announcement = envelopes.Announcement(
             envelopes.wire_scope(scope), self.epoch, self.actor_types, process=process_name
         )
-        self._connection = 0
+        self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}
         self._missing = set(self._consumers)
         self._subscriptions: list[Subscription] = []
@@ -344,6 +344,9 @@ class Runtime:
             return
         await self._ensure_streams()
         await self._take_consumers()
+        if self._shown != self._connection:
+            self._shown = self._connection
+            self._host.show_all()  # patches that were on their way when the connection ended are lost
         self._outbox.release(doubt)
         self._announce()
         self._log.info("the consumers are ours again")

@@ -393,6 +393,33 @@ async def test_an_acknowledgement_that_was_lost_does_not_run_the_call_again(benc
         assert len(world.server.streams["INBOUND"].current()) == 0
 
 
+@pytest.mark.parametrize("durability", ["memory", "file"])
+async def test_watchers_of_a_state_whose_patches_were_lost_with_a_connection_get_a_snapshot(
+    bench: type[Bench], durability: str
+) -> None:
+    world = bench()
+    world.actors = {"room": type("Room", (world.room,), {"durability": durability})}
+    wire, broker = await world.wire(), world.server.connect()
+    async with world.runtime(broker=broker, storage="file"):
+        wire.publish({"type": "state:sub", "actor": "room", "actorId": "a"})
+        wire.publish({"type": "state:sub", "actor": "room", "actorId": "quiet"}, session="s2")
+        await world.settle()
+        send, broker.send = broker.send, lambda messages: None  # type: ignore[method-assign]
+        wire.call("say", input={"text": "lost"}, session="s3")
+        await world.settle()
+        broker.send = send  # type: ignore[method-assign]
+        wire.outbound.clear()
+        world.server.cut(broker)
+        await asyncio.sleep(5)
+        assert [(frame["type"], frame["state"], frame["seq"]) for frame in wire.frames()] == [
+            ("state:snapshot", {"lines": ["lost"]}, 1)
+        ]
+        assert [frame["type"] for frame in wire.frames("s2")] == ["state:snapshot"]
+        wire.call("say", input={"text": "next"}, session="s3")
+        await world.settle()
+        assert [(frame["type"], frame["seq"]) for frame in wire.frames()[1:]] == [("state:patch", 2)]
+
+
 # -- stop ----------------------------------------------------------------------------------------------------------
 
 
