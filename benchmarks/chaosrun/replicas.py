@@ -15,6 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonpatch
+from jsonpointer import JsonPointerException
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
@@ -72,7 +73,7 @@ class Follower:
 
     def watch(self, ledger: str) -> None:
         """From now on."""
-        stream = self._client.state(self._client.dynamic("ledger", ledger), raw=True)
+        stream = self._client.state(self._client.dynamic("ledger", ledger))
         self._streams[ledger] = stream, asyncio.create_task(self._read(ledger, stream))
 
     async def _read(self, ledger: str, stream: StateStream[Any]) -> None:
@@ -155,7 +156,7 @@ class OldClient:
         elif frame["type"] == "state:patch" and ledger in self._states:
             try:
                 self._states[ledger] = jsonpatch.apply_patch(self._states[ledger], frame["patches"], in_place=True)
-            except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
+            except (jsonpatch.JsonPatchException, JsonPointerException):
                 self.holes += 1
                 del self._states[ledger]
                 return
