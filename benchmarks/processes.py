@@ -122,6 +122,21 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def code(self) -> int | None:
+        """How it ended, as `subprocess` says it; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal; nothing happens if it has ended."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def log(self) -> str:
+        """All that it wrote."""
+        return self._log.read_text(errors="replace")
+
     def wait_until(self, what: str, holds: Callable[[], bool]) -> None:
         """Returns when the condition holds.
 
@@ -142,7 +157,7 @@ class Process:
 
     def log_end(self) -> str:
         """The last lines that it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
+        return "\n".join(self.log().splitlines()[-12:])
 
 
 def wait_until(what: str, holds: Callable[[], bool]) -> None:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+settings.register_profile("long", max_examples=5_000, deadline=None)
+"""`--hypothesis-profile long`: what a hostile party may send gets its share of so many examples, for minutes."""
 
 HOT = [
     f"zocket.{name}" for name in ("core", "state", "protocol", "host", "sockets", "gateway", "server.local", "client")

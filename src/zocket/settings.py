@@ -202,6 +202,8 @@ class RuntimeSettings:
     """Servers that keep a copy of what this process creates: 1, or 3 or 5 in a cluster of at least so many."""
     standby: bool = setting("ZOCKET_STANDBY", False)
     """Boots without touching a consumer, reports `standby`, and takes over when the control plane says so."""
+    crashpoint: str = setting("ZOCKET_CRASHPOINT", "")
+    """For tests: where the process kills itself with which probability (`after_commit:0.002,before_ack:0.001`)."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     """Exceptions reach the client with their text; the published token is accepted."""
     nats: NatsAccess = field(default_factory=NatsAccess)

@@ -77,7 +77,7 @@ def breakouts_of(frames: list[bytes]) -> list[bytes]:
     return [frame + b"}" for frame in frames] + [frame[:-1] for frame in frames]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples * 3 // 5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requests | breakouts | st.binary(max_size=60), max_size=8))
 def test_a_victim_that_listens_to_everything_of_its_own_hears_nothing(frames: list[bytes]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

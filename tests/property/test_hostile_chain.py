@@ -219,7 +219,11 @@ async def check(victim: Client, hostile: list[Client], told: dict[int, set[str]]
     assert victim.closed_with is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=settings().max_examples * 3 // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.lists(st.tuples(st.integers(0, 1), frames), max_size=25), st.lists(forged, max_size=8), st.booleans())
 def test_nothing_that_anybody_sends_silences_or_disturbs_anybody(
     sent: list[tuple[int, bytes]], forgeries: list[tuple[str, bytes]], drop: bool

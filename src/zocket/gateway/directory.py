@@ -50,16 +50,14 @@ class Reign:
 
     Attributes:
         actor_types: what it serves.
-        connection: how often it has lost its connection to the broker.
         heard_at: when it was heard last (monotonic seconds).
     """
 
-    __slots__ = ("actor_types", "connection", "epoch", "heard_at")
+    __slots__ = ("actor_types", "epoch", "heard_at")
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
         self.actor_types: frozenset[str] = frozenset()
-        self.connection = 0
         self.heard_at = 0.0
 
 
@@ -217,9 +215,6 @@ class Directory:
         if reign is None or is_new:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             project.reigns[place.number] = reign = Reign(announcement.epoch)
-        elif reign.connection != announcement.connection:
-            has_lost = True  # what its lost connection had taken may not have come through
-        reign.connection = announcement.connection
         reign.heard_at = now
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts

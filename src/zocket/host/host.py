@@ -540,8 +540,7 @@ class Host:
                 link.send(frames.patch(resident.address, operations, version))
             return
         try:
-            keeper = resident.keeper
-            state = resident.instance.document.snapshot() if keeper is None else keeper.visible
+            state = _visible(resident)
         except Exception as error:  # border: a developer's field serializers
             log.error("snapshot failed", exc_info=error, extra=_fields(resident.instance))
             link.send(frames.problem(to_caller(error, request_id, dev_mode=self._dev_mode), *_address(resident)))
@@ -550,10 +549,20 @@ class Host:
         link.send(frames.snapshot(resident.address, state, history.version()))
 
     def show(self, resident: Resident) -> None:
-        """Gives every watcher a snapshot: the state has moved without patches of ours."""
-        if resident.watchers.links and resident.history is not None and resident.keeper is not None:
-            frame = frames.snapshot(resident.address, resident.keeper.visible, resident.history.version())
-            self._outlet.broadcast(resident.watchers, frame)
+        """Gives every watcher a snapshot: the state has moved without patches, or patches may have been lost."""
+        if not resident.watchers.links or resident.history is None:
+            return
+        try:
+            state = _visible(resident)
+        except Exception as error:
+            log.error("snapshot failed", exc_info=error, extra=_fields(resident.instance))
+            return
+        self._outlet.broadcast(resident.watchers, frames.snapshot(resident.address, state, resident.history.version()))
+
+    def show_all(self) -> None:
+        """Gives every watcher of every instance a snapshot."""
+        for resident in self._residents.values():
+            self.show(resident)
 
     # -- errors, end ---------------------------------------------------------------------------------------------
 
@@ -693,6 +702,11 @@ class Host:
 def _done(done: Callable[[], None] | None) -> None:
     if done is not None:
         done()
+
+
+def _visible(resident: Resident) -> bytes:
+    """JSON of what a subscriber may see: of a durable instance, what is stored."""
+    return resident.instance.document.snapshot() if resident.keeper is None else resident.keeper.visible
 
 
 def _address(resident: Resident) -> tuple[str, str]:

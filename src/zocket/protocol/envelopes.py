@@ -94,8 +94,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     """A runtime says that it serves a project now; another `epoch` means that it has lost all subscriptions.
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
-    and what lay in the old one is lost. `connection` counts the connections of this runtime: with another one frames
-    of the earlier one may be lost. In a divided project the epoch is that of one partition of `partitions`.
+    and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
     `bursts` says that it takes several envelopes in one message.
     """
 
@@ -104,7 +103,6 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     actor_types: list[str]
     process: str = ""
     inbound: str = ""
-    connection: int = 0
     partition: int = 0
     partitions: int = 1
     bursts: bool = False

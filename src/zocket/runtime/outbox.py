@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
+    from zocket.crashpoints import CrashPoints
     from zocket.host import Audience
     from zocket.ids import Scope
 
@@ -29,6 +30,8 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 """A batch is sent before it grows beyond this: half of what a NATS server takes by default."""
 MAX_HELD_BYTES: Final = 8 * 1024 * 1024
 """What is held back at most, the oldest is dropped first: as much as a broker keeps while it is disconnected."""
+SENDING_S: Final = 0.05
+"""At the crash point `before_ack`: until the frames have left the process."""
 MAX_LISTED_SESSIONS: Final = 4_096
 """Sessions in one delivery: their list stays near 128 kB, so that a frame of usual size fits beside it."""
 
@@ -86,7 +89,9 @@ class Outbox:
         held: whether everything is held back now.
     """
 
-    def __init__(self, broker: Broker, scope: Scope, epoch: str | None = None) -> None:
+    def __init__(
+        self, broker: Broker, scope: Scope, epoch: str | None = None, crashpoints: CrashPoints | None = None
+    ) -> None:
         self.scope = scope
         self.messages = 0
         self.bytes = 0
@@ -94,6 +99,7 @@ class Outbox:
         self.doubt = 0
         self.held = False
         self._broker = broker
+        self._crashpoints = crashpoints
         self._epoch_json = b"" if epoch is None else envelopes.encode(epoch)
         self._scope_json = envelopes.encode(envelopes.wire_scope(scope))
         self._ready: list[Message] = []
@@ -169,12 +175,23 @@ class Outbox:
         acknowledgements, self._acknowledgements = self._acknowledgements, []
         if self._muted:
             return
+        if self._crashpoints is not None and (messages or acknowledgements):
+            acknowledgements = self._crash(self._crashpoints, acknowledgements)
         if messages:
             self.messages += len(messages)
             self.bytes += sum(len(message.payload) for message in messages)
             self._broker.send(messages)
         if acknowledgements:
             self._broker.ack(acknowledgements)
+
+    def _crash(self, crashpoints: CrashPoints, acknowledgements: list[Delivered]) -> list[Delivered]:
+        """What may still be acknowledged if the process lives on; what is sent now leaves in any case."""
+        crashpoints.reach("before_publish")
+        if not acknowledgements or not crashpoints.strikes("before_ack"):
+            return acknowledgements
+        self._muted = True
+        asyncio.get_running_loop().call_later(SENDING_S, crashpoints.die)
+        return []
 
     def _drop_oldest(self) -> None:
         size, first = 0, len(self._ready)

@@ -25,6 +25,7 @@ import msgspec
 from zocket import exposition
 from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
+from zocket.crashpoints import CrashPoints
 from zocket.errors import BootError, Superseded, Unavailable, ZocketError
 from zocket.ids import Scope
 from zocket.runtime.bundle import fetch, load
@@ -76,6 +77,7 @@ def check(settings: RuntimeSettings) -> None:
         settings.internal_token, [settings.nats_url, settings.control_plane_url], dev_mode=settings.dev_mode
     )
     check_streams(settings.stream_storage, settings.stream_replicas)
+    CrashPoints.parse(settings.crashpoint)
 
 
 async def run(settings: RuntimeSettings, *, clock: Clock | None = None) -> int:
@@ -270,6 +272,7 @@ class RuntimeProcess:
             drain_timeout_s=settings.drain_timeout_s,
             storage=settings.stream_storage,
             replicas=settings.stream_replicas,
+            crashpoints=CrashPoints.parse(settings.crashpoint),
         )
 
     @asynccontextmanager

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, ConnectionState, Subscription
     from zocket.clock import Clock
     from zocket.core import AppDefinition
+    from zocket.crashpoints import CrashPoints
     from zocket.ids import Scope
     from zocket.settings import Limits
 
@@ -116,6 +117,7 @@ class Replica:
         drain_timeout_s: float = 10.0,
         storage: str = "memory",
         replicas: int = 1,
+        crashpoints: CrashPoints | None = None,
     ) -> AsyncIterator[Replica]:
         """Serves its share of the project during the block; at its end hands it to the others.
 
@@ -134,6 +136,7 @@ class Replica:
             drain_timeout_s: as `Runtime.open`.
             storage: as `Runtime.open`.
             replicas: as `Runtime.open`.
+            crashpoints: as `Runtime.open`.
 
         Raises:
             BootError: the stream of requests cannot be used: it is not divided so, or in memory for durable actors.
@@ -158,6 +161,7 @@ class Replica:
             drain_timeout_s=drain_timeout_s,
             storage=storage,
             replicas=replicas,
+            crashpoints=crashpoints,
             lease_s=lease_s,
         )
         generation = Generation(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, ConnectionState, Delivered, Message, Subscription
     from zocket.clock import Clock
     from zocket.core import AppDefinition
+    from zocket.crashpoints import CrashPoints
     from zocket.errors import ZocketError
     from zocket.ids import Scope
     from zocket.settings import Limits
@@ -78,6 +79,7 @@ class Runtime:
         generation: str | None,
         lease_s: float | None,
         replicas: int,
+        crashpoints: CrashPoints | None,
     ) -> None:
         self.scope = scope
         self._partition = partition
@@ -85,6 +87,7 @@ class Runtime:
         self.epoch = new_epoch()
         self._deployment_id = deployment_id
         self._broker = broker
+        self._crashpoints = crashpoints
         self._clock = clock
         limits = _fitting(limits, broker.max_payload_bytes)
         self._drain_timeout_s = drain_timeout_s
@@ -102,7 +105,7 @@ class Runtime:
         }
         record = OwnerRecord(self.epoch, process_name, int(clock.wall() * 1000), self.actor_types)
         self._ownership = Ownership(broker, scope, record, clock, partition, generation)
-        self._outbox = Outbox(broker, scope, self.epoch)
+        self._outbox = Outbox(broker, scope, self.epoch, crashpoints)
         self._beat_s = BEAT_S if lease_s is None else min(BEAT_S, lease_s / 4)
         self._pulse = Pulse(clock, self._stood_still, STOOD_STILL_S if lease_s is None else lease_s * 0.8)
         self._outbox.before_flush = self._pulse.beat
@@ -113,7 +116,7 @@ class Runtime:
             dev_mode=dev_mode,
             outlet=self._outbox,
             window=limits.max_ack_pending,
-            store=BrokerStateStore(broker, scope),
+            store=BrokerStateStore(broker, scope, crashpoints),
             owns=self._still_owns,
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
@@ -141,7 +144,7 @@ class Runtime:
             partitions=partition.count,
             bursts=True,
         )
-        self._connection = 0
+        self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}
         self._missing = set(self._consumers)
         self._subscriptions: list[Subscription] = []
@@ -175,6 +178,7 @@ class Runtime:
         generation: str | None = None,
         lease_s: float | None = None,
         replicas: int = 1,
+        crashpoints: CrashPoints | None = None,
     ) -> AsyncIterator[Runtime]:
         """Owns the project and serves it during the block; at its end stops cleanly (R19).
 
@@ -194,6 +198,7 @@ class Runtime:
             generation: in a divided project the epoch of its owner record, whose change ends this runtime.
             lease_s: after so long without a word from this process another takes the partition; None: nobody does.
             replicas: of streams that do not exist yet.
+            crashpoints: where the process kills itself; None outside of tests.
 
         Raises:
             BootError: an actor is durable, and the stream of requests is in memory; or that stream is not divided as
@@ -217,6 +222,7 @@ class Runtime:
             generation=generation,
             lease_s=lease_s,
             replicas=replicas,
+            crashpoints=crashpoints,
         )
         try:
             await runtime._start()
@@ -248,6 +254,7 @@ class Runtime:
         last_sequence = await self._ensure_streams()
         predecessor = await self._ownership.claim()
         self._suspects.take_over(predecessor, _source(self._announcement.inbound), last_sequence, self.actor_types)
+        self._reach("in_takeover")
         scope = self.scope
         if predecessor is not None and predecessor.partitions != self._partition.count == 1:
             await remove_consumers(
@@ -261,6 +268,7 @@ class Runtime:
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
         ]
         await self._take_consumers()
+        self._reach("after_takeover")
         if predecessor is not None:
             await self._remove_leftovers(predecessor)
         self._serving = True
@@ -380,7 +388,6 @@ class Runtime:
     def _connection_changed(self, state: ConnectionState) -> None:
         if state == "disconnected":
             self._connection += 1
-            self._announcement.connection = self._connection
             self._outbox.hold()
         elif state == "reconnected":
             self._presence.renew()
@@ -448,6 +455,9 @@ class Runtime:
             return
         await self._ensure_streams()
         await self._take_consumers()
+        if self._shown != self._connection:
+            self._shown = self._connection
+            self._host.show_all()  # patches that were on their way when the connection ended are lost
         self._outbox.release(doubt)
         self._announce()
         self._log.info("the consumers are ours again")
@@ -488,6 +498,10 @@ class Runtime:
     def _end(self, failure: ZocketError) -> None:
         self._failure = self._failure or failure
         self._stopped.set()
+
+    def _reach(self, place: str) -> None:
+        if self._crashpoints is not None:
+            self._crashpoints.reach(place)
 
     # -- while it serves -----------------------------------------------------------------------------------------
 
@@ -535,6 +549,7 @@ class Runtime:
         served, self._serving = self._serving, False
         await self._close_subscriptions()
         if served and await self._say_leaving():
+            self._reach("in_drain")
             await self._host.drain(self._drain_timeout_s)
         self._suspects.stop()
         await self._host.aclose(HOOKS_TIMEOUT_S)

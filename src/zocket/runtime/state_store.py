@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.broker.port import Broker
+    from zocket.crashpoints import CrashPoints
     from zocket.ids import Scope
 
 HEADER_BYTES: Final = 256
@@ -52,9 +53,10 @@ class BrokerStateStore:
 
     shared = True
 
-    def __init__(self, broker: Broker, scope: Scope) -> None:
+    def __init__(self, broker: Broker, scope: Scope, crashpoints: CrashPoints | None = None) -> None:
         self._broker = broker
         self._scope = scope
+        self._crashpoints = crashpoints
         self._bucket = subjects.state_bucket(scope)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,10 +85,14 @@ class BrokerStateStore:
         task.add_done_callback(self._tasks.discard)
 
     async def _save(self, key: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]) -> None:
+        if self._crashpoints is not None:
+            self._crashpoints.reach("before_commit")
         try:
             result: int | ZocketError = await self._broker.put(self._bucket, key, record, expected or None)
         except ZocketError as error:
             result = error
+        if self._crashpoints is not None and isinstance(result, int):
+            self._crashpoints.reach("after_commit")
         done(result)
 
     # -- administration ------------------------------------------------------------------------------------------

@@ -386,20 +386,6 @@ async def test_a_superseded_runtime_that_took_the_gateway_for_dead_changes_nothi
         assert runtime.requests == []
 
 
-async def test_a_runtime_that_lost_its_connection_gets_all_subscriptions_again(world: Open) -> None:
-    async with world() as w:
-        runtime = await w.runtime("room", epoch="e_1")
-        client = w.client()
-        client.subscribes(actor_id="a")
-        await w.settle()
-        for connection, expected in ((0, 0), (1, 1), (1, 0), (2, 1)):
-            runtime.requests.clear()
-            record = envelopes.Announcement(envelopes.wire_scope(runtime.scope), "e_1", ["room"], connection=connection)
-            runtime.broker.send([Message(subjects.announcement(runtime.scope), envelopes.encode(record))])
-            await w.settle()
-            assert len(runtime.requests) == expected
-
-
 async def test_a_superseded_runtime_that_speaks_on_changes_nothing(world: Open) -> None:
     async with world() as w:
         runtime = await w.runtime("room", epoch="e_1")
