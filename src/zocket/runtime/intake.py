@@ -27,7 +27,7 @@ from zocket.protocol.frames import Rpc
 from zocket.runtime.outbox import SessionLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Set
 
     from zocket.broker.port import Broker, Delivered, Message
     from zocket.errors import CallerError
@@ -67,13 +67,13 @@ _raw_parts: Final = msgspec.json.Decoder(
 
 
 class _Burst:
-    """A message of several requests, and how many of them are not finished."""
+    """A message of several requests, and the positions of those that are not finished."""
 
     __slots__ = ("delivered", "open")
 
-    def __init__(self, delivered: Delivered, count: int) -> None:
+    def __init__(self, delivered: Delivered, positions: range) -> None:
         self.delivered = delivered
-        self.open = count
+        self.open = set(positions)
 
 
 class _Recent(Generic[K, V]):
@@ -110,6 +110,7 @@ class Intake:
 
     Attributes:
         partitions: that the stream puts into its subjects; set before a consumer is taken.
+        finished_before: positions of requests that an earlier runtime has finished, though their messages come again.
         submit: takes each request with its position; the host's own in normal service.
     """
 
@@ -135,6 +136,8 @@ class Intake:
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
+        self._bursts: dict[int, _Burst] = {}
+        self.finished_before: Set[int] = frozenset()
         self._finished: _Recent[int, int] = _Recent(FINISHED_KEPT)
         self._received = self._received_bytes = self._rejected = self._repeated = 0
         self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
@@ -182,16 +185,20 @@ class Intake:
             self._reject(delivered, InvalidFrame("the envelopes cannot be decoded"))
             return
         self._held[delivered.sequence] = delivered
-        burst = _Burst(delivered, len(parts))
-        finished = partial(self._finish_part, burst)
-        for index, raw in enumerate(parts):
+        first = delivered.sequence * envelopes.MAX_PARTS
+        burst = self._bursts[delivered.sequence] = _Burst(delivered, range(first, first + len(parts)))
+        for number, raw in enumerate(parts, first):
+            finished = partial(self._finish_part, burst, number)
+            if number in self.finished_before:
+                finished()
+                continue
             try:
                 envelope = envelopes.decode_inbound(raw)
                 refusal = self._disagreement(delivered, envelope)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 refusal = InvalidFrame("the envelope cannot be decoded")
             if refusal is None:
-                self._submit(envelope, Position(source, delivered.sequence * envelopes.MAX_PARTS + index), finished)
+                self._submit(envelope, Position(source, number), finished)
             else:
                 self._refuse(delivered, bytes(raw), refusal)
                 finished()
@@ -240,10 +247,21 @@ class Intake:
             self._finished.add(delivered.sequence, hash(delivered.payload))
             self._outbox.acknowledge(delivered)
 
-    def _finish_part(self, burst: _Burst) -> None:
-        burst.open -= 1
+    def _finish_part(self, burst: _Burst, number: int) -> None:
+        burst.open.discard(number)
         if not burst.open:
+            self._bursts.pop(burst.delivered.sequence, None)
             self._finish(burst.delivered)
+
+    def partly_finished(self) -> list[int]:
+        """Positions of requests that are finished, in messages that are held for others in them."""
+        return [
+            number
+            for sequence, burst in self._bursts.items()
+            if sequence in self._held
+            for number in range(sequence * envelopes.MAX_PARTS, max(burst.open))
+            if number not in burst.open
+        ]
 
     def _link(self, envelope: Inbound) -> SessionLink:
         link = self._links.get(envelope.session_id)

@@ -34,11 +34,13 @@ class MarkRecord(msgspec.Struct, rename="camel", omit_defaults=True):
         source: the life of the stream that the sequences are of.
         begun: by the request's position in the stream, the epochs of the runtimes that began it and did not finish it.
         stood_down: epochs of runtimes that were superseded alive, the latest last.
+        finished: positions of requests that were finished, in messages that were given back for others in them.
     """
 
     source: str = ""
     begun: dict[int, list[str]] = {}
     stood_down: list[str] = []
+    finished: list[int] = []
 
 
 _decode: Final = msgspec.json.Decoder(MarkRecord).decode
@@ -61,7 +63,7 @@ class Marks:
         """From now on messages are of this life of the stream; marks of another one are void."""
         self._source = source
         if self._record.source != source:
-            self._record.source, self._record.begun = source, {}
+            self._record.source, self._record.begun, self._record.finished = source, {}, []
 
     async def read(self) -> None:
         """Learns what others have written.
@@ -83,6 +85,11 @@ class Marks:
     def runs(self, sequence: int) -> int:
         """How many other runtimes began this message and did not finish it."""
         return sum(epoch != self._epoch for epoch in self._record.begun.get(sequence, ()))
+
+    @property
+    def given_back_finished(self) -> Set[int]:
+        """Positions of requests that need not run again, though their messages come again."""
+        return frozenset(self._record.finished)
 
     def has_stood_down(self, epoch: str) -> bool:
         """Whether this runtime said that it was superseded alive."""
@@ -124,14 +131,22 @@ class Marks:
         if self._record.begun:
             await self._update(lambda record: record.begun.clear())
 
-    async def take_back(self) -> None:
+    async def take_back(self, finished: list[int]) -> None:
         """What this runtime began and did not finish did not kill it; nothing is written if that is nothing.
+
+        Args:
+            finished: positions of requests that are done, in messages that are given back for others in them.
 
         Raises:
             Unavailable: the broker is away or refuses.
         """
-        if any(self._epoch in epochs for epochs in self._record.begun.values()):
-            await self._update(self._remove_own)
+
+        def change(record: MarkRecord) -> None:
+            self._remove_own(record)
+            record.finished = finished
+
+        if finished or self._record.finished or any(self._epoch in epochs for epochs in self._record.begun.values()):
+            await self._update(change)
 
     async def stand_down(self) -> None:
         """This runtime is superseded and lives: its successor need suspect nothing of what it had.
@@ -158,6 +173,7 @@ class Marks:
                 self._record.source,
                 {key: list(epochs) for key, epochs in self._record.begun.items() if key not in finished},
                 list(self._record.stood_down),
+                list(self._record.finished),
             )
             change(record)
             value = msgspec.json.encode(record)

@@ -253,6 +253,8 @@ class Runtime:
         await self._marks.read()
         last_sequence = await self._ensure_streams()
         predecessor = await self._ownership.claim()
+        await self._marks.read()  # again: its predecessor may have left just now
+        self._intake.finished_before = self._marks.given_back_finished
         self._suspects.take_over(predecessor, _source(self._announcement.inbound), last_sequence, self.actor_types)
         self._reach("in_takeover")
         scope = self.scope
@@ -302,6 +304,7 @@ class Runtime:
             )
         self._intake.partitions = inbound.partitions or 1
         self._marks.use(_source(inbound.incarnation))
+        self._intake.finished_before = self._marks.given_back_finished
         self._announcement.inbound = inbound.incarnation
         return inbound.last_sequence
 
@@ -558,11 +561,12 @@ class Runtime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._forget_connection()
         self._outbox.release(self._outbox.doubt)
+        finished = self._intake.partly_finished()
         returned = self._intake.give_back()
         if returned:
             self._log.warning("given back to the next runtime", extra={"messages": returned})
         if self._failure is None:
-            await self._leave()
+            await self._leave(finished)
         self._log.info("runtime stopped", extra={"epoch": self.epoch})
 
     async def _say_leaving(self) -> bool:
@@ -576,14 +580,14 @@ class Runtime:
             self._log.warning("a successor will not wait for what is finished here: %s", error.message)
         return True
 
-    async def _leave(self) -> None:
+    async def _leave(self, finished: list[int]) -> None:
         """Lets an existing runtime follow: without a successor neither the record nor the consumers stay."""
         try:
             await self._broker.drain(FLUSH_TIMEOUT_S)
             if not await self._ownership.is_ours():
                 self._log.info("a successor has taken over")
                 return
-            await self._marks.take_back()
+            await self._marks.take_back(finished)
             for spec in self._consumers.values():
                 await self._broker.delete_consumer(spec.stream, spec.name)
             await self._ownership.release()

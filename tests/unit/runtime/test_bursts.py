@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -119,4 +120,44 @@ async def test_what_a_burst_has_in_the_state_already_does_not_run_again(bench: t
             (3, ["0", "1", "2", "3"]),
             (4, ["0", "1", "2", "3", "4"]),
         ]
+        assert left(world) == 0
+
+
+async def test_r19_what_is_finished_of_a_burst_that_is_given_back_does_not_run_again(bench: type[Bench]) -> None:
+    world = bench()
+    wire = await world.wire()
+    gate = asyncio.Event()
+    async with world.runtime(drain_timeout_s=1.0):
+        publish(wire, envelope(wire, 0))
+        await world.settle()
+        world.room.gate = gate
+        publish(wire, *(envelope(wire, number) for number in range(1, 4)))
+        await world.settle()
+        gate.set()
+        await world.settle()
+        world.room.gate = asyncio.Event()
+        publish(wire, envelope(wire, 4), envelope(wire, 5, method="fail"), envelope(wire, 6))
+        publish(wire, *(envelope(wire, number, method="echo") for number in (7, 8)))
+        await world.settle()
+        assert results(wire)[-1] == (3, 4)
+    world.room.gate = None
+    ran = len(world.room.runs)
+    async with world.runtime():
+        await world.settle()
+        assert world.room.runs[ran:] == ["4", "6"]
+    assert sorted(number for number, _ in results(wire)) == list(range(9))
+
+
+async def test_r19_a_burst_is_given_back_with_what_is_open_in_it(bench: type[Bench]) -> None:
+    world = bench()
+    wire = await world.wire()
+    async with world.runtime(drain_timeout_s=1.0):
+        publish(wire, envelope(wire, 1, method="echo"), envelope(wire, 2), envelope(wire, 3, method="stay"))
+        world.room.gate = asyncio.Event()
+        await world.settle()
+        assert [number for number, _ in results(wire)] == [1]
+    world.room.gate = None
+    async with world.runtime():
+        await world.settle()
+        assert sorted(number for number, _ in results(wire)) == [1, 2, 3], "the first one was answered once"
         assert left(world) == 0

@@ -68,14 +68,14 @@ async def test_marks_are_taken_back_also_after_the_successor_has_written() -> No
     assert stored(on) == {"source": "INBOUND:1", "begun": {"7": ["e2"]}, "stoodDown": ["e1"]}
     await second.begin(8)
     assert second.has_stood_down("e1")
-    await second.take_back()
+    await second.take_back([])
     assert "begun" not in stored(on)
 
 
 async def test_without_marks_nothing_is_written() -> None:
     on = server()
     marks = await marks_of(on, "e1")
-    await marks.take_back()
+    await marks.take_back([])
     await marks.sweep()
     await marks.clear()
     assert stored(on) is None
