@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from processes import BIN, Process, answers, dies_with_us, request
+from processes import BIN, Process, answers, request
 
 from chaosrun.load import CALL_TIMEOUT_S
 from chaosrun.proxy import Proxy
@@ -85,7 +85,7 @@ class Fleet:
         await self._end()
 
     async def _start(self) -> None:
-        self.nats = NatsServer(store_dir=self.home / "streams", preexec=dies_with_us)
+        self.nats = NatsServer(store_dir=self.home / "streams")
         await self.nats.start()
         to_nats = lambda: self.nats.port  # noqa: E731 — it moves when the server is started
         self.nats_of_runtimes = await self._stack.enter_async_context(Proxy.open(to_nats))

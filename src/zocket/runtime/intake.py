@@ -139,7 +139,7 @@ class Intake:
         self._bursts: dict[int, _Burst] = {}
         self.finished_before: Set[int] = frozenset()
         self._finished: _Recent[int, int] = _Recent(FINISHED_KEPT)
-        self._received = self._received_bytes = self._rejected = self._repeated = 0
+        self._received = self._received_bytes = self._requests = self._rejected = self._repeated = 0
         self._log = logs.bound("zocket.runtime", workspace=scope.workspace_id, project=scope.project_id)
 
     @property
@@ -204,6 +204,7 @@ class Intake:
                 finished()
 
     def _submit(self, envelope: Inbound, position: Position, finished: Callable[[], None]) -> None:
+        self._requests += 1
         link = self._link(envelope)
         request_id = envelope.request_id or _request_id_of(position)
         self.submit(link, envelope.message, request_id, finished, position)
@@ -353,6 +354,7 @@ class Intake:
     def samples(self) -> Iterator[Sample]:
         """Counts for a scrape."""
         yield Sample("inbound_messages", "Messages received, repeated ones too.", "counter", self._received)
+        yield Sample("inbound_requests", "Requests received, several in a message each one.", "counter", self._requests)
         yield Sample("inbound_bytes", "Bytes of messages received.", "counter", self._received_bytes)
         yield Sample("inbound_refused", "Messages that could not be used.", "counter", self._rejected)
         yield Sample("inbound_repeated", "Messages that were here already.", "counter", self._repeated)

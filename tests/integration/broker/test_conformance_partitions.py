@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 async def test_a_divided_stream_gives_each_partition_its_instances(world: World) -> None:
     """Both adapters divide alike, as `partition_of` computes it."""
+    await world.server_of_its_own()  # its subjects would overlap with those of INBOUND
     broker = await world.connect()
     stream, scope, count = f"S{world.name}", Scope("ws", world.name), 5
     prefix = f"inbound.*.{scope.project_id}.>"
