@@ -51,14 +51,23 @@ class Reign:
     Attributes:
         actor_types: what it serves.
         heard_at: when it was heard last (monotonic seconds).
+        inbound, rank: as in its announcement.
     """
 
-    __slots__ = ("actor_types", "epoch", "heard_at")
+    __slots__ = ("actor_types", "epoch", "heard_at", "inbound", "rank")
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
         self.actor_types: frozenset[str] = frozenset()
         self.heard_at = 0.0
+        self.inbound = ""
+        self.rank = 0
+
+    def came_before(self, other: envelopes.Announcement) -> bool | None:
+        """Whether the other one took over later; None where their ranks do not tell."""
+        if not (self.rank > 0 < other.rank and self.inbound == other.inbound):
+            return None
+        return self.rank < other.rank
 
 
 class Project:
@@ -110,9 +119,9 @@ class Project:
         self.wire_scope = envelopes.wire_scope(scope)
         self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
 
-    def supersede(self, reign: Reign) -> None:
+    def supersede(self, epoch: str) -> None:
         """What still comes from this one counts no more."""
-        self.past_epochs[reign.epoch] = None
+        self.past_epochs[epoch] = None
         while len(self.past_epochs) > PAST_EPOCHS * self.partitions:
             del self.past_epochs[next(iter(self.past_epochs))]
 
@@ -196,26 +205,31 @@ class Directory:
     def _note(self, project: Project, place: Partition, announcement: envelopes.Announcement) -> None:
         now = self._clock.now()
         reign = project.reigns.get(place.number)
-        if announcement.epoch in project.past_epochs:
-            if reign is not None and now - reign.heard_at < SILENT_AFTER_S:
+        if reign is not None and reign.epoch != announcement.epoch and now - reign.heard_at < SILENT_AFTER_S:
+            is_later = reign.came_before(announcement)
+            if is_later is None:
+                is_later = announcement.epoch not in project.past_epochs
+            if not is_later:
+                project.supersede(announcement.epoch)
                 return
-            del project.past_epochs[announcement.epoch]
+        project.past_epochs.pop(announcement.epoch, None)
         if announcement.inbound:
             self._inbound_seen(announcement.inbound)
         if place.count != project.partitions:
             for earlier in project.reigns.values():
-                project.supersede(earlier)
+                project.supersede(earlier.epoch)
             project.reigns.clear()
             project.partitions, reign = place.count, None
             project.asked_at = float("-inf")  # every runtime to be heard took over from one of them
         is_new = reign is None or reign.epoch != announcement.epoch
         has_lost = is_new and (reign is not None or now - project.asked_at > DISCOVERY_WAIT_S)
         if reign is not None and is_new:
-            project.supersede(reign)
+            project.supersede(reign.epoch)
         if reign is None or is_new:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             project.reigns[place.number] = reign = Reign(announcement.epoch)
         reign.heard_at = now
+        reign.inbound, reign.rank = announcement.inbound, announcement.rank
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)

@@ -73,7 +73,11 @@ class Durability:
     async def may_go_on(self, resident: Resident, keeper: Keeper) -> bool:
         """Whether a further turn may run now; first settles what went wrong with the store."""
         if keeper.trouble is not None:
-            await self._recover(resident, keeper)
+            keeper.recovering = True
+            try:
+                await self._recover(resident, keeper)
+            finally:
+                keeper.recovering = False
         if resident.failure is not None and self._clock.now() >= resident.failed_until:
             resident.failure = None
             self._host.activate_again(resident)
@@ -129,8 +133,15 @@ class Durability:
             if answer is not None:
                 piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]
             self._host.finish(piece)
+        keeper = resident.keeper
+        if keeper is not None and keeper.unshown and keeper.trouble is None:
+            self._show(resident, keeper)
         if resident.mailbox:
             self._host.schedule(resident)
+
+    def _show(self, resident: Resident, keeper: Keeper) -> None:
+        keeper.unshown = False
+        self._host.show(resident)
 
     async def _recover(self, resident: Resident, keeper: Keeper) -> None:
         """A save went wrong: what the store says counts; turns that it does not have run again, or fail."""
@@ -151,8 +162,8 @@ class Durability:
             if foreign and not await self._is_ours():
                 self._give_up(resident, len(lost))
                 return
-            if moved:
-                self._host.show(resident)
+            if moved or keeper.unshown:
+                self._show(resident, keeper)
         except StoredStateError as error:
             resident.failure = error
         except Overloaded as error:

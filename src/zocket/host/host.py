@@ -560,9 +560,13 @@ class Host:
         self._outlet.broadcast(resident.watchers, frames.snapshot(resident.address, state, resident.history.version()))
 
     def show_all(self) -> None:
-        """Gives every watcher of every instance a snapshot."""
+        """Gives every watcher of every instance a snapshot; where the store may know better, once it has been asked."""
         for resident in self._residents.values():
-            self.show(resident)
+            keeper = resident.keeper
+            if keeper is None or keeper.current:
+                self.show(resident)
+            else:
+                keeper.unshown = True
 
     # -- errors, end ---------------------------------------------------------------------------------------------
 

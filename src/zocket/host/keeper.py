@@ -64,6 +64,9 @@ class Keeper:
         answered: calls with an idempotency key, from the first one on: those of the record, and of the turns since.
         visible: JSON of the newest stored state: what a new subscriber may see.
         sessions: as of `Record.sessions`, with what is committed and not stored yet.
+        trouble: why the last save is not stored, until the host recovers.
+        recovering: the record is being read again.
+        unshown: watchers are owed a snapshot as soon as `current` holds.
     """
 
     __slots__ = (
@@ -86,8 +89,10 @@ class Keeper:
         "answered",
         "careful",
         "history",
+        "recovering",
         "sessions",
         "trouble",
+        "unshown",
         "visible",
     )
 
@@ -121,6 +126,8 @@ class Keeper:
         self.visible = b""
         self.sessions: dict[str, str | None] = {}
         self.trouble: ZocketError | None = None
+        self.recovering = False
+        self.unshown = False
         self.careful = 0
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -253,6 +260,11 @@ class Keeper:
     def idle(self) -> bool:
         """Whether everything is stored."""
         return not self._unsaved and not self._saving and self.trouble is None
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing is known or under way that may make `visible` stale."""
+        return self.idle and not self.recovering
 
     def add(self, outcome: Outcome) -> None:
         """Takes a committed turn; it is released once it is stored, after those before it."""

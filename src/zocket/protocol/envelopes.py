@@ -95,7 +95,8 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
-    `bursts` says that it takes several envelopes in one message.
+    `bursts` says that it takes several envelopes in one message. `rank` is the revision of its owner record: of two
+    runtimes that read the same stream the one with the higher rank came later; 0 where nothing is known.
     """
 
     scope: WireScope
@@ -106,6 +107,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     partition: int = 0
     partitions: int = 1
     bursts: bool = False
+    rank: int = 0
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):

@@ -50,7 +50,11 @@ _decode: Final = msgspec.json.Decoder(OwnerRecord).decode
 
 
 class Ownership:
-    """This runtime's claim on a project, or on one partition under a `generation`."""
+    """This runtime's claim on a project, or on one partition under a `generation`.
+
+    Attributes:
+        rank: revision of the record as this runtime wrote it last; a later owner's is higher as long as the bucket lives.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Ownership:
         self._record = record
         self._project_key = subjects.owner_key(scope)
         self._generation = generation
+        self.rank = 0
 
     async def claim(self) -> OwnerRecord | None:
         """This runtime owns the project now; gives the record of the one before. Waits for one that is leaving.
@@ -171,7 +176,7 @@ class Ownership:
         return None if entry is None or owner is None or owner.epoch != self._record.epoch else entry.revision
 
     async def _write(self, expected: int | None) -> None:
-        await self._broker.put(self._bucket, self._key, msgspec.json.encode(self._record), expected)
+        self.rank = await self._broker.put(self._bucket, self._key, msgspec.json.encode(self._record), expected)
 
 
 def read_owner(value: bytes) -> OwnerRecord | None:

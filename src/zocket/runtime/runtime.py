@@ -510,6 +510,7 @@ class Runtime:
 
     def _announce(self) -> None:
         if self._serving and not self._outbox.held:
+            self._announcement.rank = self._ownership.rank
             payload = envelopes.encode(self._announcement)
             self._broker.send([BrokerMessage(subjects.announcement(self.scope), payload)])
 

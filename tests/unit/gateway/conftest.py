@@ -105,7 +105,7 @@ class Runtime:
             self.announce_partition(*self.announces)
 
     def announce_partition(
-        self, epoch: str, actor_types: list[str], place: Partition = WHOLE, *, bursts: bool = False
+        self, epoch: str, actor_types: list[str], place: Partition = WHOLE, *, bursts: bool = False, rank: int = 0
     ) -> None:
         record = envelopes.Announcement(
             envelopes.wire_scope(self.scope),
@@ -114,6 +114,7 @@ class Runtime:
             partition=place.number,
             partitions=place.count,
             bursts=bursts,
+            rank=rank,
         )
         self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 

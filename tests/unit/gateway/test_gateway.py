@@ -454,6 +454,39 @@ async def test_a_superseded_epoch_is_believed_again_once_nothing_is_heard_of_its
         assert [request["message"]["type"] for request in runtime.requests] == ["state:sub"]
 
 
+async def test_r18_of_two_runtimes_that_announce_themselves_the_one_that_took_over_later_counts(world: Open) -> None:
+    """A gateway that has just come up hears a late word of the superseded one after that of its successor."""
+    async with world() as w:
+        runtime = await w.runtime("room")
+        client = w.client()
+        runtime.announce_partition("e_2", ["room"], rank=7)
+        runtime.announce_partition("e_1", ["room"], rank=3)
+        await w.settle()
+        assert client.session.project.reigns[0].epoch == "e_2"
+        client.taken()
+        for number, epoch in enumerate(("e_1", "e_2")):
+            runtime.batches(w.gateway, ([client], {"type": "event", "n": number}), epoch=epoch)
+        await w.settle()
+        assert [frame["n"] for frame in client.taken()] == [1]
+        runtime.announce_partition("e_1", ["room"], rank=9)  # its record was gone, and it wrote it again
+        await w.settle()
+        assert client.session.project.reigns[0].epoch == "e_1"
+
+
+async def test_a_lower_rank_stands_behind_for_as_long_as_the_higher_one_is_heard(world: Open) -> None:
+    """Somebody may have made the bucket of owner records anew."""
+    async with world() as w:
+        runtime = await w.runtime("room")
+        client = w.client()
+        runtime.announce_partition("e_1", ["room"], rank=7)
+        await w.settle()
+        for _ in range(3):
+            await w.clock.advance(5.0)
+            runtime.announce_partition("e_2", ["room"], rank=1)
+            await w.settle()
+        assert client.session.project.reigns[0].epoch == "e_2"
+
+
 async def test_a_first_announcement_sends_again_only_if_the_runtime_has_just_come_up(world: Open) -> None:
     async with world() as w:
         client = w.client()

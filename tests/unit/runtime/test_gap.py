@@ -55,6 +55,38 @@ async def test_what_another_owner_stored_meanwhile_is_read_before_anything_is_an
         assert frames == [{"type": "rpc:result", "id": 3, "result": ["first", "second"]}]
 
 
+async def test_r18_a_watcher_never_sees_the_state_from_before_another_owner_came(
+    bench: type[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reconnect every watcher gets a snapshot, and of an instance in doubt only once it was read again."""
+    world = bench()
+    world.actors = {"notes": Notes}
+    wire = await world.wire()
+    connection = world.server.connect()
+    async with world.runtime(broker=connection, storage="file"):
+        wire.call("add", "n", actor="notes", input={"text": "first"}, gateway="g")
+        wire.publish({"type": "state:sub", "actor": "notes", "actorId": "n"}, gateway="g", session="s2")
+        await world.settle()
+        world.server.cut(connection, 3.0)
+        async with world.runtime(storage="file"):
+            wire.call("add", "n", actor="notes", input={"text": "second"}, gateway="g", call_id=2)
+            await world.settle()
+        wire.batches.clear()
+        get = connection.get
+
+        async def get_slowly(bucket: str, key: str) -> Any:
+            if bucket == subjects.state_bucket(world.scope):
+                await world.clock.sleep(1.0)
+            return await get(bucket, key)
+
+        monkeypatch.setattr(connection, "get", get_slowly)
+        await world.clock.advance(5.0)
+        frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
+        shown = [list(frame["state"]) for frame in frames if frame["type"] == "state:snapshot"]
+        assert shown, "the watcher gets a snapshot"
+        assert all(state == ["first", "second"] for state in shown)
+
+
 async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_messages_its_own_name(
     bench: type[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
