@@ -53,7 +53,7 @@ class Ownership:
     """This runtime's claim on a project, or on one partition under a `generation`.
 
     Attributes:
-        rank: revision of the record as this runtime wrote it last; a later owner's is higher as long as the bucket lives.
+        rank: revision of the record as this runtime wrote it last; that of a later owner is higher.
     """
 
     def __init__(
