@@ -10,6 +10,8 @@ from zocket.testing.simulation import simulate
 SEEDS = 200
 """Of the test command, in parts so that several workers share them; `zocket sim` runs any number."""
 PARTS = 8
+ONCE_BROKEN = (8167,)
+"""Seeds of longer runs that found a defect: 8167 a late call of a stream that was lost."""
 
 
 @pytest.mark.timeout(300)
@@ -19,6 +21,11 @@ def test_no_seed_breaks_a_promise(part: int) -> None:
         report = simulate(seed)
         assert report.violations == [], f"seed {seed}: {report.violations}; faults: {report.faults}"
         assert report.calls > 0
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN)
+def test_what_longer_runs_found_stays_mended(seed: int) -> None:
+    assert simulate(seed).violations == []
 
 
 @pytest.mark.timeout(300)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.core import Session
-from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge
+from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge, Unavailable
 from zocket.host.keeper import Keeper
 from zocket.host.resident import ACTIVATE, Absent
 from zocket.ids import new_epoch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zocket.host.host import Host
     from zocket.host.keeper import Outcome
     from zocket.host.link import Link
-    from zocket.host.resident import Resident
+    from zocket.host.resident import Piece, Resident
     from zocket.host.store import Position, StateStore
 
 RETURN_WITHIN_S: Final = 6.0
@@ -145,7 +145,7 @@ class Durability:
 
     async def _recover(self, resident: Resident, keeper: Keeper) -> None:
         """A save went wrong: what the store says counts; turns that it does not have run again, or fail."""
-        trouble, single = keeper.trouble, not keeper.careful
+        trouble, single, known = keeper.trouble, not keeper.careful, keeper.sources
         attempted, later = keeper.take()
         lost = [*attempted, *later]
         try:
@@ -164,6 +164,8 @@ class Durability:
                 return
             if moved or keeper.unshown:
                 self._show(resident, keeper)
+            if foreign and (newer := keeper.sources - known):
+                lost = self._refuse_overtaken(resident, lost, newer)
         except StoredStateError as error:
             resident.failure = error
         except Overloaded as error:
@@ -181,6 +183,29 @@ class Durability:
                 self._fail(resident, failed, trouble)
             keeper.careful = len(lost) + 1
         resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+
+    def _refuse_overtaken(self, resident: Resident, lost: list[Outcome], newer: frozenset[str]) -> list[Outcome]:
+        """Calls of a stream that was lost, while another owner has taken some of its next life: their turn is over.
+
+        That owner never got them, so run now they would change the order of their callers.
+
+        Returns:
+            What is left of `lost`.
+        """
+
+        def is_overtaken(piece: Piece) -> bool:
+            return type(piece[1]) is Rpc and piece[5] is not None and piece[5].source not in newer
+
+        error = Unavailable("the call was lost on its way, with the stream that carried it")
+        overtaken = [outcome.piece for outcome in lost if is_overtaken(outcome.piece)]
+        overtaken += [piece for piece in resident.mailbox if is_overtaken(piece)]
+        kept = [piece for piece in resident.mailbox if not is_overtaken(piece)]
+        resident.mailbox.clear()
+        resident.mailbox.extend(kept)
+        for piece in overtaken:
+            self._host.refuse(piece[0], piece[1], piece[2], error)  # type: ignore[arg-type]
+            self._host.finish(piece)
+        return [outcome for outcome in lost if not is_overtaken(outcome.piece)]
 
     def _fail(self, resident: Resident, outcome: Outcome, error: ZocketError) -> None:
         """A turn whose state the store does not take."""

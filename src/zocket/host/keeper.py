@@ -382,6 +382,11 @@ class Keeper:
             self.history = history  # it counts the patches of the attempted turns when they are let out
         return record, stored
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """Lives of streams that messages of the stored state came from."""
+        return frozenset(self._watermarks)
+
     def written_by_us(self, record: Record | None) -> bool:
         """Whether nobody else has written since."""
         return record is None or record.writer == self._writer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,11 @@ class Notes(Actor[dict[str, Any]]):
     async def add(self, text: str) -> int:
         self.state[text] = True
         return len(self.state)
+
+    @method
+    async def add_slowly(self, text: str) -> int:
+        await asyncio.sleep(4.0)
+        return await self.add(text)
 
     @method
     async def read(self) -> list[str]:
@@ -85,6 +91,34 @@ async def test_r18_a_watcher_never_sees_the_state_from_before_another_owner_came
         shown = [list(frame["state"]) for frame in frames if frame["type"] == "state:snapshot"]
         assert shown, "the watcher gets a snapshot"
         assert all(state == ["first", "second"] for state in shown)
+
+
+async def test_r18_a_call_of_a_lost_stream_is_refused_once_another_owner_has_served_the_next_one(
+    bench: type[Bench],
+) -> None:
+    """The other owner never got it: run afterwards, it would come behind later calls of the same client."""
+    world = bench()
+    world.actors = {"notes": Notes}
+    wire = await world.wire()
+    connection = world.server.connect()
+    async with world.runtime(broker=connection, storage="file"):
+        wire.call("add", "n", actor="notes", input={"text": "first"}, gateway="g")
+        await world.settle()
+        wire.call("add_slowly", "n", actor="notes", input={"text": "old"}, gateway="g", call_id=2)
+        wire.call("add", "n", actor="notes", input={"text": "behind"}, gateway="g", call_id=3)
+        await world.settle()
+        world.server.cut(connection, 3.0)
+        world.server.streams.pop(subjects.INBOUND_STREAM)
+        async with world.runtime(storage="file"):
+            wire.call("add", "n", actor="notes", input={"text": "new"}, gateway="g", call_id=4)
+            await world.settle()
+        await world.clock.advance(5.0)
+        wire.call("read", "n", actor="notes", gateway="g", call_id=5)
+        await world.settle()
+        frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
+        answers = {frame["id"]: frame for frame in frames}
+        assert answers[5]["result"] == ["first", "new"]
+        assert answers[2]["code"] == answers[3]["code"] == "unavailable"
 
 
 async def test_a_stream_that_is_made_anew_in_the_middle_of_a_takeover_gives_its_messages_its_own_name(
