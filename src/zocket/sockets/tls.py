@@ -27,6 +27,7 @@ def server_context(certificate: str, key: str = "") -> ssl.SSLContext:
     if key:
         _check_readable("TLS_KEY", key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # what the default is depends on how Python was built
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(certificate, key or None, password=_refuse_passphrase)
