@@ -461,6 +461,9 @@ async def test_messages_of_another_tenants_runtime_reach_no_session(outside: Out
         assert [frame["type"] for frame in stranger.received] == ["welcome", "event"]
         assert [frame["type"] for frame in scene.innocent.received] == ["welcome", "state:snapshot"]
         assert gateway.statistics.dropped > 0
+        await outside.until(
+            lambda: any(b'"proof"' in message.payload for message in scene.wire.seen), "the spy's own words"
+        )
         scene.wire.seen.clear()
         await scene.check()
         assert scene.innocent.frames("event") == []
