@@ -64,9 +64,8 @@ OWN = re.compile(
     r"|(outbound|gateway)\.test-workspace\.test-project\.[\w-]+"
     r"|(session\.(dis)?connected|runtime\.(announce|discover))\.test-workspace\.test-project"
     r"|gateway\.alive\.[\w-]+"
-    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project"
-    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owners\.test-workspace\.test-project(\.begun)?"
-    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*|\$KV\.zocket-owner-test-workspace-test-project\.test-workspace\.test-project"
+    r"|_INBOX\..*|\$JS\.(API|ACK|EVENT)\..*"
+    r"|\$KV\.zocket-owner-test-workspace-test-project\.test-workspace\.test-project(\.begun)?"
 )
 
 
