@@ -12,6 +12,7 @@ from zocket.core.definition import (
 from zocket.core.failure import is_expected, to_caller
 from zocket.core.instance import Effects, Instance
 from zocket.core.migration import migrate
+from zocket.core.orders import Order
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
 
@@ -33,6 +34,7 @@ __all__ = [
     "Instance",
     "MethodDefinition",
     "Middleware",
+    "Order",
     "Schema",
     "SchemaMismatch",
     "Session",

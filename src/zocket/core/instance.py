@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from zocket.core.actor import Actor
     from zocket.core.definition import ActorDefinition, MethodDefinition
+    from zocket.core.orders import Order
     from zocket.errors import ZocketError
     from zocket.state import Document
 
-Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]"]
-"""What a committed turn causes: the result's JSON (None: none), the patch operations (None: no change), the events."""
+Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]", "list[Order] | tuple[()]"]
+"""What a committed turn causes: the result's JSON (None: none), the patch operations (None: no change), the events, and
+what else it ordered."""
 
-_NO_EVENTS: Final = ()
+_NOTHING: Final = ()
 
 
 class Instance:
@@ -32,6 +34,8 @@ class Instance:
     Attributes:
         sessions: the sessions that the instance knows, by id; the host keeps it.
         key: names the call in progress over all its retries, "" if it has no idempotency key.
+        events: emitted by the turn in progress.
+        orders: of the turn in progress.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -48,6 +52,7 @@ class Instance:
         "in_turn",
         "key",
         "max_result_bytes",
+        "orders",
         "request_id",
         "sessions",
     )
@@ -72,6 +77,7 @@ class Instance:
         self.in_turn = False
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
+        self.orders: list[Order] = []
         self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
         self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
         self.actor.__init__()  # type: ignore[misc]
@@ -132,7 +138,7 @@ class Instance:
         if self.abandoned is not None:
             raise self.abandoned
         events = self._take_events()
-        return result, self.document.commit(), events
+        return result, self.document.commit(), events, self.orders or _NOTHING
 
     def _roll_back(self, error: BaseException) -> None:
         self.document.rollback()
@@ -146,10 +152,12 @@ class Instance:
         self.abandoned = None
         if self.events:
             self.events = []
+        if self.orders:
+            self.orders = []
 
     def _take_events(self) -> list[Emitted] | tuple[()]:
         if not self.events:
-            return _NO_EVENTS
+            return _NOTHING
         if self.max_result_bytes is not None:
             for event in self.events:
                 if len(event.payload) > self.max_result_bytes:

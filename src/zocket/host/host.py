@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from zocket import logs
-from zocket.core import Instance, is_expected, to_caller
+from zocket.core import Instance, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
     DefinitionError,
@@ -67,10 +67,12 @@ FAIR_SHARE: Final = 64
 GONE_KEPT_S: Final = 120.0
 """How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
 
-NO_EFFECTS: Final[Effects] = (None, None, ())
+NO_EFFECTS: Final[Effects] = (None, None, (), ())
 """Of a turn that was rolled back, or that did not run."""
 
 log = logging.getLogger("zocket.host")
+
+AnyOrder = TypeVar("AnyOrder", bound=Order)
 
 
 class Host:
@@ -117,6 +119,7 @@ class Host:
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
+        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -402,7 +405,7 @@ class Host:
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
         if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
-            resident.keeper.add(Outcome(piece, (None, None, ()), None))
+            resident.keeper.add(Outcome(piece, NO_EFFECTS, None))
             return False
         if hook is ACTIVATE:
             resident.active = True
@@ -429,8 +432,8 @@ class Host:
         return True
 
     def publish(self, resident: Resident, effects: Effects) -> None:
-        """Patch first, then the events; each encoded once."""
-        _, operations, events = effects
+        """Patch first, then the events, each encoded once; then what the turn ordered."""
+        _, operations, events, orders = effects
         if operations is not None:
             self._eviction.weigh(resident)
             if resident.history is not None:
@@ -442,6 +445,12 @@ class Host:
             if audience.links:
                 frame = frames.event(resident.address, event.definition.name_json, event.payload)
                 self._outlet.broadcast(audience, frame)
+        for order in orders:
+            self._carriers[type(order)](resident, order)
+
+    def carry_out(self, kind: type[AnyOrder], carrier: Callable[[Resident, AnyOrder], None]) -> None:
+        """Registers who carries out the orders of this kind; a carrier does not wait and does not fail."""
+        self._carriers[kind] = carrier
 
     # -- sessions ------------------------------------------------------------------------------------------------
 

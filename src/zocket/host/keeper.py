@@ -397,6 +397,8 @@ def _key(position: Position) -> str:
 
 
 def has_effect(outcome: Outcome) -> bool:
-    """Whether a turn changed the state or the sessions that it knows, or emitted anything."""
-    _, operations, events = outcome.effects
-    return operations is not None or bool(events) or outcome.piece[1] in (CONNECT, DISCONNECT)
+    """Whether a turn changed the state or the sessions that it knows, emitted anything, or ordered what is stored."""
+    _, operations, events, orders = outcome.effects
+    if operations is not None or events or outcome.piece[1] in (CONNECT, DISCONNECT):
+        return True
+    return any(order.stored for order in orders)
