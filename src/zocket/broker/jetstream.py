@@ -7,6 +7,7 @@ enter a subject of the API.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import re
@@ -25,6 +26,10 @@ DUPLICATE_WINDOW_S: Final = 120.0
 """How long a stream remembers message ids; a server allows no more than the stream's age limit."""
 TAKE_OVER_ATTEMPTS: Final = 5
 """Two processes that take over at the same moment find each other's consumer; the later attempt wins."""
+CREATE_ATTEMPTS: Final = 6
+"""A cluster that elects leaders gives no answer to what it has begun to do: the same consumer is asked for again."""
+BUCKET_WAITS_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Between writes to a bucket that nobody serves yet: the servers of a cluster elect its leader, and tell each other."""
 
 _log: Final = logging.getLogger("zocket.broker")
 _CONSUMER_NOT_FOUND: Final = 10014
@@ -70,6 +75,10 @@ class Ask(Protocol):
 
     async def __call__(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Reply:
         """The answer."""
+
+
+class NoAnswer(Unavailable):
+    """Nothing came back in time: what was asked for may have been done, or may be done later."""
 
 
 class ServerError(Unavailable):
@@ -243,19 +252,33 @@ class JetStream:
     async def replace_consumer(self, spec: ConsumerSpec, inbox: str, heartbeat_s: float) -> None:
         """Deletes the durable of that name, whatever its shape, and creates it anew for `inbox`.
 
+        A creation without an answer is asked for again as it was and never deleted: it may come true after all, and a
+        cluster under load would otherwise lose each consumer before it could say that it is there.
+
         Raises:
             Unavailable: the stream is missing, or the server is away or refuses.
         """
         for _ in range(TAKE_OVER_ATTEMPTS):
             await self.delete_consumer(spec.stream, spec.name)
+            if await self._created(spec, inbox, heartbeat_s):
+                return
+        raise Unavailable(f"the consumer {spec.name} is taken over by another process again and again")
+
+    async def _created(self, spec: ConsumerSpec, inbox: str, heartbeat_s: float) -> bool:
+        """False if another process has made a consumer of that name a moment ago."""
+        for attempt in range(CREATE_ATTEMPTS):
             try:
                 await self._create_consumer(spec, inbox, heartbeat_s)
+            except NoAnswer:
+                continue
             except ServerError as error:
                 if error.number not in _CONSUMER_EXISTS:
                     raise Unavailable(f"the consumer {spec.name} cannot be created: {error.message}") from error
-            else:
-                return
-        raise Unavailable(f"the consumer {spec.name} is taken over by another process again and again")
+                if attempt:  # so much time has passed that its maker may be the owner
+                    raise Unavailable(f"the consumer {spec.name} was taken over by another process") from error
+                return False
+            return True
+        raise NoAnswer(f"the consumer {spec.name} cannot be created: no answer")
 
     async def _create_consumer(self, spec: ConsumerSpec, inbox: str, heartbeat_s: float) -> None:
         config = {
@@ -334,12 +357,23 @@ class JetStream:
             if error.number != _NO_RESPONDERS:
                 raise
             await self.ensure_bucket(bucket)
-            return await self._put(bucket, key, value, expected or 0, {})
+            return await self._put_patiently(bucket, key, value, expected or 0)
         except Conflict:
             marker = await self._last(bucket, key) if expected is None else None
             if marker is None or not _is_marker(marker):
                 raise
             return await self._put(bucket, key, value, marker.seq, {})
+
+    async def _put_patiently(self, bucket: str, key: str, value: bytes, expected: int) -> int:
+        """A write to a bucket that exists and may have no leader yet."""
+        for wait_s in BUCKET_WAITS_S:
+            try:
+                return await self._put(bucket, key, value, expected, {})
+            except ServerError as error:
+                if error.number != _NO_RESPONDERS:
+                    raise
+            await asyncio.sleep(wait_s)
+        return await self._put(bucket, key, value, expected, {})
 
     async def delete(self, bucket: str, key: str, expected: int) -> None:
         """See `Broker.delete`; what stays is a marker that `get` does not show."""

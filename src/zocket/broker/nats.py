@@ -22,7 +22,7 @@ from zocket.broker.acknowledgements import PublishWindow, not_permitted
 from zocket.broker.connection import Connection
 from zocket.broker.credentials import Credentials, Servers
 from zocket.broker.deliveries import IDLE_HEARTBEAT_S, CoreDelivery, Delivery, Handle, PushDelivery
-from zocket.broker.jetstream import JetStream, Reply
+from zocket.broker.jetstream import JetStream, NoAnswer, Reply
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject
 from zocket.errors import BootError, Overloaded, TooLarge, Unavailable
 
@@ -425,7 +425,7 @@ class NatsBroker:
             async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError:
-            raise Unavailable(f"no answer from {subject.split('.', 1)[0]} within {timeout_s:g} s") from None
+            raise NoAnswer(f"no answer from {subject.split('.', 1)[0]} within {timeout_s:g} s") from None
         finally:
             del self._requests[number]
 
