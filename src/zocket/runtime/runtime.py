@@ -147,6 +147,7 @@ class Runtime:
         self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}
         self._missing = set(self._consumers)
+        self._taking: _Taking | None = None
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._disturbed = asyncio.Event()
@@ -233,7 +234,7 @@ class Runtime:
     @property
     def serving(self) -> bool:
         """Whether this runtime owns the project, is connected and has its consumers."""
-        return self._serving and self._broker.connected and not self._missing
+        return self._serving and self._broker.connected and not self._incomplete
 
     async def wait_stopped(self) -> None:
         """Waits until the runtime cannot go on by itself; a stop from outside does not end it.
@@ -334,14 +335,16 @@ class Runtime:
             self._host.doubt_stored()
 
     async def _take_consumers(self) -> None:
-        """Takes every consumer that is not ours, the owner record read before and after."""
+        """Takes every consumer that is not ours, the owner record read before and after.
+
+        An attempt that fails on the way is continued by the next one; nothing of what it took is used before.
+        """
         await self._confirm()
-        life = self._announcement.inbound
-        taken = [name for name in self._consumers if name in self._missing]
-        taking = _Taking(self._connection, _source(life))
-        for name in taken:
+        taking = self._taking_for(self._announcement.inbound)
+        for name in [name for name in self._consumers if name in self._missing]:
             self._take_overs += 1
             self._missing.discard(name)
+            taking.names.add(name)
             received = partial(self._received, taking)
             try:
                 self._pushes[name] = await self._broker.take_over(
@@ -351,17 +354,28 @@ class Runtime:
                 self._missing.add(name)
                 raise
         await self._confirm()
-        try:
-            await self._check_life(life)
-        except Unavailable:
-            self._missing.update(taken)
-            raise
+        await self._check_life(taking)
+        self._taking = None
         self._received(taking, taking.certain())
 
-    async def _check_life(self, life: str) -> None:
+    def _taking_for(self, life: str) -> _Taking:
+        """What is taken over this connection, of this life of the stream; what was taken otherwise is missing again."""
+        taking = self._taking
+        if taking is None or (taking.connection, taking.life) != (self._connection, life):
+            self._missing.update(() if taking is None else taking.names)
+            taking = self._taking = _Taking(self._connection, life)
+        return taking
+
+    @property
+    def _incomplete(self) -> bool:
+        """Whether there are consumers to take, or to make certain of."""
+        return bool(self._missing) or self._taking is not None
+
+    async def _check_life(self, taking: _Taking) -> None:
         """The stream may have been made anew while its consumers were taken: their messages would bear a wrong name."""
         inbound = await self._broker.stream_info(subjects.INBOUND_STREAM)
-        if inbound is None or inbound.incarnation != life:
+        if inbound is None or inbound.incarnation != taking.life:
+            self._missing.update(taking.names)
             raise Unavailable(f"the stream {subjects.INBOUND_STREAM} was made anew in this moment")
 
     async def _remove_leftovers(self, predecessor: OwnerRecord) -> None:
@@ -452,7 +466,7 @@ class Runtime:
 
     async def _recover(self) -> None:
         doubt = self._outbox.doubt
-        if not self._missing:
+        if not self._incomplete:
             await self._confirm()
             self._outbox.release(doubt)
             return
@@ -612,14 +626,18 @@ class _Taking:
     """Consumers that were taken together: over which connection, and of which life of the stream.
 
     Attributes:
+        names: of their actor types.
+        source: how the life is named in positions.
         waiting: messages that came before it was certain that the stream still lived that life; None afterwards.
     """
 
-    __slots__ = ("connection", "source", "waiting")
+    __slots__ = ("connection", "life", "names", "source", "waiting")
 
-    def __init__(self, connection: int, source: str) -> None:
+    def __init__(self, connection: int, life: str) -> None:
         self.connection = connection
-        self.source = source
+        self.life = life
+        self.source = _source(life)
+        self.names: set[str] = set()
         self.waiting: list[Delivered] | None = []
 
     def certain(self) -> list[Delivered]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,7 @@ if TYPE_CHECKING:
     from tests.integration.nats.conftest import NatsCluster
     from zocket.client import Client
 
-pytestmark = [
-    pytest.mark.nats,
-    pytest.mark.skipif(
-        "ZOCKET_TEST_CLUSTER" not in os.environ,
-        reason="three servers on two cores do not always elect a leader within a minute: ZOCKET_TEST_CLUSTER=1 runs it",
-    ),
-]
+pytestmark = pytest.mark.nats
 
 
 class Lines(BaseModel):
