@@ -158,12 +158,13 @@ class Fleet:
         return match[match.re.groups and 1]
 
     def _common(self, nats: Proxy) -> dict[str, str]:
-        return {
+        common = {
             "NATS_URL": f"nats://127.0.0.1:{nats.port}",
             "CONTROL_PLANE_URL": self._control_url,
             "CONTROL_PLANE_INTERNAL_TOKEN": self._token,
             "STREAM_STORAGE": "file",
         }
+        return common | ({"PARTITIONS": str(self.partitions)} if self.partitions > 1 else {})
 
     # -- gateways ------------------------------------------------------------------------------------------------
 
@@ -197,7 +198,6 @@ class Fleet:
 
     def launch_runtime(self, crashpoint: str = "") -> Process:
         """A runtime that is only being started; it belongs to the fleet from now on."""
-        more: dict[str, Any] = {"PARTITIONS": str(self.partitions)} if self.partitions > 1 else {}
         process = self._launch(
             "runtime",
             DEPLOYMENT_ID=self._deployment_id,
@@ -207,7 +207,6 @@ class Fleet:
             ZOCKET_CRASHPOINT=crashpoint,
             DRAIN_TIMEOUT_S=DRAIN_TIMEOUT_S,
             **self._common(self.nats_of_runtimes),
-            **more,
         )
         self.runtimes.append(process)
         return process
