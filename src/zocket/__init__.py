@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zocket.app import ActorFactory as ActorFactory
     from zocket.app import App as App
     from zocket.client import connect as connect
+    from zocket.core import Access as Access
     from zocket.core import Actor as Actor
     from zocket.core import Call as Call
     from zocket.core import Caller as Caller
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 _HOMES: Final = {
+    "Access": "zocket.core",
     "Actor": "zocket.core",
     "ActorError": "zocket.errors",
     "ActorFactory": "zocket.app",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from zocket.client.handles import Invoker
-    from zocket.core import Middleware
+    from zocket.core import Guard, Middleware
     from zocket.core.definition import Rename
     from zocket.protocol.client_session import Instance
     from zocket.server.asgi import AsgiServer, Receive, Scope, Send
@@ -46,6 +46,7 @@ class App:
     Args:
         actors: classes by the name that clients use.
         middleware: runs around every method of every actor, the first one outermost.
+        guards: asked before anything that somebody does with any actor: connect, call, subscribe.
         rename: `"camel"` turns method, event and actor names into camelCase on the wire.
         authorize: who a token belongs to, for the standalone server; None lets everybody in as unknown. Behind a
             gateway the control plane decides, and this is not asked.
@@ -63,13 +64,14 @@ class App:
         actors: Mapping[str, type[Actor[Any, Any]]],
         *,
         middleware: Sequence[Middleware] = (),
+        guards: Sequence[Guard] = (),
         rename: Rename = None,
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None = None,
         limits: Limits | None = None,
         state_file: str = ".zocket/state.db",
         smoke: Callable[[ActorFactory], Awaitable[None]] | None = None,
     ) -> None:
-        self.definition = AppDefinition(actors, middleware=middleware, rename=rename)
+        self.definition = AppDefinition(actors, middleware=middleware, guards=guards, rename=rename)
         if smoke is not None:
             self.definition.smoke = lambda invoker: smoke(partial(self._handle, invoker))
         self.authorize = authorize

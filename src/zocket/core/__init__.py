@@ -10,6 +10,7 @@ from zocket.core.definition import (
     event_definition,
 )
 from zocket.core.failure import is_expected, to_caller
+from zocket.core.guards import Access, Guard
 from zocket.core.instance import Effects, Instance
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
@@ -19,6 +20,7 @@ from zocket.core.session import INSTANCE, SERVER, Caller, Session
 __all__ = [
     "INSTANCE",
     "SERVER",
+    "Access",
     "Actor",
     "ActorDefinition",
     "AppDefinition",
@@ -30,6 +32,7 @@ __all__ = [
     "Event",
     "EventDefinition",
     "EventOf",
+    "Guard",
     "InputSchema",
     "Instance",
     "MethodDefinition",

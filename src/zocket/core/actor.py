@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from zocket.core.definition import EventDefinition
+    from zocket.core.guards import Guard
     from zocket.core.instance import Instance
     from zocket.core.session import Caller, Session
 
@@ -204,6 +205,8 @@ class Actor(Generic[S, C]):
 
     middleware: ClassVar[Sequence[Middleware]] = ()
     """Runs after the app's middleware, around every method of this class."""
+    guards: ClassVar[Sequence[Guard]] = ()
+    """Asked after the app's guards, before a session is introduced, calls or subscribes, and before a timer fires."""
     durability: ClassVar[Literal["memory", "file", "sync"]] = "memory"
     """Where the state lives: in memory, or in a store that keeps it over restarts (`file`), to the disk with every
     commit (`sync`)."""

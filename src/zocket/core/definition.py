@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from zocket.core.actor import Middleware
+    from zocket.core.guards import Guard
 
 Rename = Literal["camel"] | None
 
@@ -165,11 +166,18 @@ class ActorDefinition:
     """One actor type of an app."""
 
     def __init__(
-        self, name: str, cls: type[Actor[Any, Any]], *, rename: Rename, middleware: Sequence[Middleware]
+        self,
+        name: str,
+        cls: type[Actor[Any, Any]],
+        *,
+        rename: Rename,
+        middleware: Sequence[Middleware],
+        guards: Sequence[Guard] = (),
     ) -> None:
         self.name = name
         self.cls = cls
         self.middleware = (*middleware, *cls.middleware)
+        self.guards = (*guards, *_callables(f"{cls.__name__}.guards", cls.guards))
         self.state: Schema[Any] = Schema(_state_type(cls))
         cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
         if cls.durability not in DURABILITIES:
@@ -259,6 +267,13 @@ class ActorDefinition:
         return self.state.decode(raw)
 
 
+def _callables(label: str, items: Sequence[Any]) -> Sequence[Any]:
+    for item in items:
+        if not callable(item):
+            raise DefinitionError(f"{label}: {item!r} is not callable")
+    return items
+
+
 def _idle_after(cls: type[Actor[Any, Any]]) -> float | None:
     value: object = cls.idle_after
     if value is None:
@@ -340,13 +355,13 @@ class AppDefinition:
         actors: Mapping[str, type[Actor[Any, Any]]],
         *,
         middleware: Sequence[Middleware] = (),
+        guards: Sequence[Guard] = (),
         rename: Rename = None,
     ) -> None:
         if rename not in (None, "camel"):
             raise DefinitionError(f"rename: expected None or 'camel', got {rename!r}")
-        for item in middleware:
-            if not callable(item):
-                raise DefinitionError(f"middleware: {item!r} is not callable")
+        _callables("middleware", middleware)
+        _callables("guards", guards)
         self.smoke: Callable[[Any], Awaitable[None]] | None = None
         self.actors: dict[str, ActorDefinition] = {}
         for given, cls in actors.items():
@@ -358,7 +373,7 @@ class AppDefinition:
                 raise DefinitionError(f"actors[{given!r}]: {error.message}") from error
             if name in self.actors:
                 raise DefinitionError(f"actors[{given!r}]: another actor is called {name} on the wire")
-            self.actors[name] = ActorDefinition(name, cls, rename=rename, middleware=middleware)
+            self.actors[name] = ActorDefinition(name, cls, rename=rename, middleware=middleware, guards=guards)
         for definition in self.actors.values():
             _known_names(definition.cls)[definition.name] = definition
 

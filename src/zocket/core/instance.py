@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
+from zocket.core.guards import Access, ask
 from zocket.core.session import INSTANCE, Caller
 from zocket.errors import StateValueError, TooLarge
 
@@ -86,11 +87,14 @@ class Instance:
         """One turn: validate, middleware, handler, commit. `key` becomes `self.message_id` if there is one.
 
         Raises:
-            ValidationFailed: the input does not fit; nothing ran.
+            ValidationFailed: the input does not fit; nothing ran, and no guard was asked.
             TooLarge: the result or the state is over its limit.
-            BaseException: whatever middleware or handler raised. The state is as it was in every one of these cases.
+            BaseException: whatever a guard, middleware or the handler raised. The state is as it was in every one of
+                these cases.
         """
         arguments = method.decode_input(raw)
+        if self.definition.guards:
+            await self.admit(Access(self, "rpc", caller, request_id, method.name, arguments))
         self._begin(caller, request_id, key)
         try:
             if self.definition.middleware:
@@ -126,6 +130,23 @@ class Instance:
             raise
         finally:
             self._end()
+
+    async def admit(self, access: Access[Any]) -> None:
+        """Returns if every guard allows it; outside a turn, so that a guard changes nothing.
+
+        Raises:
+            BaseException: what the guard that refuses raised, or that the time is up.
+        """
+        try:
+            await ask(self.definition.guards, access)
+        except BaseException as error:
+            if (abandoned := self.abandoned) is not None:
+                self.abandoned = None
+                raise abandoned from error
+            raise
+        if (abandoned := self.abandoned) is not None:
+            self.abandoned = None
+            raise abandoned
 
     def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
         self.caller = caller

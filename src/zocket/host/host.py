@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from zocket import logs
-from zocket.core import Instance, Order, is_expected, to_caller
+from zocket.core import Access, Instance, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
     DefinitionError,
@@ -48,13 +48,14 @@ from zocket.host.resident import (
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
-from zocket.protocol.frames import EventUnsub, Rpc, StateSub, StateUnsub
+from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
+    from zocket.core.guards import AccessKind
     from zocket.host.answers import CallKey
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
@@ -289,9 +290,14 @@ class Host:
                     piece = mailbox.popleft()
                     request = piece[1]
                 if type(request) is Rpc:
-                    finished = await self._answer(resident, worker, request, piece)
+                    if known or await self._is_admitted(resident, worker, piece):
+                        finished = await self._answer(resident, worker, request, piece)
+                    else:
+                        finished = False  # refused, and settled there
                 elif isinstance(request, Hook):
                     finished = await self._run_hook(resident, worker, request, piece)
+                elif resident.instance.definition.guards and isinstance(request, (StateSub, EventSub)):
+                    finished = await self._ask_and_subscribe(resident, worker, request, piece)
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -402,6 +408,8 @@ class Host:
                 return False
             self._eviction.weigh(resident)
         finished = True
+        if hook is CONNECT and not await self._is_welcome(resident, worker, piece):
+            return True
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
         if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
@@ -410,6 +418,63 @@ class Host:
         if hook is ACTIVATE:
             resident.active = True
         return finished
+
+    async def _ask_and_subscribe(
+        self, resident: Resident, worker: Worker, request: StateSub | EventSub, piece: Piece
+    ) -> bool:
+        kind: AccessKind = "state:sub" if type(request) is StateSub else "event:sub"
+        if resident.failure is None and (error := await self._refused(resident, worker, kind, piece)) is not None:
+            return self.refuse(piece[0], request, piece[2], error)
+        return self._subscribe(resident, piece[0], request, piece[2])
+
+    async def _refused(
+        self, resident: Resident, worker: Worker, kind: AccessKind, piece: Piece
+    ) -> BaseException | None:
+        """Why a guard does not let the session do this; None if all do."""
+        instance = resident.instance
+        started = self._begin(worker, instance, self._limits.handler_timeout_s, kind)
+        try:
+            await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
+        except BaseException as error:  # noqa: BLE001 — border: a developer's guard
+            self._end(worker, None, started)
+            self._reraise_if_stopping(error)
+            return error
+        self._end(worker, None, started)
+        return None
+
+    async def _is_admitted(self, resident: Resident, worker: Worker, piece: Piece) -> bool:
+        """Whether a call of a session that was not introduced, since it has ended meanwhile, would have been let in."""
+        link, request, request_id = piece[:3]
+        session = link.session
+        assert session is not None
+        if not resident.instance.definition.guards or resident.instance.sessions.get(session.id) is link:
+            return True
+        error = await self._refused(resident, worker, "connect", piece)
+        if error is None:
+            return True
+        if self.refuse(link, request, request_id, error, resident, piece):  # type: ignore[arg-type]
+            self.finish(piece)
+        return False
+
+    async def _is_welcome(self, resident: Resident, worker: Worker, piece: Piece) -> bool:
+        """Whether the session may be introduced; if not, the instance does not know it."""
+        if not resident.instance.definition.guards or resident.failure is not None:
+            return True
+        error = await self._refused(resident, worker, "connect", piece)
+        if error is not None:
+            self._turn_away(resident, piece[0], error)
+        return error is None
+
+    def _turn_away(self, resident: Resident, link: Link, error: BaseException) -> None:
+        """Forgets the session; the request that introduced it is answered with the error."""
+        assert link.session is not None
+        self._forget(resident, link)
+        self._drop_known(link.session.id, resident)
+        piece = resident.mailbox[0] if resident.mailbox else None
+        if piece is not None and piece[0] is link and not isinstance(piece[1], Hook):
+            resident.mailbox.popleft()
+            if self.refuse(link, piece[1], piece[2], error, resident, piece):
+                self.finish(piece)
 
     async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
         """A hook that raises is logged with its actor and id; everything else lives on."""
@@ -472,8 +537,9 @@ class Host:
         return True
 
     def _has_connect(self, resident: Resident) -> bool:
-        """Whether a new session causes a piece: `on_connect`, or only a note in the record for its `on_disconnect`."""
-        return "on_connect" in resident.instance.definition.hooks or keeps_sessions(resident)
+        """Whether a new session causes a piece: for guards, for `on_connect`, or to note it for its `on_disconnect`."""
+        definition = resident.instance.definition
+        return "on_connect" in definition.hooks or bool(definition.guards) or keeps_sessions(resident)
 
     def end_absent(self, resident: Resident, absent: dict[str, Absent]) -> None:
         """Ends the sessions that have not returned to this instance, nor to any other of this process."""
@@ -522,9 +588,10 @@ class Host:
         return True
 
     def _may_watch_beside(self, resident: Resident, link: Link) -> bool:
-        """Whether there is a state to see, and no earlier link of the session still waits for its `on_disconnect`."""
+        """Whether there is a state to see by anybody, and no earlier link of the session waits for `on_disconnect`."""
         session_id = "" if link.session is None else link.session.id
-        return resident.active and resident.instance.sessions.get(session_id, link) is link
+        instance = resident.instance
+        return resident.active and not instance.definition.guards and instance.sessions.get(session_id, link) is link
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""

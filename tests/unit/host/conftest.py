@@ -141,12 +141,13 @@ def bench() -> Callable[..., Bench]:
         cls: type[Actor[Any, Any]],
         *,
         middleware: Any = (),
+        guards: Any = (),
         window: int | None = None,
         dev_mode: bool = False,
         **limits: Any,
     ) -> Bench:
         clock = VirtualClock()
-        definition = AppDefinition({"it": cls}, middleware=middleware)
+        definition = AppDefinition({"it": cls}, middleware=middleware, guards=guards)
         host = Host(definition, clock=clock, limits=Limits(**limits), window=window, dev_mode=dev_mode)
         finalizers.get().push_async_callback(host.abort)
         return Bench(host, clock)
