@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SUPERSEDED: Final = "every runtime that had the call was superseded before it answered; it may have taken effect"
 
+_STATE: Final = b'{"type":"state:'
+"""How snapshots and patches begin in a batch."""
+
 
 class OpenCall(NamedTuple):
     """A call by the JSON text of its id, and by its number in the session: a client may use an id again."""
@@ -72,10 +75,13 @@ class DroppedAnswers:
 def what_counts(project: Project, epoch: str, deliveries: list[Delivery]) -> list[Delivery]:
     """The deliveries that count of a runtime that is none of the project's owners, as far as these are known.
 
-    Of a superseded one only the answers of stored calls do. One that was never heard may have just come up.
+    Of a superseded one only the answers of stored calls do. One that was never heard may be such, or has just come up:
+    its states do not count, since all subscriptions are sent again once it is heard.
     """
     if epoch in project.past_epochs:
         dropped = [delivery for delivery in deliveries if not delivery.kept]
         project.dropped.add(project.past_epochs[epoch], project.sessions, dropped)
         return [delivery for delivery in deliveries if delivery.kept]
+    if project.epochs:
+        return [delivery for delivery in deliveries if not bytes(delivery.message).startswith(_STATE)]
     return deliveries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from zocket.gateway.gateway import LOST_AFTER_S
@@ -104,4 +105,47 @@ async def test_a_session_that_has_ended_is_told_nothing(world: Open) -> None:
         await w.settle()
         client.session.closed()
         await w.clock.advance(LOST_AFTER_S + 0.1)
+        assert client.taken() == []
+
+
+async def test_states_of_a_runtime_that_was_never_heard_wait_for_its_word(world: Open) -> None:
+    """It may have been superseded while the gateway was cut off, and not know it."""
+    async with world() as w:
+        runtime = await w.runtime("room", epoch="e_1")
+        client = w.client()
+        client.subscribes()
+        client.calls(1)
+        await w.settle()
+        client.taken()
+        frames = [{"type": f"state:{kind}", "actor": "room", "actorId": "a"} for kind in ("snapshot", "patch")]
+        states = [json.dumps(frame, separators=(",", ":")).encode() for frame in frames]
+        event = {"type": "event", "actor": "room", "actorId": "a"}
+        sent: list[dict[str, Any] | bytes] = [*states, event, result(1)]
+        runtime.batches(w.gateway, *(([client], frame) for frame in sent), epoch="e_2")
+        await w.settle()
+        assert client.taken() == [event, result(1)]
+        runtime.requests.clear()
+        runtime.announce("e_2", "room")
+        await w.settle()
+        assert [request["message"]["type"] for request in runtime.requests] == ["state:sub"]
+        runtime.batches(w.gateway, *(([client], frame) for frame in states), epoch="e_2")
+        await w.settle()
+        assert client.taken() == frames
+
+
+async def test_states_pass_while_not_every_partition_was_heard(world: Open) -> None:
+    async with world() as w:
+        runtime = await w.runtime("room")
+        client = w.client()
+        runtime.announce_partition("e_0", ["room"], Partition(0, 2))
+        await w.settle()
+        client.taken()
+        snapshot = b'{"type":"state:snapshot","actor":"room","actorId":"a"}'
+        runtime.batches(w.gateway, ([client], snapshot), epoch="e_1")
+        await w.settle()
+        assert client.taken() == [json.loads(snapshot)]
+        runtime.announce_partition("e_2", ["room"], Partition(0, 2))
+        await w.settle()
+        runtime.batches(w.gateway, ([client], snapshot), epoch="e_0")
+        await w.settle()
         assert client.taken() == []
