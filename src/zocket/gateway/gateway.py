@@ -24,6 +24,7 @@ from zocket.broker.streams import transport_streams
 from zocket.errors import Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
+from zocket.gateway.dropped import what_counts
 from zocket.gateway.liveness import Liveness
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
@@ -58,7 +59,8 @@ RETRY_AFTER_S: Final = 1.0
 """Pause before a failed subscription or stream is tried again."""
 LOST_AFTER_S: Final = 5.0
 """Time for the results that were on their way when the broker lost its memory: a runtime comes back after two seconds
-at most, and most calls that it had taken are finished then. Later results are dropped."""
+at most, and most calls that it had taken are finished then. Later results are dropped. The same for the results of a
+runtime that was superseded with calls that nobody else has."""
 RESUBSCRIPTIONS_PER_TURN: Final = 200
 """Subscriptions sent again in one turn of the event loop, a few milliseconds of work."""
 MAX_OUTSTANDING: Final = 5_000
@@ -97,7 +99,7 @@ class Gateway:
         self.slow_readers = SlowReaders()
         self.accepting = True
         self.now = clock.now
-        self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
+        self.directory = Directory(broker, clock, self._restarted, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
         self._streams = transport_streams(stream_storage, partitions, stream_replicas)
@@ -269,11 +271,11 @@ class Gateway:
             if batch.scope != project.wire_scope:
                 self._unreadable(project)
                 continue
-            if batch.epoch in project.past_epochs:
-                kept = [delivery for delivery in batch.deliveries if delivery.kept]
-                self.statistics.dropped += len(batch.deliveries) - len(kept)
-                batch.deliveries = kept
-            elif batch.lapsed:
+            if batch.epoch not in project.epochs and batch.epoch is not None:
+                counting = what_counts(project, batch.epoch, batch.deliveries)
+                self.statistics.dropped += len(batch.deliveries) - len(counting)
+                batch.deliveries = counting
+            if batch.lapsed and batch.epoch not in project.past_epochs:
                 self._resubscribe_project(project, WHOLE)
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)
@@ -387,6 +389,11 @@ class Gateway:
     def _fail_lost_calls(self, moment: float) -> None:
         for session in list(self._sessions.values()):
             session.fail_lost_calls(moment)
+
+    def _restarted(self, project: Project, partition: Partition) -> None:
+        for call in project.dropped.take(partition.number):
+            self._clock.call_later(LOST_AFTER_S, call.give_up)
+        self._resubscribe_project(project, partition)
 
     # Subscribing again
 

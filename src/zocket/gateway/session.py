@@ -208,6 +208,11 @@ class GatewaySession:
         if not self._is_closed and self.edge.fail_older(moment, lambda: Unavailable(LOST)):
             self.flush()
 
+    def fail(self, call_id: bytes, error: ZocketError) -> None:
+        """Answers an open call with an error."""
+        if self.edge.fail(call_id, error):
+            self.flush()
+
     def resubscribe(self) -> int:
         """Sends the subscriptions of the stale partitions again, so that each gets a fresh snapshot; how many."""
         stale, self.stale = self.stale, set()
