@@ -95,7 +95,8 @@ class Document(Generic[S]):
         journal = self._journal
         if not journal.open:
             raise UsageError("No turn of this state is open")
-        if not journal.touched:
+        touched = journal.touched
+        if not touched:
             journal.open = False
             if journal.undo:
                 journal.close()
@@ -105,10 +106,13 @@ class Document(Generic[S]):
             journal.places.clear()
             patches = self._commit(journal)
         elif patches is not None:
-            if self._max_bytes is not None:
+            size = self.size + len(patches)
+            if size <= self._measure_above:
+                self.size = size
+                self._snapshot = None
+            else:
                 self._grow(patches)
-            self._snapshot = None
-        for node in journal.touched:
+        for node in touched:
             TRACKED[type(node)].set_changes(node, None)
         journal.touched = []
         journal.open = False

@@ -28,6 +28,9 @@ _REPLACEABLE: Final = _SCALARS | {Missing}
 MAX_PLACES: Final = 1024
 """Places that a journal remembers; in an ordinary turn no part leaves its place, any other turn forgets them all."""
 
+_UNKNOWN: Final[dict[Any, Any]] = {}
+"""Steps of nodes for which a position remembers none."""
+
 _ADD: Final = b'{"op":"add","path":'
 
 
@@ -57,6 +60,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
         if entries is None:
             return False
         before = len(parts)
+        known = position.known if type(node) is position.tracked else _UNKNOWN
         for entry in entries:
             if store is None:
                 key, old, new = entry
@@ -68,7 +72,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if old_class is new_class and old == new:
                 continue
-            step = position.known.get(key) if type(node) is position.tracked else None
+            step = known.get(key)
             if step is None:
                 step = position.step(node, key)
             if step is OPAQUE:
@@ -89,8 +93,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             else:
                 late.append((len(parts), node, kind, key, new, head, step[1]))
                 parts.append(b"")
-        count = len(parts) - before
-        if count > 1 and path and _may_be_shorter(node, kind, count, len(path)):
+        if path and len(parts) > before + 1 and _may_be_shorter(node, kind, len(parts) - before, len(path)):
             return False
     if late:
         settlement = Settlement(journal)
