@@ -84,13 +84,15 @@ class Instance:
             TooLarge: the result or the state is over its limit.
             BaseException: whatever middleware or handler raised. The state is as it was in every one of these cases.
         """
-        arguments = method.decode_input(raw)
+        arguments = method.decode_input(raw) if method.takes_input else {}
         self._begin(caller, request_id, key)
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
-            else:
+            elif arguments:
                 value = await method.function(self.actor, **arguments)
+            else:
+                value = await method.function(self.actor)
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
@@ -131,7 +133,7 @@ class Instance:
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:
             raise self.abandoned
-        events = self._take_events()
+        events = self._checked_events() if self.events else _NO_EVENTS
         return result, self.document.commit(), events
 
     def _roll_back(self, error: BaseException) -> None:
@@ -147,9 +149,7 @@ class Instance:
         if self.events:
             self.events = []
 
-    def _take_events(self) -> list[Emitted] | tuple[()]:
-        if not self.events:
-            return _NO_EVENTS
+    def _checked_events(self) -> list[Emitted]:
         if self.max_result_bytes is not None:
             for event in self.events:
                 if len(event.payload) > self.max_result_bytes:
