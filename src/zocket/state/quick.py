@@ -40,10 +40,17 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     Raises:
         StateValueError: a value that was placed into the state holds what JSON cannot.
     """
+    touched = journal.touched
+    first = touched[0]
+    model: Any = root_position.tracked
+    if type(first) is model and first._zp is journal and len(touched) == 1 and len(first._zc) == 1:
+        patches = _one_field(first, root_position)
+        if patches is not False:
+            return patches
     parts: list[bytes] = []
     late: list[Any] = []
     places = journal.places
-    for node in journal.touched:
+    for node in touched:
         kind: Any = TRACKED[type(node)]
         place = places.get(id(node))
         if place is None:
@@ -104,6 +111,22 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     if not parts:
         return None
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
+
+
+def _one_field(node: Any, position: Position) -> bytes | bool | None:
+    """As `quick_commit`, for one change of a model at the root; False too where that is not one scalar for another."""
+    [(key, old)] = node._zc.items()
+    store = TRACKED[type(node)].store(node)
+    step = position.known.get(key)
+    if store is None or step is None or step is HIDDEN:
+        return False
+    new = store.get(key, MISSING)
+    old_class, new_class = type(old), type(new)
+    if old_class not in _SCALARS or new_class not in _SCALARS or not step[1].scalars:
+        return False
+    if old_class is new_class and old == new:
+        return None
+    return b"[%b%b}]" % (step[2], _text(new))
 
 
 def _adopted(
