@@ -30,11 +30,6 @@ class TypeCounts:
         self.hook_failures = 0
         self.instances = 0
 
-    def ran(self, waited_s: float, ran_s: float) -> None:
-        """Counts the times of one call."""
-        self.wait.add(waited_s)
-        self.run.add(ran_s)
-
     def failed(self, code: str) -> None:
         """Counts a call that was answered with an error."""
         count_code(self.results, code)

@@ -109,6 +109,7 @@ class Host:
         self.definition = definition
         self._durability = Durability(self, store, clock=clock, owns=owns)
         self._clock = clock
+        self._now = clock.now
         self._limits = limits
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
@@ -147,7 +148,8 @@ class Host:
             except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
                 self.refuse(link, request, request_id, error)
                 return _done(done)
-        now = self._clock.now()
+        read_clock = self._now
+        now = read_clock()
         if self._crowd is not None and self._is_crowded(resident, now, self._crowd):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
@@ -271,13 +273,14 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
-        worker.now = self._clock.now()
+        read_clock = self._now
+        worker.now = read_clock()
         try:
             for _ in range(FAIR_SHARE):
                 if keeper is not None:
                     if not await self._durability.may_go_on(resident, keeper):
                         break
-                    worker.now = self._clock.now()
+                    worker.now = read_clock()
                 piece = mailbox.popleft()
                 link, request = piece[0], piece[1]
                 known = link.session is None or sessions.get(link.session.id) is link
@@ -288,7 +291,7 @@ class Host:
                     finished = await self._answer(resident, worker, request, piece)
                 elif isinstance(request, Hook):
                     finished = await self._run_hook(resident, worker, request, piece)
-                    worker.now = self._clock.now()
+                    worker.now = read_clock()
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -327,19 +330,16 @@ class Host:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
             return repeat(resident.keeper, link, request, request_id, position)
-        started = worker.now
         self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         try:
             effects = await instance.call(
                 method, request.input, link.caller, request_id, "" if key is None else key.name
             )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
-            self._end(worker)
-            counts.ran(started - arrived, worker.now - started)
+            self._end(worker, counts, arrived)
             self._reraise_if_stopping(error)
             return self.refuse(link, request, request_id, error, resident, piece, key)
-        self._end(worker)
-        counts.ran(started - arrived, worker.now - started)
+        self._end(worker, counts, arrived)
         counts.results["ok"] += 1
         answer = frames.result(request.id, effects[0])
         if key is not None:
@@ -371,11 +371,16 @@ class Host:
         worker.method = name
         worker.started = worker.now
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: Worker, counts: TypeCounts | None = None, arrived: float = 0.0) -> None:
+        """The turn is over; its times count for a call, which arrived at `arrived`."""
         worker.instance = None
-        worker.now = self._clock.now()
+        started, read_clock = worker.started, self._now
+        worker.now = now = read_clock()
         if worker.timer is not None:
             self._pool.resumed(worker)
+        if counts is not None:
+            counts.wait.add(started - arrived)
+            counts.run.add(now - started)
 
     def _overrun(self, worker: Worker) -> None:
         instance = worker.instance

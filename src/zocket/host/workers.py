@@ -59,7 +59,7 @@ class Worker:
 
     def is_tainted(self) -> bool:
         """Whether the last piece of work left a cancellation or a changed context behind."""
-        return bool(self.task.cancelling()) or copy_context() != self.base
+        return self.task.cancelling() > 0 or copy_context() != self.base
 
     def call_fields(self) -> dict[str, str] | None:
         """Log fields of the turn in progress."""

@@ -66,7 +66,8 @@ class LocalSession(Link):
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
         edge, server = self.edge, self._server
-        request = edge.receive(frame, server.clock.now())
+        read_clock = server.read_clock
+        request = edge.receive(frame, read_clock())
         if edge.outgoing:
             self.flush()
         if request is not None:
@@ -125,6 +126,7 @@ class LocalServer:
     Attributes:
         host: runs the actors.
         slow_readers: sessions whose clients do not keep up.
+        read_clock: the clock's `now`, bound once.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class LocalServer:
         store: StateStore | None = None,
     ) -> None:
         self.clock = clock
+        self.read_clock = clock.now
         self.limits = limits
         self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
         self.slow_readers = SlowReaders()

@@ -113,7 +113,8 @@ class Document(Generic[S]):
             else:
                 self._grow(patches)
         for node in touched:
-            TRACKED[type(node)].set_changes(node, None)
+            set_changes = TRACKED[type(node)].set_changes
+            set_changes(node, None)
         journal.touched = []
         journal.open = False
         if journal.orders or journal.undo:
