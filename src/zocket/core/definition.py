@@ -51,9 +51,27 @@ def wire_name(name: str, rename: Rename) -> str:
 
 
 class MethodDefinition:
-    """One method: its wire name, and how its input and result are written."""
+    """One method: its wire name, and how its input and result are written.
 
-    __slots__ = ("function", "input", "label", "name", "python_name", "result", "signature", "timeout_s", "void")
+    Attributes:
+        takes_input: whether it has parameters.
+        encode_result: the JSON of a handler's result, None for a method annotated `-> None`. It raises StateValueError
+            for a result that JSON cannot hold, or that is not what the annotation says.
+    """
+
+    __slots__ = (
+        "encode_result",
+        "function",
+        "input",
+        "label",
+        "name",
+        "python_name",
+        "result",
+        "signature",
+        "takes_input",
+        "timeout_s",
+        "void",
+    )
 
     def __init__(self, label: str, name: str, function: Callable[..., Any], hints: dict[str, Any]) -> None:
         options: MethodOptions = getattr(function, METHOD_MARK)
@@ -67,6 +85,8 @@ class MethodDefinition:
         returned = hints.get("return", Any)
         self.void = returned is type(None)
         self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
+        self.takes_input = bool(self.input.parameters)
+        self.encode_result: Callable[[Any], bytes | None] = _nothing if self.void else (self.result or _ANYTHING).encode
 
     def decode_input(self, raw: Any) -> dict[str, Any]:
         """The keyword arguments of a call.
@@ -78,18 +98,6 @@ class MethodDefinition:
             return self.input.decode(raw)
         except SchemaMismatch as mismatch:
             raise validation_failed(self.name, mismatch.issues) from mismatch
-
-    def encode_result(self, value: Any) -> bytes | None:
-        """The JSON of a handler's result; None for a method annotated `-> None`.
-
-        Raises:
-            StateValueError: JSON cannot hold the result, or it is not what the annotation says.
-        """
-        if self.void:
-            return None
-        if self.result is None:
-            return encode(value)
-        return self.result.encode(value)
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
         """The JSON of `input` for a call as Python makes it.
@@ -117,6 +125,10 @@ class MethodDefinition:
 
 
 _ANYTHING: Final[Schema[Any]] = Schema(Any)
+
+
+def _nothing(_: Any) -> None:
+    """The JSON of no result."""
 
 
 def validation_failed(method: str, issues: Issues) -> ValidationFailed:

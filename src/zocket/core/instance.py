@@ -92,15 +92,17 @@ class Instance:
             BaseException: whatever a guard, middleware or the handler raised. The state is as it was in every one of
                 these cases.
         """
-        arguments = method.decode_input(raw)
+        arguments = method.decode_input(raw) if method.takes_input else {}
         if self.definition.guards:
             await self.admit(Access(self, "rpc", caller, request_id, method.name, arguments))
         self._begin(caller, request_id, key)
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
-            else:
+            elif arguments:
                 value = await method.function(self.actor, **arguments)
+            else:
+                value = await method.function(self.actor)
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
@@ -158,7 +160,7 @@ class Instance:
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:
             raise self.abandoned
-        events = self._take_events()
+        events = self._checked_events() if self.events else _NOTHING
         return result, self.document.commit(), events, self.orders or _NOTHING
 
     def _roll_back(self, error: BaseException) -> None:
@@ -176,9 +178,7 @@ class Instance:
         if self.orders:
             self.orders = []
 
-    def _take_events(self) -> list[Emitted] | tuple[()]:
-        if not self.events:
-            return _NOTHING
+    def _checked_events(self) -> list[Emitted]:
         if self.max_result_bytes is not None:
             for event in self.events:
                 if len(event.payload) > self.max_result_bytes:

@@ -112,6 +112,7 @@ class Host:
         self.definition = definition
         self._durability = Durability(self, store, clock=clock, owns=owns)
         self._clock = clock
+        self._now = clock.now
         self._limits = limits
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
@@ -124,8 +125,7 @@ class Host:
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
-        self._quiet: asyncio.Event = asyncio.Event()
-        self._quiet.set()
+        self._quiet: asyncio.Event | None = None
         self._closing = False
         logs.use_call_fields(_call_fields)
 
@@ -152,8 +152,9 @@ class Host:
             except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
                 self.refuse(link, request, request_id, error)
                 return _done(done)
-        now = self._clock.now()
-        if self._is_crowded(resident, now):
+        read_clock = self._now
+        now = read_clock()
+        if self._crowd is not None and self._is_crowded(resident, now, self._crowd):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
             return _done(done)
@@ -247,20 +248,17 @@ class Host:
             self._durability.keep(resident)
         return resident
 
-    def _is_crowded(self, resident: Resident, now: float) -> bool:
+    def _is_crowded(self, resident: Resident, now: float, crowd: int) -> bool:
         """Whether the instance holds half of its type's window without getting on: it must not starve its type."""
         mailbox = resident.mailbox
-        return (
-            self._crowd is not None
-            and len(mailbox) > self._crowd
-            and now - mailbox[0][4] > self._limits.overload_wait_s
-        )
+        return len(mailbox) > crowd and now - mailbox[0][4] > self._limits.overload_wait_s
 
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
-        self._quiet.clear()
         resident.mailbox.append(piece)
-        self.schedule(resident)
+        if not resident.scheduled:
+            resident.scheduled = True
+            self._pool.put(resident)
 
     def activate_again(self, resident: Resident) -> None:
         """A durable instance is loaded anew, in front of what waits for it."""
@@ -279,10 +277,14 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
+        read_clock = self._now
+        worker.now = read_clock()
         try:
             for _ in range(FAIR_SHARE):
-                if keeper is not None and not await self._durability.may_go_on(resident, keeper):
-                    break
+                if keeper is not None:
+                    if not await self._durability.may_go_on(resident, keeper):
+                        break
+                    worker.now = read_clock()
                 piece = mailbox.popleft()
                 link, request = piece[0], piece[1]
                 known = link.session is None or sessions.get(link.session.id) is link
@@ -296,8 +298,10 @@ class Host:
                         finished = False  # refused, and settled there
                 elif isinstance(request, Hook):
                     finished = await self._run_hook(resident, worker, request, piece)
+                    worker.now = read_clock()
                 elif resident.instance.definition.guards and isinstance(request, (StateSub, EventSub)):
                     finished = await self._ask_and_subscribe(resident, worker, request, piece)
+                    worker.now = read_clock()
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -309,7 +313,7 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            resident.used = self._clock.now()
+            resident.used = worker.now
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
@@ -319,7 +323,7 @@ class Host:
         if piece[3] is not None:
             piece[3]()
         self._pending -= 1
-        if not self._pending:
+        if not self._pending and self._quiet is not None:
             self._quiet.set()
 
     async def _answer(self, resident: Resident, worker: Worker, request: Rpc, piece: Piece) -> bool:
@@ -336,17 +340,16 @@ class Host:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
             return repeat(resident.keeper, link, request, request_id, position)
-        started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
-        counts.wait.add(started - arrived)
+        self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         try:
             effects = await instance.call(
                 method, request.input, link.caller, request_id, "" if key is None else key.name
             )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
-            self._end(worker, counts, started)
+            self._end(worker, counts, arrived)
             self._reraise_if_stopping(error)
             return self.refuse(link, request, request_id, error, resident, piece, key)
-        self._end(worker, counts, started)
+        self._end(worker, counts, arrived)
         counts.results["ok"] += 1
         answer = frames.result(request.id, effects[0])
         if key is not None:
@@ -354,7 +357,8 @@ class Host:
         if resident.keeper is not None:
             resident.keeper.add(Outcome(piece, effects, answer, key is not None))
             return False
-        self.publish(resident, effects)
+        if effects[1] is not None or effects[2] or effects[3]:
+            self.publish(resident, effects)
         link.answer(request.id, answer)
         return True
 
@@ -369,19 +373,24 @@ class Host:
         piece[0].answer(request.id, answer)
         return True
 
-    def _begin(self, worker: Worker, instance: Instance, limit_s: float, name: str) -> float:
+    @staticmethod
+    def _begin(worker: Worker, instance: Instance, limit_s: float, name: str) -> None:
+        """The turn of the instance starts at the worker's `now`."""
         worker.instance = instance
         worker.limit_s = limit_s
         worker.method = name
-        worker.started = started = self._clock.now()
-        return started
+        worker.started = worker.now
 
-    def _end(self, worker: Worker, counts: TypeCounts | None, started: float) -> None:
+    def _end(self, worker: Worker, counts: TypeCounts | None = None, arrived: float = 0.0) -> None:
+        """The turn is over; its times count for a call, which arrived at `arrived`."""
         worker.instance = None
+        started, read_clock = worker.started, self._now
+        worker.now = now = read_clock()
         if worker.timer is not None:
             self._pool.resumed(worker)
         if counts is not None:
-            counts.run.add(self._clock.now() - started)
+            counts.wait.add(started - arrived)
+            counts.run.add(now - started)
 
     def _overrun(self, worker: Worker) -> None:
         instance = worker.instance
@@ -432,14 +441,14 @@ class Host:
     ) -> BaseException | None:
         """Why a guard does not let the session do this; None if all do."""
         instance = resident.instance
-        started = self._begin(worker, instance, self._limits.handler_timeout_s, kind)
+        self._begin(worker, instance, self._limits.handler_timeout_s, kind)
         try:
             await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
         except BaseException as error:  # noqa: BLE001 — border: a developer's guard
-            self._end(worker, None, started)
+            self._end(worker)
             self._reraise_if_stopping(error)
             return error
-        self._end(worker, None, started)
+        self._end(worker)
         return None
 
     async def _is_admitted(self, resident: Resident, worker: Worker, piece: Piece) -> bool:
@@ -479,17 +488,18 @@ class Host:
     async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
         """A hook that raises is logged with its actor and id; everything else lives on."""
         instance = resident.instance
-        started = self._begin(worker, instance, self._limits.handler_timeout_s, hook)
+        worker.now = self._clock.now()
+        self._begin(worker, instance, self._limits.handler_timeout_s, hook)
         try:
             effects = await instance.run_hook(hook, piece[0].caller, "")
         except BaseException as error:  # border: a developer's hook
             fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
-            self._end(worker, None, started)
+            self._end(worker)
             self._reraise_if_stopping(error)
             resident.counts.hook_failures += 1
             log.error("%s raised", hook, exc_info=error, extra=fields)
             return True
-        self._end(worker, None, started)
+        self._end(worker)
         if resident.keeper is not None:
             resident.keeper.add(Outcome(piece, effects, None))
             return False
@@ -688,6 +698,10 @@ class Host:
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until every request here is finished; False if `timeout_s` were not enough."""
+        if not self._pending:
+            return True
+        if self._quiet is None or self._quiet.is_set():
+            self._quiet = asyncio.Event()
         over = asyncio.Event()
         timer = self._clock.call_later(timeout_s, over.set)
         waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, over)]
@@ -757,7 +771,7 @@ class Host:
 
     def _settle(self, pieces: int) -> None:
         self._pending -= pieces
-        if not self._pending:
+        if not self._pending and self._quiet is not None:
             self._quiet.set()
 
     @property

@@ -13,7 +13,7 @@ from zocket.core import SERVER, Caller, Session
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import msgspec
+    from zocket.protocol.frames import CallId
 
 
 class Link(ABC):
@@ -39,7 +39,7 @@ class Link(ABC):
         """Sends the frame that says why a subscription did not come about."""
         self.send(frame)
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+    def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""
         self.send(frame)
 

@@ -39,15 +39,17 @@ class Worker:
     Attributes:
         instance: whose turn is in progress, None between turns.
         limit_s: time limit of that turn.
+        now: the clock's `now()` when the worker last looked: while it does not wait, the end of the work before.
         started: when it began, on the clock's `now()`.
         method: its name, for the log.
     """
 
-    __slots__ = ("base", "instance", "limit_s", "method", "started", "task", "timer", "wake")
+    __slots__ = ("base", "instance", "limit_s", "method", "now", "started", "task", "timer", "wake")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
         self.limit_s = 0.0
+        self.now = 0.0
         self.started = 0.0
         self.method = ""
         self.timer: TimerHandle | None = None
@@ -57,7 +59,7 @@ class Worker:
 
     def is_tainted(self) -> bool:
         """Whether the last piece of work left a cancellation or a changed context behind."""
-        return bool(self.task.cancelling()) or copy_context() != self.base
+        return self.task.cancelling() > 0 or copy_context() != self.base
 
     def call_fields(self) -> dict[str, str] | None:
         """Log fields of the turn in progress."""

@@ -137,9 +137,14 @@ class EdgeSession:
         try:
             self.instance = subjects.instance(request.actor, request.actor_id)
             if isinstance(request, Rpc):
-                call_id = bytes(request.id)
+                request.id = call_id = bytes(request.id)
                 pending = self.pending
-                if len(pending) >= self._max_pending or call_id in pending or not _is_call_id(call_id):
+                if (
+                    call_id in pending
+                    or len(pending) >= self._max_pending
+                    or call_id[0] not in _ID_STARTS
+                    or len(call_id) > MAX_CALL_ID_BYTES
+                ):
                     raise self._refusal(call_id)
                 pending[call_id] = (now, number)
             else:

@@ -19,24 +19,28 @@ NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     OptionalRaw = msgspec.Raw | None
+    CallId = msgspec.Raw | bytes
 else:
     # msgspec reads a union of Raw and None as null alone; a bare Raw takes everything, also null, and the default None
     # stands for a field that is not there.
     OptionalRaw = msgspec.Raw
+    CallId = msgspec.Raw
 
 
 IDEMPOTENCY_KEY: Final = r"^[ -~]{1,128}\Z"
 """Printable ASCII: a UUID, an order number, a name of the caller's own."""
 
 
-class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
-    """A call; `id` is the client's JSON value, echoed as it came.
+class Rpc(msgspec.Struct, tag="rpc", rename="camel", gc=False):
+    """A call; `id` is the client's JSON value, echoed as it came: a Raw as it is decoded, bytes behind an edge.
 
     `idempotency_key` names the call over all its retries, "" for a call that has none: an addition.
     """
 
-    id: msgspec.Raw
+    id: CallId
     actor: str
     actor_id: str
     method: str = ""
@@ -97,7 +101,7 @@ class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True,
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_decode_request: Final[Callable[[bytes], Request]] = msgspec.json.Decoder(Request).decode
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -115,7 +119,7 @@ def decode_request(frame: bytes) -> Request | None:
         InvalidFrame: it is an `rpc` that can be answered, but its other fields are wrong; `data` is its id's JSON text.
     """
     try:
-        return _requests.decode(frame)
+        return _decode_request(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     call_id = salvage_id(frame)
@@ -238,11 +242,14 @@ def welcome(client_id: str) -> bytes:
     return b'{"type":"welcome","clientId":%b}' % _encode(client_id)
 
 
+_RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
+
+
 def result(call_id: bytes | msgspec.Raw, value: bytes | None) -> bytes:
     """The answer to a call; `value` is JSON, None for a method that returns nothing."""
     if value is None:
-        return b'{"type":"rpc:result","id":%b}' % call_id
-    return b'{"type":"rpc:result","id":%b,"result":%b}' % (call_id, value)
+        return b"".join((_RESULT_HEAD, call_id, b"}"))
+    return b"".join((_RESULT_HEAD, call_id, b',"result":', value, b"}"))
 
 
 def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
@@ -256,9 +263,6 @@ def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
         data,
         request,
     )
-
-
-_RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
 
 
 def outcome_of(call_id: bytes | msgspec.Raw, answer: bytes) -> bytes:
@@ -330,6 +334,7 @@ def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | 
     return head + named + (b"}" if value is None else b',"input":%b}' % value)
 
 
+_LIST: Final = ord("[")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """Brackets as signed bytes: one level down, one level up."""
@@ -338,9 +343,13 @@ _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 def too_deep(frame: bytes, max_depth: int) -> bool:
     """Whether arrays and objects nest deeper than `max_depth`; brackets inside strings do not count.
 
-    Counting all openers first makes the usual frame cost two scans in C. Otherwise the time is linear in the frame,
+    Looking for openers first makes the usual frame cost two scans in C. Otherwise the time is linear in the frame,
     whatever is in it. Of what is no JSON, everything that a parser takes before it stops is counted.
     """
+    if _LIST not in frame:
+        inner = frame.find(b"{", 1)
+        if (len(frame) - inner if inner > 0 else 0) < max_depth:
+            return False
     if frame.count(b"[") + frame.count(b"{") <= max_depth:
         return False
     outside_strings = b"".join(frame.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])

@@ -18,13 +18,12 @@ from zocket.protocol import envelopes, subjects
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import msgspec
-
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
     from zocket.crashpoints import CrashPoints
     from zocket.host import Audience
     from zocket.ids import Scope
+    from zocket.protocol.frames import CallId
 
 MAX_BATCH_BYTES: Final = 512 * 1024
 """A batch is sent before it grows beyond this: half of what a NATS server takes by default."""
@@ -56,7 +55,7 @@ class SessionLink(Link):
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame)
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+    def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; of a call that is stored also a superseded runtime's answer counts."""
         if kept and self.gateway is not None:
             self._outbox.add_delivery(self.gateway, self._sessions, frame, kept=True)

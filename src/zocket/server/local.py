@@ -23,12 +23,10 @@ from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    import msgspec
-
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.host.store import StateStore
-    from zocket.protocol.frames import EventSub, StateSub
+    from zocket.protocol.frames import CallId, EventSub, StateSub
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
@@ -68,11 +66,12 @@ class LocalSession(Link):
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
         edge, server = self.edge, self._server
-        request = edge.receive(frame, server.clock.now())
+        read_clock = server.read_clock
+        request = edge.receive(frame, read_clock())
         if edge.outgoing:
             self.flush()
         if request is not None:
-            server.host.submit(self, request, edge.request_id)
+            server.host.submit(self, request, f"{edge.request_prefix}{edge.number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -85,9 +84,9 @@ class LocalSession(Link):
         if again:
             self._server.clock.call_later(REFUSED_AGAIN_S, lambda: self.subscribe_again(self.edge.still_wanted(again)))
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+    def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
-        if self.edge.settle(bytes(call_id)):
+        if self.edge.settle(call_id if type(call_id) is bytes else bytes(call_id)):
             self.peer.send(frame)
 
     def flush(self) -> None:
@@ -127,6 +126,7 @@ class LocalServer:
     Attributes:
         host: runs the actors.
         slow_readers: sessions whose clients do not keep up.
+        read_clock: the clock's `now`, bound once.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class LocalServer:
         store: StateStore | None = None,
     ) -> None:
         self.clock = clock
+        self.read_clock = clock.now
         self.limits = limits
         self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
         self.slow_readers = SlowReaders()

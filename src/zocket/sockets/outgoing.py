@@ -63,7 +63,12 @@ class Outgoing:
             if len(frames) == 1:
                 self._data = text_header(len(frames[0])) + frames[0]
             else:
-                self._data = b"".join([part for frame in frames for part in (text_header(len(frame)), frame)])
+                parts = []
+                for frame in frames:
+                    length = len(frame)
+                    parts.append(_SHORT_HEADERS[length] if length < 126 else text_header(length))
+                    parts.append(frame)
+                self._data = b"".join(parts)
         counts = self._counts
         counts.messages_out += len(frames)
         counts.bytes_out += len(self._data)

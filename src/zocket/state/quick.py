@@ -28,6 +28,9 @@ _REPLACEABLE: Final = _SCALARS | {Missing}
 MAX_PLACES: Final = 1024
 """Places that a journal remembers; in an ordinary turn no part leaves its place, any other turn forgets them all."""
 
+_UNKNOWN: Final[dict[Any, Any]] = {}
+"""Steps of nodes for which a position remembers none."""
+
 _ADD: Final = b'{"op":"add","path":'
 
 
@@ -37,10 +40,17 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     Raises:
         StateValueError: a value that was placed into the state holds what JSON cannot.
     """
+    touched = journal.touched
+    first = touched[0]
+    model: Any = root_position.tracked
+    if type(first) is model and first._zp is journal and len(touched) == 1 and len(first._zc) == 1:
+        patches = _one_field(first, root_position)
+        if patches is not False:
+            return patches
     parts: list[bytes] = []
     late: list[Any] = []
     places = journal.places
-    for node in journal.touched:
+    for node in touched:
         kind: Any = TRACKED[type(node)]
         place = places.get(id(node))
         if place is None:
@@ -57,6 +67,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
         if entries is None:
             return False
         before = len(parts)
+        known = position.known if type(node) is position.tracked else _UNKNOWN
         for entry in entries:
             if store is None:
                 key, old, new = entry
@@ -68,7 +79,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if old_class is new_class and old == new:
                 continue
-            step = position.known.get(key) if type(node) is position.tracked else None
+            step = known.get(key)
             if step is None:
                 step = position.step(node, key)
             if step is OPAQUE:
@@ -89,8 +100,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             else:
                 late.append((len(parts), node, kind, key, new, head, step[1]))
                 parts.append(b"")
-        count = len(parts) - before
-        if count > 1 and path and _may_be_shorter(node, kind, count, len(path)):
+        if path and len(parts) > before + 1 and _may_be_shorter(node, kind, len(parts) - before, len(path)):
             return False
     if late:
         settlement = Settlement(journal)
@@ -101,6 +111,22 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     if not parts:
         return None
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
+
+
+def _one_field(node: Any, position: Position) -> bytes | bool | None:
+    """As `quick_commit`, for one change of a model at the root; False too where that is not one scalar for another."""
+    [(key, old)] = node._zc.items()
+    store = TRACKED[type(node)].store(node)
+    step = position.known.get(key)
+    if store is None or step is None or step is HIDDEN:
+        return False
+    new = store.get(key, MISSING)
+    old_class, new_class = type(old), type(new)
+    if old_class not in _SCALARS or new_class not in _SCALARS or not step[1].scalars:
+        return False
+    if old_class is new_class and old == new:
+        return None
+    return b"[%b%b}]" % (step[2], _text(new))
 
 
 def _adopted(
