@@ -223,7 +223,7 @@ describe("handles", () => {
   test("an awaited handle is the handle: it calls no method named then", async () => {
     const { room, socket } = startOpen();
     assert.equal(await room, room);
-    assert.equal(`${room}`, "[object Object]");
+    assert.equal(`${room}`, "chat/general");
     assert.equal(JSON.stringify({ room }), '{"room":{"state":{}}}');
     assert.deepEqual(socket.take(), []);
   });
