@@ -18,7 +18,7 @@ export async function* chunksOf(
   start: (onChunk: (chunk: any) => void) => Started,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<any, any, void> {
-  let waiting: any[] = [];
+  const waiting: any[] = [];
   let ended = false;
   let wake = (): void => {};
   const { answer, abort } = start((chunk) => {
@@ -32,13 +32,10 @@ export async function* chunksOf(
   answer.then(end, end);
   try {
     for (;;) {
-      const chunks = waiting;
-      waiting = [];
-      for (const chunk of chunks) {
+      while (waiting.length > 0) {
         signal?.throwIfAborted();
-        yield chunk;
+        yield waiting.shift();
       }
-      if (waiting.length > 0) continue;
       if (ended) return await answer;
       await new Promise<void>((resolve) => (wake = resolve));
     }

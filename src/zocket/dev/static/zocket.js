@@ -51,7 +51,7 @@ var errorOf = (frame, message) => frame.code === "timeout" ? new CallTimeout(mes
 // src/streams.ts
 var MAX_WAITING_CHUNKS = 1e4;
 async function* chunksOf(start, signal) {
-  let waiting = [];
+  const waiting = [];
   let ended = false;
   let wake = () => {
   };
@@ -66,13 +66,10 @@ async function* chunksOf(start, signal) {
   answer.then(end, end);
   try {
     for (; ; ) {
-      const chunks = waiting;
-      waiting = [];
-      for (const chunk of chunks) {
+      while (waiting.length > 0) {
         signal?.throwIfAborted();
-        yield chunk;
+        yield waiting.shift();
       }
-      if (waiting.length > 0) continue;
       if (ended) return await answer;
       await new Promise((resolve) => wake = resolve);
     }
