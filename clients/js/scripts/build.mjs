@@ -6,6 +6,7 @@
  */
 
 import { writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 
@@ -21,7 +22,7 @@ const BANNER = `/**
 /** The text of the client as one module. */
 export async function bundle({ minify }) {
   const { outputFiles } = await build({
-    absWorkingDir: new URL(".", ROOT).pathname,
+    absWorkingDir: fileURLToPath(ROOT),
     entryPoints: ["src/index.ts"],
     bundle: true,
     format: "esm",
@@ -33,7 +34,7 @@ export async function bundle({ minify }) {
   return outputFiles[0].text;
 }
 
-if (import.meta.main ?? process.argv[1] === new URL(import.meta.url).pathname) {
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await writeFile(SERVED, await bundle({ minify: false }));
   await writeFile(MINIFIED, await bundle({ minify: true }));
 }

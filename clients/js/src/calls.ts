@@ -169,8 +169,7 @@ export class Calls {
     if (call === undefined) return undefined;
     this.#open.delete(id);
     clearTimeout(call.timer);
-    const { pause } = call;
-    clearTimeout(pause);
+    clearTimeout(call.pause);
     call.unlisten();
     return call;
   }

@@ -229,8 +229,7 @@ var Calls = class {
     if (call === void 0) return void 0;
     this.#open.delete(id);
     clearTimeout(call.timer);
-    const { pause } = call;
-    clearTimeout(pause);
+    clearTimeout(call.pause);
     call.unlisten();
     return call;
   }
