@@ -111,6 +111,6 @@ async def test_an_app_that_cannot_start_waits_for_its_repair_and_its_page_is_on_
 
     page = url.replace("ws:", "http:")
     assert '{"actors": ["counter"]}' in fetch(page)
-    assert "export function connect" in fetch(f"{page}/zocket.js")
+    assert "function createClient" in fetch(f"{page}/zocket.js")
     assert command.stop(signal.SIGTERM) == 0
     assert command.left_over() == []
