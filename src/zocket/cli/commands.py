@@ -24,6 +24,7 @@ from zocket.cli import (
     dead_letters,
     deploying,
     environment,
+    generating,
     logs,
     nats,
     options,
@@ -50,7 +51,7 @@ class Root(options.Commands):
     """All commands, in the order in which one meets them."""
 
     sections: ClassVar[Mapping[str, Sequence[str]]] = {
-        "On your machine": ["init", "dev", "serve", "check"],
+        "On your machine": ["init", "dev", "serve", "check", "gen"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
         "Further": ["actors", "dead-letters", "nats", "sim", "completions"],
@@ -338,6 +339,7 @@ control.add_command(administration.create_admin)
 for command in (
     starter.init,
     checking.check,
+    generating.gen,
     account.auth,
     projects.link,
     deploying.deploy,
