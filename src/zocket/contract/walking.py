@@ -19,9 +19,14 @@ Mode = Literal["input", "output"]
 
 REFERENCE: Final = "#/$defs/"
 
-_ONE: Final = frozenset({"items", "additionalItems", "additionalProperties", "propertyNames", "contains", "not"})
+_ONE: Final = frozenset(
+    """
+    additionalItems additionalProperties contains contentSchema else if items not propertyNames then unevaluatedItems
+    unevaluatedProperties
+    """.split()  # noqa: SIM905 — a table of words
+)
 _LISTS: Final = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_MAPS: Final = frozenset({"properties", "patternProperties", "$defs"})
+_MAPS: Final = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
 
 
 def mapped(schema: Any, change: Callable[[Any], Any]) -> Any:
