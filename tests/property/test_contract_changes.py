@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from zocket.contract.comparing import SchemaComparison
+from zocket.contract.walking import Mode
 
+MODES: Final[tuple[Mode, Mode]] = ("input", "output")
 NAMES: Final = ("a", "b", "c", "d")
 WORDS: Final = ("", "x", "yy", "red", "green", "a longer text")
 BOUNDS: Final = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
@@ -202,8 +204,8 @@ def whole(schema: Any, definitions: dict[str, Any]) -> Draft202012Validator:
 
 @given(SCHEMAS, NODES)
 def test_a_schema_compared_with_itself_has_no_change(schema: Any, node: Any) -> None:
-    for mode in ("input", "output"):
-        comparison = SchemaComparison({"Node": node}, {"Node": node}, mode)  # type: ignore[arg-type]
+    for mode in MODES:
+        comparison = SchemaComparison({"Node": node}, {"Node": node}, mode)
         comparison.compare(schema, copy.deepcopy(schema), "it")
         assert comparison.changes == []
 
@@ -215,7 +217,7 @@ def test_what_breaks_nobody_breaks_nobody(data: st.DataObject) -> None:
     other, other_node = data.draw(edited(schema)), data.draw(st.one_of(st.just(node), edited(node)))
     if data.draw(st.booleans()):
         schema, node, other, other_node = other, other_node, schema, node
-    mode = data.draw(st.sampled_from(["input", "output"]))
+    mode = data.draw(st.sampled_from(MODES))
     comparison = SchemaComparison({"Node": node}, {"Node": other_node}, mode)
     comparison.compare(schema, other, "it")
     if any(change.breaking for change in comparison.changes):
@@ -253,7 +255,7 @@ def test_a_required_parameter_more_breaks_callers_and_a_field_less_breaks_reader
 def test_a_value_that_is_gone_breaks_callers_and_one_more_breaks_readers(data: st.DataObject) -> None:
     known = data.draw(st.lists(st.sampled_from(WORDS), min_size=2, unique=True))
     fewer = known[1:]
-    for mode, old, new in (("input", known, fewer), ("output", fewer, known)):
-        comparison = SchemaComparison({}, {}, mode)  # type: ignore[arg-type]
+    for mode, old, new in zip(MODES, (known, fewer), (fewer, known), strict=True):
+        comparison = SchemaComparison({}, {}, mode)
         comparison.compare({"enum": old}, {"enum": new}, "it")
         assert [change.breaking for change in comparison.changes] == [True]

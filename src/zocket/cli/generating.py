@@ -6,15 +6,20 @@ output.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zocket.cli import options, output
+from zocket.cli import options
 from zocket.cli.config import write_whole
 from zocket.cli.contracts import read_contract
+from zocket.cli.output import line
+from zocket.cli.output import note as tell
 from zocket.cli.surroundings import Surroundings, pass_surroundings
+from zocket.contract.asyncapi import asyncapi, json_schemas
+from zocket.contract.python import python
 from zocket.contract.typescript import typescript
 from zocket.errors import UsageError
 
@@ -23,8 +28,13 @@ if TYPE_CHECKING:
 
     from zocket.contract import Contract
 
-GENERATORS: Final[Mapping[str, Callable[[Contract], str]]] = {"ts": typescript}
-"""What can be made of a contract, by the name of its command."""
+GENERATORS: Final[Mapping[str, Callable[[Contract, str], str]]] = {
+    "ts": lambda contract, _: typescript(contract),
+    "python": lambda contract, _: python(contract),
+    "asyncapi": lambda contract, title: _json(asyncapi(contract, title)),
+    "contract": lambda contract, _: contract.text(),
+}
+"""What can be made of a contract and a title, by the name of the command."""
 
 
 def write_if_changed(path: Path, text: str) -> bool:
@@ -68,18 +78,63 @@ _into: Final = click.option("--output", "-o", metavar="FILE", help="Write there.
 @pass_surroundings
 def ts(around: Surroundings, app: str | None, output: str | None) -> None:
     """Write TypeScript declarations of an app's actors: states, methods, events and streams."""
-    _deliver(typescript(_contract(around, app)), output)
+    _make("ts", around, app, output)
 
 
-def _contract(around: Surroundings, app: str | None) -> Contract:
+@gen.command(
+    "python", cls=options.Command, short_help="A Python module.", epilog="zocket gen python chat:app -o chat_client.py"
+)
+@_app
+@_into
+@pass_surroundings
+def python_module(around: Surroundings, app: str | None, output: str | None) -> None:
+    """Write a Python module with models and classes that type `client.actor(CLASS, "id")`."""
+    _make("python", around, app, output)
+
+
+@gen.command(
+    "asyncapi",
+    cls=options.Command,
+    short_help="AsyncAPI 3 and JSON Schemas.",
+    epilog="zocket gen asyncapi chat:app -o asyncapi.json --json-schema schemas/",
+)
+@_app
+@_into
+@click.option("--json-schema", metavar="DIR", help="Write each schema as a file there, too.")
+@pass_surroundings
+def asyncapi_document(around: Surroundings, app: str | None, output: str | None, json_schema: str | None) -> None:
+    """Write an AsyncAPI 3 document of an app, as JSON."""
+    made = _make("asyncapi", around, app, output)
+    if json_schema is not None:
+        schemas = json_schemas(made)
+        for name, schema in schemas.items():
+            write_if_changed(Path(json_schema) / name, _json(schema))
+        tell(f"{len(schemas)} schemas are in {json_schema}")
+
+
+@gen.command(
+    "contract", cls=options.Command, short_help="The contract.", epilog="zocket gen contract chat:app -o contract.json"
+)
+@_app
+@_into
+@pass_surroundings
+def contract_document(around: Surroundings, app: str | None, output: str | None) -> None:
+    """Write the contract of an app: what `zocket check --against FILE` compares with."""
+    _make("contract", around, app, output)
+
+
+def _make(kind: str, around: Surroundings, app: str | None, into: str | None) -> Contract:
     source = app or around.project_config.app
     if source is None:
-        raise UsageError("nothing says which app: name it (zocket gen ts chat:app), or set [tool.zocket] app")
-    return read_contract(source, around.transport)
-
-
-def _deliver(text: str, into: str | None) -> None:
+        raise UsageError(f"nothing says which app: name it (zocket gen {kind} chat:app), or set [tool.zocket] app")
+    made = read_contract(source, around.transport)
+    text = GENERATORS[kind](made, source)
     if into is None:
-        output.line(text.rstrip("\n"))
+        line(text.rstrip("\n"))
     else:
-        output.note(f"{into} {'written' if write_if_changed(Path(into), text) else 'is up to date'}")
+        tell(f"{into} {'was written' if write_if_changed(Path(into), text) else 'is up to date'}")
+    return made
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
