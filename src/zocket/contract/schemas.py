@@ -68,10 +68,11 @@ class Schemas:
 
     def add(self, schema: Schema[Any], mode: Mode) -> Document:
         """The schema of an annotation; what it names is in `definitions`."""
-        if schema.native:
-            body, local = native_schema(schema.annotation, mode)
-        else:
-            body, local = _pydantic_schema(schema.annotation, mode)
+        try:
+            describe = native_schema if schema.native else _pydantic_schema
+            body, local = describe(schema.annotation, mode)
+        except Exception:  # noqa: BLE001 — border: a developer's own types; what they cannot describe may be anything
+            return {}
         body, local = _plain(body), {name: _plain(item) for name, item in local.items()}
         names = {name: self._name(name, mode, local) for name in local}
         for name, item in local.items():
