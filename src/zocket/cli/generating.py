@@ -14,7 +14,7 @@ import click
 
 from zocket.cli import options
 from zocket.cli.config import write_whole
-from zocket.cli.contracts import read_contract
+from zocket.cli.contracts import parsed, read_contract
 from zocket.cli.output import line
 from zocket.cli.output import note as tell
 from zocket.cli.surroundings import Surroundings, pass_surroundings
@@ -24,8 +24,9 @@ from zocket.contract.typescript import typescript
 from zocket.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from zocket.cli.project import ProjectConfig
     from zocket.contract import Contract
 
 GENERATORS: Final[Mapping[str, Callable[[Contract, str], str]]] = {
@@ -51,6 +52,38 @@ def write_if_changed(path: Path, text: str) -> bool:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return True
+
+
+def wanted_files(given: Sequence[str], config: ProjectConfig) -> dict[Path, str]:
+    """Which files `zocket dev` keeps fresh, and what is in each.
+
+    Args:
+        given: `KIND=FILE` of the command line, from the working directory.
+        config: what it adds to, from the directory of the project.
+
+    Raises:
+        UsageError: a kind that nobody can make.
+    """
+    pairs = [(kind, config.directory / file) for kind, file in config.gen.items()]
+    for text in given:
+        kind, equals, file = text.partition("=")
+        if not equals or not file:
+            raise UsageError(f'--gen: expected KIND=FILE, such as ts=web/zocket.d.ts, got "{text}"')
+        pairs.append((kind, Path(file)))
+    unknown = [kind for kind, _ in pairs if kind not in GENERATORS]
+    if unknown:
+        raise UsageError(f"nothing makes {', '.join(unknown)}; there are {', '.join(GENERATORS)}")
+    return {path: kind for kind, path in pairs}
+
+
+def refresh(files: Mapping[Path, str], contract: bytes, title: str) -> list[Path]:
+    """Writes the files whose content is another one for this contract; gives those.
+
+    Raises:
+        UsageError: a file cannot be written, or the contract is none.
+    """
+    made = parsed(contract, title)
+    return [path for path, kind in files.items() if write_if_changed(path, GENERATORS[kind](made, title))]
 
 
 @click.group(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
     from contextlib import AbstractAsyncContextManager
 
+    from zocket.core import AppDefinition
     from zocket.server.local import LocalSession
 
     Scope = MutableMapping[str, Any]
@@ -118,15 +119,18 @@ class AsgiServer:
     """Serves one `LocalServer` at a time.
 
     Args:
+        definition: what is served.
         open_server: makes the running server, as an asynchronous context.
         authorize: who a token belongs to; None lets everybody in as unknown.
     """
 
     def __init__(
         self,
+        definition: AppDefinition,
         open_server: Callable[[], AbstractAsyncContextManager[LocalServer]],
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None,
     ) -> None:
+        self._definition = definition
         self._open_server = open_server
         self._authorize = authorize
         self._stack: AsyncExitStack | None = None
@@ -197,7 +201,7 @@ class AsgiServer:
         """The contract, for whoever may open a socket."""
         await self._identify(scope)
         if self._contract is None:
-            self._contract = contract_of((await self.start()).host.definition).encode()
+            self._contract = contract_of(self._definition).encode()
         return self._contract
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
