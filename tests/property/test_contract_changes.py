@@ -202,6 +202,7 @@ def whole(schema: Any, definitions: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "$defs": definitions})
 
 
+@settings(max_examples=40)
 @given(SCHEMAS, NODES)
 def test_a_schema_compared_with_itself_has_no_change(schema: Any, node: Any) -> None:
     for mode in MODES:
@@ -210,7 +211,7 @@ def test_a_schema_compared_with_itself_has_no_change(schema: Any, node: Any) -> 
         assert comparison.changes == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data())
 def test_what_breaks_nobody_breaks_nobody(data: st.DataObject) -> None:
     schema, node = data.draw(st.one_of(RECORDS, SCHEMAS)), data.draw(NODES)
@@ -228,6 +229,7 @@ def test_what_breaks_nobody_breaks_nobody(data: st.DataObject) -> None:
     whole(read[0], {"Node": read[1]}).validate(value)
 
 
+@settings(max_examples=40)
 @given(SCHEMAS, st.dictionaries(st.sampled_from(NAMES), SCHEMAS, max_size=3), NODES)
 def test_an_optional_field_more_breaks_no_caller(added: Any, fields: dict[str, Any], node: Any) -> None:
     old = {"type": "object", "properties": fields, "required": sorted(fields)}
@@ -237,6 +239,7 @@ def test_an_optional_field_more_breaks_no_caller(added: Any, fields: dict[str, A
     assert comparison.changes == [("it.added", "is new", False)]
 
 
+@settings(max_examples=40)
 @given(SCHEMAS, st.dictionaries(st.sampled_from(NAMES), SCHEMAS, max_size=3), NODES)
 def test_a_required_parameter_more_breaks_callers_and_a_field_less_breaks_readers(
     added: Any, fields: dict[str, Any], node: Any
@@ -251,6 +254,7 @@ def test_a_required_parameter_more_breaks_callers_and_a_field_less_breaks_reader
     assert comparison.changes == [("it.added", "is gone", True)]
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_a_value_that_is_gone_breaks_callers_and_one_more_breaks_readers(data: st.DataObject) -> None:
     known = data.draw(st.lists(st.sampled_from(WORDS), min_size=2, unique=True))

@@ -83,6 +83,8 @@ class _Comparison:
         self._compare_schemas(old.result, new.result, f"{where}.result", "output")
 
     def _compare_schemas(self, old: Schema, new: Schema, where: str, mode: Mode) -> None:
+        if self._same(old, new):
+            return
         comparison = SchemaComparison(self._old.definitions, self._new.definitions, mode)
         comparison.compare(old, new, where)
         self._changes += comparison.changes

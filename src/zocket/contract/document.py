@@ -18,8 +18,10 @@ from zocket.core.schema import Schema as Annotation
 from zocket.errors import StateValueError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zocket.core import AppDefinition
-    from zocket.core.definition import ActorDefinition, MethodDefinition
+    from zocket.core.definition import MethodDefinition
 
 
 def contract_of(definition: AppDefinition) -> Contract:
@@ -27,39 +29,39 @@ def contract_of(definition: AppDefinition) -> Contract:
 
     Schemas of results, states and events say what is written, schemas of inputs what is accepted.
     """
-    schemas = Schemas()
-    for actor in definition.actors.values():  # first, so that an output has the plain name of its class
-        _describe_outputs(actor, schemas)
-    actors = {name: _actor(actor, schemas) for name, actor in definition.actors.items()}
+    methods = [method for actor in definition.actors.values() for method in actor.methods.values()]
+    inputs: dict[int, list[Annotation[Any]]] = {
+        id(item): [Annotation(given.annotation) for given in item.input.parameters] for item in methods
+    }
+    schemas = Schemas(_outputs(definition), [schema for group in inputs.values() for schema in group])
+    actors = {
+        name: ActorContract(
+            title=actor.cls.__name__,
+            description=_text(vars(actor.cls).get("__doc__")),
+            state_version=actor.version,
+            state=schemas.of(actor.state, "output"),
+            methods={item.name: _method(item, inputs[id(item)], schemas) for item in actor.methods.values()},
+            events={event.name: EventContract(schemas.of(event.schema, "output")) for event in actor.events.values()},
+        )
+        for name, actor in definition.actors.items()
+    }
     return Contract(actors=actors, definitions=dict(sorted(schemas.definitions.items())))
 
 
-def _describe_outputs(actor: ActorDefinition, schemas: Schemas) -> None:
-    outputs = [actor.state, *(method.result for method in actor.methods.values())]
-    outputs += [event.schema for event in actor.events.values()]
-    for schema in outputs:
-        if schema is not None:
-            schemas.add(schema, "output")
+def _outputs(definition: AppDefinition) -> Iterator[Annotation[Any]]:
+    for actor in definition.actors.values():
+        yield actor.state
+        yield from (method.result for method in actor.methods.values() if method.result is not None)
+        yield from (event.schema for event in actor.events.values())
 
 
-def _actor(actor: ActorDefinition, schemas: Schemas) -> ActorContract:
-    return ActorContract(
-        title=actor.cls.__name__,
-        description=_text(vars(actor.cls).get("__doc__")),
-        state_version=actor.version,
-        state=schemas.add(actor.state, "output"),
-        methods={method.name: _method(method, schemas) for method in actor.methods.values()},
-        events={event.name: EventContract(schemas.add(event.schema, "output")) for event in actor.events.values()},
-    )
-
-
-def _method(method: MethodDefinition, schemas: Schemas) -> MethodContract:
+def _method(method: MethodDefinition, inputs: list[Annotation[Any]], schemas: Schemas) -> MethodContract:
     result: Schema | msgspec.UnsetType = {}
     if method.void:
         result = msgspec.UNSET
     elif method.result is not None:
-        result = schemas.add(method.result, "output")
-    given = _input(method, schemas)
+        result = schemas.of(method.result, "output")
+    given = _input(method, inputs, schemas)
     return MethodContract(
         description=_text(method.function.__doc__),
         input=given,
@@ -68,16 +70,18 @@ def _method(method: MethodDefinition, schemas: Schemas) -> MethodContract:
     )
 
 
-def _input(method: MethodDefinition, schemas: Schemas) -> Document:
-    parameters = method.input.parameters
+def _input(method: MethodDefinition, inputs: list[Annotation[Any]], schemas: Schemas) -> Document:
     if method.input.is_whole:
-        return schemas.add(Annotation(parameters[0].annotation), "input")
-    properties = {}
-    for item in parameters:
-        schema: Annotation[Any] = Annotation(item.annotation)
-        default = {} if item.required else _default(schema, method.signature.parameters[item.name].default)
-        properties[item.name] = {**schemas.add(schema, "input"), **default}
-    required = [item.name for item in parameters if item.required]
+        return schemas.of(inputs[0], "input")
+    properties, required = {}, []
+    for item, schema in zip(method.input.parameters, inputs, strict=True):
+        properties[item.name] = schemas.of(schema, "input")
+        if item.required:
+            required.append(item.name)
+        else:
+            properties[item.name] = properties[item.name] | _default(
+                schema, method.signature.parameters[item.name].default
+            )
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 
 

@@ -41,10 +41,10 @@ _RECORDS: Final = (mi.StructType, mi.DataclassType, mi.TypedDictType, mi.NamedTu
 _SAFE_FACTORIES: Final = (list, dict, set, frozenset, tuple, bytearray)
 
 
-def native_schema(annotation: Any, mode: Mode) -> tuple[Document, dict[str, Document]]:
-    """The schema of an annotation, and the named ones that it refers to as `#/$defs/NAME`."""
+def native_schemas(annotations: list[Any], mode: Mode) -> tuple[list[Document], dict[str, Document]]:
+    """The schemas of annotations, and the named ones that they refer to as `#/$defs/NAME`."""
     translator = _Translator(mode)
-    return translator.schema(mi.type_info(annotation)), translator.definitions
+    return [translator.schema(kind) for kind in mi.multi_type_info(annotations)], translator.definitions
 
 
 class _Translator:

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, NoDefault
 
-from zocket.contract.native import native_schema
+from zocket.contract.native import native_schemas
 from zocket.contract.walking import REFERENCE, Document, Mode, mapped, reachable, renamed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pydantic_core import core_schema
 
     from zocket.core.schema import Schema
+
+    Describe = Callable[[list[Any], Mode], tuple[list[Document], dict[str, Document]]]
+    """Gives the schemas of annotations, and the named ones that they refer to as `#/$defs/NAME`."""
 
 _MODES: Final[dict[Mode, Any]] = {"input": "validation", "output": "serialization"}
 _FIRST: Final = {word: place for place, word in enumerate(("title", "description", "$ref", "type", "properties"))}
@@ -56,36 +61,56 @@ class _Described(GenerateJsonSchema):
 
 
 class Schemas:
-    """Collects the schemas of one contract.
+    """The schemas of one contract.
 
     Attributes:
-        definitions: the named ones, to be put under `$defs`.
+        definitions: those that have a name, to be put under `$defs`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: Iterable[Schema[Any]], inputs: Iterable[Schema[Any]]) -> None:
         self.definitions: dict[str, Document] = {}
         self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._found: dict[tuple[int, Mode], Document] = {}
+        self._describe(list(outputs), "output")  # first, so that an output has the plain name of its class
+        self._describe(list(inputs), "input")
 
-    def add(self, schema: Schema[Any], mode: Mode) -> Document:
-        """The schema of an annotation; what it names is in `definitions`."""
+    def of(self, schema: Schema[Any], mode: Mode) -> Document:
+        """The schema of an annotation that was given to the constructor."""
+        return self._found[id(schema), mode]
+
+    def _describe(self, schemas: list[Schema[Any]], mode: Mode) -> None:
+        self._describe_group([schema for schema in schemas if schema.native], native_schemas, mode)
+        self._describe_group([schema for schema in schemas if not schema.native], _pydantic_schemas, mode)
+
+    def _describe_group(self, group: list[Schema[Any]], describe: Describe, mode: Mode) -> None:
+        """All at once, since they have much in common; one by one if the code of one of them raises."""
         try:
-            describe = native_schema if schema.native else _pydantic_schema
-            body, local = describe(schema.annotation, mode)
+            bodies, local = describe([schema.annotation for schema in group], mode)
         except Exception:  # noqa: BLE001 — border: a developer's own types; what they cannot describe may be anything
-            return {}
-        body, local = _plain(body), {name: _plain(item) for name, item in local.items()}
+            if len(group) == 1:
+                bodies, local = [{}], {}
+            else:
+                for schema in group:
+                    self._describe_group([schema], describe, mode)
+                return
+        self._add(group, bodies, local, mode)
+
+    def _add(self, group: list[Schema[Any]], bodies: list[Document], local: dict[str, Document], mode: Mode) -> None:
+        local = {name: _plain(item) for name, item in local.items()}
         names = {name: self._name(name, mode, local) for name in local}
         for name, item in local.items():
             self.definitions.setdefault(names[name], renamed(item, names.__getitem__))
-        described: Document = renamed(body, names.__getitem__)
-        return described
+        for schema, body in zip(group, bodies, strict=True):
+            self._found[id(schema), mode] = renamed(_plain(body), names.__getitem__)
 
     def _name(self, name: str, mode: Mode, local: dict[str, Document]) -> str:
         """The name here of what is called `name` there: the same for the same content, whoever brings it."""
         content = {item: local[item] for item in sorted(reachable(local[name], local) | {name})}
         key = json.dumps([name, content], sort_keys=True)
         if key not in self._names:
-            self._names[key] = _free(_identifier(name), mode, set(self._names.values()))
+            self._names[key] = _free(_identifier(name), mode, self._taken)
+            self._taken.add(self._names[key])
         return self._names[key]
 
 
@@ -99,12 +124,14 @@ def _free(name: str, mode: Mode, taken: set[str]) -> str:
     return candidate
 
 
-def _pydantic_schema(annotation: Any, mode: Mode) -> tuple[Document, dict[str, Document]]:
-    key = ("", _MODES[mode])
+def _pydantic_schemas(annotations: list[Any], mode: Mode) -> tuple[list[Document], dict[str, Document]]:
+    as_known = _MODES[mode]
     found, definitions = TypeAdapter.json_schemas(
-        [(*key, TypeAdapter(annotation))], ref_template=REFERENCE + "{model}", schema_generator=_Described
+        [(index, as_known, TypeAdapter(annotation)) for index, annotation in enumerate(annotations)],
+        ref_template=REFERENCE + "{model}",
+        schema_generator=_Described,
     )
-    return found[key], definitions.get("$defs", {})
+    return [found[index, as_known] for index in range(len(annotations))], definitions.get("$defs", {})
 
 
 def _identifier(name: str) -> str:

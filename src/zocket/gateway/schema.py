@@ -6,6 +6,7 @@ none, is 404.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("zocket.gateway")
 
 SCHEMA_PATH: Final = "/api/registry/schema"
+MAX_ASKING: Final = 4
+"""Questions at once; more wait, so that sockets are still admitted while many ask for the contract."""
 
 
 class SchemaRoute:
@@ -37,6 +40,7 @@ class SchemaRoute:
     def __init__(self, client: httpx.AsyncClient, admit: Callable[[Head], Awaitable[object]]) -> None:
         self._client = client
         self._admit = admit
+        self._asking = asyncio.Semaphore(MAX_ASKING)
 
     async def __call__(self, head: Head) -> Answer:
         """The contract.
@@ -47,7 +51,8 @@ class SchemaRoute:
         await self._admit(head)
         try:
             body = msgspec.json.encode({"host": head.host, "token": head.token})
-            response = await self._client.post(SCHEMA_PATH, content=body)
+            async with self._asking:
+                response = await self._client.post(SCHEMA_PATH, content=body)
         except httpx.HTTPError as error:
             _log.warning("the control plane cannot give the contract: %s", type(error).__name__)
             raise Refused(503, Unavailable.default_code, "the control plane does not answer; try again") from error

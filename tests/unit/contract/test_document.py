@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field, computed_field
+from pydantic_core import core_schema
 
 from tests.unit.contract.samples import ChatRoom, chat, everything
 from zocket import Actor, App, Event, method
@@ -144,7 +145,7 @@ def test_two_classes_of_one_name_have_two_names() -> None:
 
     definitions = contract(Two)["$defs"]
     assert {tuple(definitions[name]["properties"]) for name in ("Item", "Item2")} == {("a",), ("b",)}
-    assert definitions["Outer"]["properties"]["item"] == {"$ref": "#/$defs/Item"}
+    assert definitions["Outer"]["properties"]["item"] == {"$ref": "#/$defs/Item2"}
 
 
 def test_properties_that_are_called_like_keywords_are_properties() -> None:
@@ -212,6 +213,26 @@ def test_a_default_that_json_cannot_hold_is_left_out() -> None:
 
     properties = contract(It)["actors"]["it"]["methods"]["wait"]["input"]["properties"]
     assert properties == {"seconds": {"type": "number"}, "text": {"type": "string", "maxLength": 9, "default": "a"}}
+
+
+def test_a_type_whose_code_raises_may_be_anything_and_spoils_no_other() -> None:
+    class Stubborn:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+            return core_schema.any_schema()
+
+        @classmethod
+        def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+            raise RuntimeError("no")
+
+    class It(Actor[dict[str, Any]]):
+        @method
+        async def take(self, stubborn: Stubborn, outcome: Outcome) -> list[Stubborn]:
+            return []
+
+    take = contract(It)["actors"]["it"]["methods"]["take"]
+    assert take["input"]["properties"] == {"stubborn": {}, "outcome": {"$ref": "#/$defs/Outcome"}}
+    assert take["result"] == {}
 
 
 def test_the_same_definition_gives_the_same_bytes() -> None:

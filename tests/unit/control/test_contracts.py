@@ -35,16 +35,12 @@ async def tell(control: httpx.AsyncClient, deployment_id: str, content: bytes = 
     return await control.put(where, params={"deploymentId": deployment_id}, content=content)
 
 
-async def test_a_runtime_is_told_that_its_contract_is_taken(open_control: OpenControl) -> None:
-    async with open_control(dev_mode=True) as control:
-        params = LOCAL | {"deploymentId": await upload(control, ready=False)}
-        answer = await control.get("/api/internal/runtime/active", params=params)
-        assert answer.headers["x-zocket-takes"] == "contract"
-
-
 async def test_a_gateway_gets_the_contract_of_what_serves(open_control: OpenControl) -> None:
     async with open_control(dev_mode=True) as control:
         old, new = await upload(control), await upload(control, ready=False)
+        params = LOCAL | {"deploymentId": new}
+        active = await control.get("/api/internal/runtime/active", params=params)
+        assert active.headers["x-zocket-takes"] == "contract"
         assert (await tell(control, old)).json() == {"ok": True}
         await tell(control, new, contract_of(chat.definition).encode())
         answer = await control.post("/api/registry/schema", json=ANYWHERE)
@@ -71,24 +67,16 @@ async def test_who_may_not_connect_gets_no_contract(open_control: OpenControl) -
         assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"zocketContract": 9, "actors": {}}'])
-async def test_what_is_no_contract_is_refused(open_control: OpenControl, content: bytes) -> None:
-    async with open_control(dev_mode=True) as control:
-        answer = await tell(control, await upload(control), content)
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_frame")
-
-
-async def test_a_contract_may_be_larger_than_other_bodies_and_not_endless(open_control: OpenControl) -> None:
+async def test_what_is_no_contract_is_refused_and_a_large_one_is_not(open_control: OpenControl) -> None:
     document = json.loads(CONTRACT)
     document["$defs"]["Long"] = {"description": "x" * 200_000}
     async with open_control(dev_mode=True) as control:
         deployment = await upload(control)
+        for content in (b"", b"[]", b"{}", b'{"zocketContract": 9, "actors": {}}'):
+            answer = await tell(control, deployment, content)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_frame")
         assert (await tell(control, deployment, json.dumps(document).encode())).status_code == 200
         document["$defs"]["Long"] = {"description": "x" * 5_000_000}
         assert (await tell(control, deployment, json.dumps(document).encode())).status_code == 413
-
-
-async def test_a_deployment_that_nobody_knows_has_none(open_control: OpenControl) -> None:
-    async with open_control(dev_mode=True) as control:
         assert (await tell(control, "dpl_unknown")).status_code == 404
         assert (await control.get("/api/internal/deployments/dpl_x/schema", params=LOCAL)).status_code == 404
