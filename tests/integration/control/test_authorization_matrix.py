@@ -75,7 +75,7 @@ class Row:
 
 SCOPE = {"workspaceId": "wsp_a", "projectId": "prj_a"}
 ACTIVE = {"params": SCOPE | {"deploymentId": "dpl_a"}}
-CONTRACT = {"params": {"deploymentId": "dpl_a"}, "content": b'{"zocketContract":1,"actors":{}}'}
+CONTRACT: dict[str, Any] = {"params": {"deploymentId": "dpl_a"}, "content": b'{"zocketContract":1,"actors":{}}'}
 UPLOAD = {"params": {"projectId": "prj_a"}, "content": b"app = 1\n"}
 
 TABLE = [

@@ -247,3 +247,14 @@ def test_what_cannot_be_decided_breaks(old: Any, new: Any, mode: Any) -> None:
     comparison = SchemaComparison(*definitions, mode)
     comparison.compare(old, new, "it")
     assert any(change.breaking for change in comparison.changes)
+
+
+def test_alternatives_are_found_again_by_their_name() -> None:
+    def record(*names: str) -> Any:
+        return {"type": "object", "properties": {name: {"type": "integer"} for name in names}, "required": [names[0]]}
+
+    old, new = {"A": record("a"), "B": record("b")}, {"A": record("a", "more"), "B": record("b", "further")}
+    either = [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]
+    comparison = SchemaComparison(old, new, "input")
+    comparison.compare({"anyOf": either}, {"anyOf": either[::-1]}, "it")
+    assert comparison.changes == [("it.more", "is new", False), ("it.further", "is new", False)]
