@@ -24,6 +24,7 @@ from zocket.cli import (
     dead_letters,
     deploying,
     environment,
+    generating,
     logs,
     nats,
     options,
@@ -35,8 +36,9 @@ from zocket.cli import (
 )
 from zocket.cli.failures import FAILED, INTERRUPTED, needs
 from zocket.cli.modules import Target, load_app
+from zocket.cli.project import find_directory, read_config
 from zocket.dev.addresses import local_address
-from zocket.errors import SettingsError
+from zocket.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,7 @@ class Root(options.Commands):
     """All commands, in the order in which one meets them."""
 
     sections: ClassVar[Mapping[str, Sequence[str]]] = {
-        "On your machine": ["init", "dev", "serve", "check"],
+        "On your machine": ["init", "dev", "serve", "check", "gen"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
         "Further": ["actors", "dead-letters", "nats", "sim", "completions"],
@@ -97,7 +99,9 @@ def zocket() -> None:
 @zocket.command(
     cls=options.Command,
     short_help="Run the whole platform on this machine, with reload.",
-    epilog="zocket dev chat:app\nzocket dev chat:app --port 4000 --no-reload",
+    epilog="zocket dev chat:app\n"
+    "zocket dev chat:app --gen ts=web/zocket.d.ts\n"
+    "zocket dev chat:app --port 4000 --no-reload",
 )
 @click.argument("target", metavar="MODULE:ATTR")
 @click.option(
@@ -112,6 +116,13 @@ def zocket() -> None:
 @click.option("--reload/--no-reload", default=True, help="Deploy again when a source of the app changes.")
 @click.option("--page/--no-page", default=True, help="Serve the page beside the module, or a page about the app.")
 @click.option("--persist", is_flag=True, help="Keep streams and records in .zocket/ for the next start.")
+@click.option(
+    "--gen",
+    "generated",
+    metavar="KIND=FILE",
+    multiple=True,
+    help="Keep what `zocket gen KIND` makes fresh in FILE.  [tool.zocket.gen]",
+)
 @click.option("--json-status", metavar="FILE", help="Keep addresses and process ids in this file while it runs.")
 @options.log_options
 def dev(
@@ -121,6 +132,7 @@ def dev(
     reload: bool,
     page: bool,
     persist: bool,
+    generated: tuple[str, ...],
     json_status: str | None,
     log_format: str,
     log_level: str,
@@ -137,6 +149,7 @@ def dev(
         from zocket.dev.plan import Options
 
     named = Target.parse(target)
+    files = generating.wanted_files(generated, read_config(find_directory(Path.cwd())))
     wanted = Options(
         target=str(named),
         host=host,
@@ -164,7 +177,17 @@ def dev(
 
     style = "json" if log_format == "json" else "text"
     console = Console(style, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
-    return asyncio.run(platform.run(wanted, console, ready))
+
+    def offers(contract: bytes) -> None:
+        try:
+            written = generating.refresh(files, contract, str(named))
+        except UsageError as error:
+            console.tell(error.message, level="error")
+        else:
+            for file in written:
+                console.tell(f"{file} was written")
+
+    return asyncio.run(platform.run(wanted, console, ready, offers if files else None))
 
 
 @zocket.command(
@@ -338,6 +361,7 @@ control.add_command(administration.create_admin)
 for command in (
     starter.init,
     checking.check,
+    generating.gen,
     account.auth,
     projects.link,
     deploying.deploy,

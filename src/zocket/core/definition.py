@@ -39,7 +39,7 @@ Rename = Literal["camel"] | None
 
 DURABILITIES: Final = ("memory", "file", "sync")
 HOOKS: Final = ("on_activate", "on_connect", "on_disconnect", "on_deactivate")
-_RESERVED: Final = frozenset(dir(Actor)) | {"then"}
+RESERVED_NAMES: Final = frozenset(dir(Actor)) | {"then"}
 """Names that a method may not take; `then` would make a JavaScript handle look like a promise."""
 
 
@@ -216,7 +216,7 @@ class ActorDefinition:
         label, name = f"{self.cls.__name__}.{attribute}", wire_name(attribute, rename)
         if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
             raise DefinitionError(f"{label}: a method must be written as `async def`")
-        if attribute in _RESERVED or attribute.startswith("_"):
+        if attribute in RESERVED_NAMES or attribute.startswith("_"):
             raise DefinitionError(f"{label}: the name is reserved; call the method something else")
         if name in self.methods:
             raise DefinitionError(f"{label}: another method is called {name} on the wire")
@@ -226,7 +226,7 @@ class ActorDefinition:
 
     def _add_event(self, attribute: str, event: Event[Any], rename: Rename) -> None:
         name = wire_name(attribute, rename)
-        if attribute in _RESERVED or attribute.startswith("_"):
+        if attribute in RESERVED_NAMES or attribute.startswith("_"):
             raise DefinitionError(f"{event.label}: the name is reserved; call the event something else")
         if name in self.events:
             raise DefinitionError(f"{event.label}: another event is called {name} on the wire")

@@ -21,6 +21,7 @@ from zocket.errors import BootError, Unavailable
 from zocket.exposition import CONTENT_TYPE, render
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
+from zocket.gateway.schema import SchemaRoute
 from zocket.settings import check_internal_token, check_streams
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
@@ -109,6 +110,7 @@ async def serve(
                 settings.port,
                 admit=admit,
                 open=open_socket,
+                private={"/schema": SchemaRoute(client, admit)},
                 routes=ChainMap({"/health": health}, pages or {}),  # type: ignore[arg-type]  # never written to
                 limits=limits,
                 tls=tls,

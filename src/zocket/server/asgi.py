@@ -1,7 +1,7 @@
 """The standalone server as an ASGI application, for any ASGI server and for mounting into another app.
 
-Rules: only the WebSocket scope is served (HTTP gets 404, except `/health`); a socket's frames are sent by one task of
-its own, bounded in bytes; where nobody runs the lifespan, the server starts with the first socket.
+Rules: only the WebSocket scope is served (HTTP gets 404, except `/health` and `/schema`); a socket's frames are sent by
+one task of its own, bounded in bytes; where nobody runs the lifespan, the server starts with the first socket.
 Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from zocket.contract import contract_of
 from zocket.errors import Unauthorized
 from zocket.server.local import Identity, LocalServer
 from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
     from contextlib import AbstractAsyncContextManager
 
+    from zocket.core import AppDefinition
     from zocket.server.local import LocalSession
 
     Scope = MutableMapping[str, Any]
@@ -117,21 +119,25 @@ class AsgiServer:
     """Serves one `LocalServer` at a time.
 
     Args:
+        definition: what is served.
         open_server: makes the running server, as an asynchronous context.
         authorize: who a token belongs to; None lets everybody in as unknown.
     """
 
     def __init__(
         self,
+        definition: AppDefinition,
         open_server: Callable[[], AbstractAsyncContextManager[LocalServer]],
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None,
     ) -> None:
+        self._definition = definition
         self._open_server = open_server
         self._authorize = authorize
         self._stack: AsyncExitStack | None = None
         self._starting: asyncio.Lock | None = None
         self.server: LocalServer | None = None
         self._backlog: Backlog | None = None
+        self._contract: bytes | None = None
 
     async def start(self) -> LocalServer:
         """The running server; started now if it is not."""
@@ -176,14 +182,27 @@ class AsgiServer:
 
     async def _serve_http(self, scope: Scope, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        body: dict[str, Any] = {"error": "connect here with a WebSocket", "code": "not_found"}
+        status, content = 404, b""
         if path == "/health" and self.server is not None:
             status, body = 200, {"ok": True, "actorTypes": list(self.server.host.definition.actors)}
-        else:
-            status, body = 404, {"error": "connect here with a WebSocket", "code": "not_found"}
-        content = json.dumps(body).encode()
+        elif path == "/schema":
+            try:
+                content = await self._schema(scope)
+                status = 200
+            except Unauthorized as error:
+                status, body = 401, {"error": error.message, "code": error.code}
+        content = content or json.dumps(body).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _schema(self, scope: Scope) -> bytes:
+        """The contract, for whoever may open a socket."""
+        await self._identify(scope)
+        if self._contract is None:
+            self._contract = contract_of(self._definition).encode()
+        return self._contract
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = await self.start()
