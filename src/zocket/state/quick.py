@@ -14,6 +14,7 @@ import msgspec
 
 from zocket.state.adopt import Settlement
 from zocket.state.builtin import DictKind, ListKind
+from zocket.state.containers import TrackedList
 from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
@@ -37,6 +38,10 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     Raises:
         StateValueError: a value that was placed into the state holds what JSON cannot.
     """
+    if len(journal.touched) == 1 and type(journal.touched[0]) is TrackedList:
+        appended = _one_append(journal.touched[0], journal)
+        if appended is not None:
+            return appended
     parts: list[bytes] = []
     late: list[Any] = []
     places = journal.places
@@ -101,6 +106,26 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     if not parts:
         return None
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
+
+
+def _one_append(node: Any, journal: Journal) -> bytes | None:
+    """As `quick_commit`, for one model at the end of a list; None where there is more, or the place is not known."""
+    changes = node._zc
+    length: int = changes.length
+    place = journal.places.get(id(node))
+    if place is None or changes.start != length or changes.changed or len(node) != length + 1:
+        return None
+    value = list.__getitem__(node, length)
+    kind = KINDS.get(type(value))
+    step = place[1].step(node, length)
+    if kind is None or kind.tracked is None or step is OPAQUE or step is HIDDEN or not kind.flat(value):
+        return None
+    adopted = kind.adopt(value, node, length, Settlement(journal))
+    list.__setitem__(node, length, adopted)
+    return b'[{"op":"add","path":%b,"value":%b}]' % (
+        _text(place[0] + step[0]),
+        encode_checked(step[1].encode, adopted),
+    )
 
 
 def _adopted(
