@@ -294,16 +294,23 @@ def runtime(log_format: str, log_level: str, port: int | None, **flags: str | No
 @zocket.command(
     cls=options.Command,
     short_help="Hold the clients' WebSockets.",
-    epilog="NATS_URL=nats://nats:4222 CONTROL_PLANE_URL=http://control:3000 zocket gateway\nzocket gateway --port 3001",
+    epilog="NATS_URL=nats://nats:4222 CONTROL_PLANE_URL=http://control:3000 zocket gateway\n"
+    "zocket gateway --port 3001 --workers 4",
 )
 @options.host("0.0.0.0")  # noqa: S104 — named in the help, bound by the settings
 @options.port("3000")
 @options.nats_url
 @options.control_plane_url
 @options.tls_options
+@click.option(
+    "--workers", type=click.IntRange(1, 64), metavar="N", help="Processes that share the port.  [WORKERS, default 1]"
+)
+@click.option("--worker", type=int, hidden=True)
 @click.option("--dev-pages", nargs=2, type=click.Path(path_type=Path), hidden=True)
 @options.log_options
-def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None, **flags: Any) -> int:
+def gateway(
+    log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None, worker: int | None, **flags: Any
+) -> int:
     """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
@@ -316,7 +323,15 @@ def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None
     with needs("nats"):
         from zocket.gateway import process
 
+    if worker is not None:
+        processes.configure_logs(log_format, log_level, process="gateway", worker=str(worker))
+        return processes.run(lambda: process.run(settings, worker=True))
     processes.configure_logs(log_format, log_level, process="gateway")
+    if settings.workers > 1:
+        from zocket.cli import workers
+
+        log_options = ["--log-format", log_format, "--log-level", log_level]
+        return processes.run(lambda: workers.run(settings, flags, log_options))
     pages = None
     if dev_pages is not None:
         from zocket.dev.pages import platform_pages

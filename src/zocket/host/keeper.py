@@ -80,7 +80,9 @@ class Keeper:
         "_release",
         "_revision",
         "_saving",
+        "_saving_answers",
         "_saving_state",
+        "_saving_watermarks",
         "_store",
         "_troubled",
         "_unsaved",
@@ -118,6 +120,8 @@ class Keeper:
         self._unsaved: list[Outcome] = []
         self._saving: list[Outcome] = []
         self._saving_state = b""
+        self._saving_watermarks = self._watermarks
+        self._saving_answers = self._answers
         self._attempt = b""
         self._planned = False
         self._pause_s = RETRY_FIRST_S
@@ -295,7 +299,9 @@ class Keeper:
         self._saving = group
         self._saving_state = self._instance.document.snapshot()
         self._commit += 1
-        self._attempt = encode_record(self._record(group))
+        record = self._record(group)
+        self._saving_watermarks, self._saving_answers = record.watermarks, record.answers
+        self._attempt = encode_record(record)
         self._write()
 
     def _record(self, group: list[Outcome]) -> Record:
@@ -340,11 +346,11 @@ class Keeper:
             self._troubled()
 
     def _stored(self, revision: int) -> None:
-        record = decode_record(self._attempt)
         self._revision = revision
         self._pause_s = RETRY_FIRST_S
-        self._watermarks, self._answers = record.watermarks, record.answers
+        self._watermarks, self._answers = self._saving_watermarks, self._saving_answers
         self.visible = self._saving_state
+        self._attempt = b""
         group, self._saving = self._saving, []
         self.careful = max(0, self.careful - 1)
         self._release(group)

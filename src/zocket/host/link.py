@@ -6,7 +6,7 @@ Rules: sending never waits and never fails; a link whose socket is gone swallows
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zocket.core import SERVER, Caller, Session
 
@@ -44,6 +44,10 @@ class Link(ABC):
         self.send(frame)
 
 
+_NO_LINKS: Final[dict[str, Link]] = {}
+"""Of every audience that never had a member; nothing is ever put there."""
+
+
 class Audience:
     """The links that get the same frames.
 
@@ -55,11 +59,13 @@ class Audience:
     __slots__ = ("cache", "links")
 
     def __init__(self, links: Iterable[Link] = ()) -> None:
-        self.links: dict[str, Link] = {link.session.id: link for link in links if link.session is not None}
+        self.links: dict[str, Link] = {link.session.id: link for link in links if link.session is not None} or _NO_LINKS
         self.cache: Any = None
 
     def add(self, session_id: str, link: Link) -> None:
         """The session gets the frames from now on."""
+        if self.links is _NO_LINKS:
+            self.links = {}
         self.links[session_id] = link
         self.cache = None
 

@@ -7,12 +7,12 @@ runtime is told to it.
 
 from __future__ import annotations
 
-import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.broker.port import Message
-from zocket.errors import InvalidId, ZocketError
+from zocket.errors import InvalidId
 from zocket.host.store import Key, Stored
 from zocket.ids import check_actor_id, check_actor_type
 from zocket.protocol import envelopes, subjects
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from zocket.broker.port import Broker
     from zocket.crashpoints import CrashPoints
+    from zocket.errors import ZocketError
     from zocket.ids import Scope
 
 HEADER_BYTES: Final = 256
@@ -58,7 +59,6 @@ class BrokerStateStore:
         self._scope = scope
         self._crashpoints = crashpoints
         self._bucket = subjects.state_bucket(scope)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `StateStore.load`."""
@@ -80,20 +80,18 @@ class BrokerStateStore:
         self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
     ) -> None:
         """See `StateStore.save`."""
-        task = asyncio.ensure_future(self._save(key_of(actor, actor_id), record, expected, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _save(self, key: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]) -> None:
         if self._crashpoints is not None:
             self._crashpoints.reach("before_commit")
-        try:
-            result: int | ZocketError = await self._broker.put(self._bucket, key, record, expected or None)
-        except ZocketError as error:
-            result = error
-        if self._crashpoints is not None and isinstance(result, int):
-            self._crashpoints.reach("after_commit")
-        done(result)
+            done = partial(self._stored, self._crashpoints, done)
+        self._broker.put_pipelined(self._bucket, key_of(actor, actor_id), record, expected or None, done)
+
+    @staticmethod
+    def _stored(
+        crashpoints: CrashPoints, done: Callable[[int | ZocketError], None], outcome: int | ZocketError
+    ) -> None:
+        if isinstance(outcome, int):
+            crashpoints.reach("after_commit")
+        done(outcome)
 
     # -- administration ------------------------------------------------------------------------------------------
 
