@@ -85,7 +85,11 @@ class Instance:
             BaseException: whatever middleware or handler raised. The state is as it was in every one of these cases.
         """
         arguments = method.decode_input(raw) if method.takes_input else {}
-        self._begin(caller, request_id, key)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = key
+        self.in_turn = True
+        self.document.begin()
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
@@ -96,7 +100,9 @@ class Instance:
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
-            return self._commit(result)
+            if self.abandoned is not None or self.events:
+                return self._commit(result)
+            return result, self.document.commit(), _NO_EVENTS
         except BaseException as error:
             self._roll_back(error)
             raise
@@ -113,7 +119,11 @@ class Instance:
 
     async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
         """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
-        self._begin(caller, request_id)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = ""
+        self.in_turn = True
+        self.document.begin()
         try:
             await getattr(self.actor, hook)()
             return self._commit(None)
@@ -122,13 +132,6 @@ class Instance:
             raise
         finally:
             self._end()
-
-    def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
-        self.caller = caller
-        self.request_id = request_id
-        self.key = key
-        self.in_turn = True
-        self.document.begin()
 
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:
