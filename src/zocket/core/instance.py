@@ -95,7 +95,11 @@ class Instance:
         arguments = method.decode_input(raw) if method.takes_input else {}
         if self.definition.guards:
             await self.admit(Access(self, "rpc", caller, request_id, method.name, arguments))
-        self._begin(caller, request_id, key)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = key
+        self.in_turn = True
+        self.document.begin()
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
@@ -106,7 +110,9 @@ class Instance:
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
-            return self._commit(result)
+            if self.abandoned is not None or self.events or self.orders:
+                return self._commit(result)
+            return result, self.document.commit(), _NOTHING, _NOTHING
         except BaseException as error:
             self._roll_back(error)
             raise
@@ -123,7 +129,11 @@ class Instance:
 
     async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
         """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
-        self._begin(caller, request_id)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = ""
+        self.in_turn = True
+        self.document.begin()
         try:
             await getattr(self.actor, hook)()
             return self._commit(None)
@@ -149,13 +159,6 @@ class Instance:
         if (abandoned := self.abandoned) is not None:
             self.abandoned = None
             raise abandoned
-
-    def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
-        self.caller = caller
-        self.request_id = request_id
-        self.key = key
-        self.in_turn = True
-        self.document.begin()
 
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:

@@ -114,6 +114,7 @@ class Host:
         self._clock = clock
         self._now = clock.now
         self._limits = limits
+        self._handler_timeout_s = limits.handler_timeout_s
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
         self._crowd = (window or limits.max_ack_pending) // 2 if window is not None else None
@@ -161,7 +162,11 @@ class Host:
         if type(request) is StateSub and resident.instance.in_turn and self._may_watch_beside(resident, link):
             self._watch_beside(resident, link, request, request_id, now)
             return _done(done)
-        self._put(resident, (link, request, request_id, done, now, position))
+        self._pending += 1
+        resident.mailbox.append((link, request, request_id, done, now, position))
+        if not resident.scheduled:
+            resident.scheduled = True
+            self._pool.put(resident)
         return None
 
     def disconnect(self, session_id: str) -> None:
@@ -256,9 +261,7 @@ class Host:
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
         resident.mailbox.append(piece)
-        if not resident.scheduled:
-            resident.scheduled = True
-            self._pool.put(resident)
+        self.schedule(resident)
 
     def activate_again(self, resident: Resident) -> None:
         """A durable instance is loaded anew, in front of what waits for it."""
@@ -340,7 +343,7 @@ class Host:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
             return repeat(resident.keeper, link, request, request_id, position)
-        self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
+        worker.begin(instance, method.name, method.timeout_s or self._handler_timeout_s)
         try:
             effects = await instance.call(
                 method, request.input, link.caller, request_id, "" if key is None else key.name
@@ -373,24 +376,16 @@ class Host:
         piece[0].answer(request.id, answer)
         return True
 
-    @staticmethod
-    def _begin(worker: Worker, instance: Instance, limit_s: float, name: str) -> None:
-        """The turn of the instance starts at the worker's `now`."""
-        worker.instance = instance
-        worker.limit_s = limit_s
-        worker.method = name
-        worker.started = worker.now
-
     def _end(self, worker: Worker, counts: TypeCounts | None = None, arrived: float = 0.0) -> None:
         """The turn is over; its times count for a call, which arrived at `arrived`."""
+        read_clock = self._now
         worker.instance = None
-        started, read_clock = worker.started, self._now
         worker.now = now = read_clock()
         if worker.timer is not None:
             self._pool.resumed(worker)
         if counts is not None:
-            counts.wait.add(started - arrived)
-            counts.run.add(now - started)
+            counts.wait.add(worker.started - arrived)
+            counts.run.add(now - worker.started)
 
     def _overrun(self, worker: Worker) -> None:
         instance = worker.instance
@@ -441,7 +436,7 @@ class Host:
     ) -> BaseException | None:
         """Why a guard does not let the session do this; None if all do."""
         instance = resident.instance
-        self._begin(worker, instance, self._limits.handler_timeout_s, kind)
+        worker.begin(instance, kind, self._limits.handler_timeout_s)
         try:
             await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
         except BaseException as error:  # noqa: BLE001 — border: a developer's guard
@@ -489,7 +484,7 @@ class Host:
         """A hook that raises is logged with its actor and id; everything else lives on."""
         instance = resident.instance
         worker.now = self._clock.now()
-        self._begin(worker, instance, self._limits.handler_timeout_s, hook)
+        worker.begin(instance, hook, self._handler_timeout_s)
         try:
             effects = await instance.run_hook(hook, piece[0].caller, "")
         except BaseException as error:  # border: a developer's hook

@@ -57,6 +57,13 @@ class Worker:
         self.task: asyncio.Task[None]
         self.base: Context
 
+    def begin(self, instance: Instance, method: str, limit_s: float) -> None:
+        """A turn of the instance starts at `now`."""
+        self.instance = instance
+        self.method = method
+        self.limit_s = limit_s
+        self.started = self.now
+
     def is_tainted(self) -> bool:
         """Whether the last piece of work left a cancellation or a changed context behind."""
         return self.task.cancelling() > 0 or copy_context() != self.base

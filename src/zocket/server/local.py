@@ -86,7 +86,8 @@ class LocalSession(Link):
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
-        if self.edge.settle(call_id if type(call_id) is bytes else bytes(call_id)):
+        edge = self.edge
+        if edge.pending.pop(call_id, None) is not None or edge.settle(bytes(call_id)):
             self.peer.send(frame)
 
     def flush(self) -> None:
