@@ -2,7 +2,7 @@
 
 Rules: a call waits for the connection in the order in which it was made, and is sent once and never again, unless it
 has an idempotency key: then a lost connection and an error that passes (`PASSING`) send it again. One time limit covers
-waiting, answering and all of that; whoever stops waiting (also by cancellation) frees the call.
+waiting, answering and all of that; whoever stops waiting frees the call, and by cancellation takes it back.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ RETRY_MAX_S: Final = 2.0
 class _Call:
     __slots__ = (
         "call_id",
+        "cancel_on_close",
         "instance",
         "key",
         "method",
@@ -41,7 +42,17 @@ class _Call:
         "value",
     )
 
-    def __init__(self, instance: Instance, method: str, value: bytes | None, key: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        method: str,
+        value: bytes | None,
+        key: str,
+        timeout_s: float,
+        *,
+        cancel_on_close: bool = False,
+    ) -> None:
+        self.cancel_on_close = cancel_on_close
         self.instance = instance
         self.method = method
         self.value = value
@@ -96,7 +107,14 @@ class Calls:
         return len(self._waiting) + len(self._sent) + len(self._paused)
 
     async def make(
-        self, instance: Instance, method: str, value: bytes | None, key: str = "", timeout_s: float | None = None
+        self,
+        instance: Instance,
+        method: str,
+        value: bytes | None,
+        key: str = "",
+        timeout_s: float | None = None,
+        *,
+        cancel_on_close: bool = False,
     ) -> bytes | None:
         """The JSON of the result, None for a method that returns nothing; `key` is the idempotency key.
 
@@ -105,13 +123,17 @@ class Calls:
             CallTimeout: no answer within the time limit.
             Disconnected: the connection dropped before the answer to a call without a key, or the client was closed.
         """
-        call = _Call(instance, method, value, key, self._timeout_s if timeout_s is None else timeout_s)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        call = _Call(instance, method, value, key, limit_s, cancel_on_close=cancel_on_close)
         if self._ended is not None:
             raise self._ended(call)
         timer = self._clock.call_later(call.timeout_s, lambda: self._expire(call))
         try:
             self._send_or_wait(call)
             outcome = await call.outcome
+        except asyncio.CancelledError:
+            self._withdraw(call)
+            raise
         finally:
             timer.cancel()
             self._forget(call)
@@ -167,7 +189,9 @@ class Calls:
             self._waiting[call] = None
 
     def _send(self, call: _Call) -> None:
-        call.call_id = self._session.call(call.instance, call.method, call.value, call.key)
+        call.call_id = self._session.call(
+            call.instance, call.method, call.value, call.key, cancel_on_close=call.cancel_on_close
+        )
         self._sent[call.call_id] = call
 
     def _send_later(self, call: _Call, code: str) -> None:
@@ -180,6 +204,12 @@ class Calls:
     def _resume(self, call: _Call) -> None:
         del self._paused[call]
         self._send_or_wait(call)
+
+    def _withdraw(self, call: _Call) -> None:
+        """Whoever waited was cancelled: the server need not go on."""
+        if call.call_id is not None:
+            self._session.cancel(call.call_id)
+            self._flush()
 
     def _expire(self, call: _Call) -> None:
         stage = "no connection" if call.call_id is None else "no answer"

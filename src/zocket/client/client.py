@@ -180,7 +180,11 @@ class Client:
         return DynamicHandle(self, actor, actor_id)
 
     def options(
-        self, *, timeout: float | None = None, idempotency_key: str | Literal[True] | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | Literal[True] | None = None,
+        cancel_on_close: bool = False,
     ) -> CallOptions:
         """Handles whose calls have these options: `client.options(timeout=60).actor(ChatRoom, "general")`.
 
@@ -189,11 +193,12 @@ class Client:
             idempotency_key: names one call, 1-128 printable ASCII characters; True makes a random one for each call.
                 A call with a key is sent again after a lost connection and when the server is `unavailable` or
                 `overloaded`, until it is answered or its time is up, and takes effect once.
+            cancel_on_close: the server cancels the call if this connection ends before it has taken effect.
 
         Raises:
             UsageError: the key is none, or the timeout is not above 0.
         """
-        return CallOptions(self, timeout, idempotency_key)
+        return CallOptions(self, timeout, idempotency_key, cancel_on_close=cancel_on_close)
 
     @overload
     def state(self, of: Actor[S, Any]) -> StateStream[S]: ...
@@ -260,15 +265,16 @@ class Client:
         *,
         key: str = "",
         timeout: float | None = None,
+        cancel_on_close: bool = False,
     ) -> bytes | None:
-        """One call by wire names and JSON; handles use it.
+        """One call by wire names and JSON; handles use it. A task that is cancelled here cancels the call.
 
         Raises:
             ActorError: the server answered with an error.
             CallTimeout: no answer within the time limit.
             Disconnected: the connection dropped before the answer, or the client is closed.
         """
-        return await self._calls.make(instance, method, value, key, timeout)
+        return await self._calls.make(instance, method, value, key, timeout, cancel_on_close=cancel_on_close)
 
     # What the link tells.
 

@@ -29,9 +29,16 @@ _KEY: Final = re.compile(IDEMPOTENCY_KEY)
 class CallOptions:
     """Makes handles whose calls have options; made by `Client.options`."""
 
-    __slots__ = ("_key", "_timeout_s", "client")
+    __slots__ = ("_cancel_on_close", "_key", "_timeout_s", "client")
 
-    def __init__(self, client: Client, timeout_s: float | None, key: str | Literal[True] | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        timeout_s: float | None,
+        key: str | Literal[True] | None,
+        *,
+        cancel_on_close: bool = False,
+    ) -> None:
         if timeout_s is not None and not timeout_s > 0:
             raise UsageError(f"timeout: expected seconds above 0, got {timeout_s!r}")
         if key is not None and key is not True and not (isinstance(key, str) and _KEY.match(key)):
@@ -39,6 +46,7 @@ class CallOptions:
         self.client = client
         self._timeout_s = timeout_s
         self._key = key
+        self._cancel_on_close = cancel_on_close
 
     def actor(self, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
         """See `Client.actor`."""
@@ -51,7 +59,9 @@ class CallOptions:
     async def invoke(self, instance: Instance, method: str, value: bytes | None, /) -> bytes | None:
         """See `Client.invoke`."""
         key = secrets.token_hex(16) if self._key is True else self._key or ""
-        return await self.client.invoke(instance, method, value, key=key, timeout=self._timeout_s)
+        return await self.client.invoke(
+            instance, method, value, key=key, timeout=self._timeout_s, cancel_on_close=self._cancel_on_close
+        )
 
 
 def client_of(invoker: Invoker) -> Invoker:

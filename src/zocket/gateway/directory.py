@@ -83,6 +83,7 @@ class Project:
         actor_types: what is certainly served; complete if there is a reign.
         doubtful: requests that went out without knowing whether anybody serves their type.
         past_epochs: superseded ones, oldest first (keys of a dict).
+        takes_controls: whether its runtimes hear that calls are cancelled.
         takes_bursts: whether its runtimes take several requests in one message.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
@@ -101,6 +102,7 @@ class Project:
         "scope",
         "sessions",
         "takes_bursts",
+        "takes_controls",
         "wire_scope",
     )
 
@@ -112,6 +114,7 @@ class Project:
         self.reigns: dict[int, Reign] = {}
         self.partitions = 1
         self.takes_bursts = False
+        self.takes_controls = False
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: dict[str, None] = {}
@@ -232,6 +235,7 @@ class Directory:
         reign.inbound, reign.rank = announcement.inbound, announcement.rank
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
+        project.takes_controls = announcement.controls
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
         if has_lost:
             self._restarted(project, place)

@@ -51,6 +51,8 @@ EXPIRED_CODE: Final = 4401
 """Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use; a runtime that does not know it lets a cancelled call run."""
 STOPPING: Final = "the gateway is stopping"
 SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
@@ -180,7 +182,7 @@ class Gateway:
         session = GatewaySession(self, project, edge, peer, identity)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
-        session.send(frames.welcome(edge.session_id))
+        session.send(frames.welcome(edge.session_id, FEATURES))
         notice = envelopes.SessionConnected(
             envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from zocket.broker.port import Message
 from zocket.errors import CallTimeout, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from zocket.gateway.directory import Project
     from zocket.gateway.gateway import Gateway
     from zocket.ids import Partition, Scope
-    from zocket.protocol.edge import EdgeSession
+    from zocket.protocol.edge import EdgeSession, Pending
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
 
@@ -135,12 +136,31 @@ class GatewaySession:
         if request is None:
             if edge.outgoing:
                 self.flush()
+            if edge.withdrawn:
+                self._cancel_withdrawn()
             return
         if request.actor not in self.project.actor_types and not self._gateway.directory.serves(self, request):
             self.refuse_unknown(request)
             return
         number = edge.number
         self._publish(edge.instance, frame, number, partial(self._published, request, number))
+
+    def _cancel_withdrawn(self) -> None:
+        """Tells the owners of these calls, past the stream in which one of them may lie still."""
+        withdrawn, self.edge.withdrawn = self.edge.withdrawn, []
+        for pending in withdrawn:
+            self._control(pending)
+
+    def _control(self, pending: Pending) -> None:
+        project = self.project
+        if not project.takes_controls:
+            return
+        _, number, actor, actor_id = pending
+        control = envelopes.Control(
+            project.wire_scope, self.edge.session_id, f"{self.edge.request_prefix}{number}", actor, actor_id
+        )
+        partition = subjects.partition_of_instance(actor, actor_id, project.partitions)
+        self._gateway.broker.send([Message(subjects.control(project.scope, partition), envelopes.encode(control))])
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""

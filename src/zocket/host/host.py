@@ -18,6 +18,7 @@ from zocket import logs
 from zocket.core import Instance, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
+    Cancelled,
     DefinitionError,
     HandlerTimeout,
     Overloaded,
@@ -45,6 +46,7 @@ from zocket.host.resident import (
     Resident,
     ServerLink,
 )
+from zocket.host.running import Running
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -120,6 +122,7 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
+        self._running = Running(self)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -162,6 +165,14 @@ class Host:
         self._put(resident, (link, request, request_id, done, now, position))
         return None
 
+    def cancel(self, actor: str, actor_id: str, session_id: str, request_id: str) -> bool:
+        """Cancels a call before it has taken effect; its answer is the error `cancelled`.
+
+        False if the call is not here, or has taken effect.
+        """
+        resident = self._residents.get((actor, actor_id))
+        return resident is not None and self._running.cancel(resident, (session_id, request_id))
+
     def disconnect(self, session_id: str) -> None:
         """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
         now = self._clock.now()
@@ -179,7 +190,12 @@ class Host:
         link.lapsed = True
         self._part(link.session.id, self._clock.now())
 
+    def has_ended(self, link: Link) -> bool:
+        """Whether nobody waits at the other end."""
+        return link.lapsed or (link.session is not None and link.session.id in self._gone)
+
     def _part(self, session_id: str, now: float) -> None:
+        self._running.session_ended(session_id)
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
             if link is not None:
@@ -201,16 +217,22 @@ class Host:
     async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
         """Calls a method from this process itself; gives the `ServerFrame` of the answer.
 
+        Whoever stops waiting by cancellation cancels the call.
+
         Raises:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
         link = ServerLink()
         body = frames.NO_INPUT if value is None else msgspec.Raw(value)
         request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        self.submit(link, request, "server." + secrets.token_hex(8))
+        request_id = "server." + secrets.token_hex(8)
+        self.submit(link, request, request_id)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             frame = await link.frame
+        except asyncio.CancelledError:
+            self.cancel(actor, actor_id, "", request_id)
+            raise
         finally:
             timer.cancel()
         if frame is None:
@@ -278,6 +300,7 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
+        resident.worker = worker
         try:
             for _ in range(FAIR_SHARE):
                 if keeper is not None and not await self._durability.may_go_on(resident, keeper):
@@ -303,6 +326,7 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
+            resident.worker = None
             resident.used = self._clock.now()
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
@@ -330,12 +354,17 @@ class Host:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
             return repeat(resident.keeper, link, request, request_id, position)
+        if resident.cancelled and (finished := self._running.leave_out(resident, piece)) is not None:
+            return finished
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
-            effects = await instance.call(
-                method, request.input, link.caller, request_id, "" if key is None else key.name
-            )
+            if request.cancel_on_close:
+                effects = await self._running.call(resident, worker, method, piece, key)
+            else:
+                effects = await instance.call(
+                    method, request.input, link.caller, request_id, "" if key is None else key.name
+                )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, started)
             self._reraise_if_stopping(error)
@@ -382,7 +411,7 @@ class Host:
         assert instance is not None
         if instance.abandoned is None:
             log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
-        instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
+            instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
 
     def _reraise_if_stopping(self, error: BaseException) -> None:
         """A turn that the stop cancelled is not answered: its message is given back."""
@@ -609,7 +638,7 @@ class Host:
         if len(answer) > self._limits.max_result_bytes:
             message = f"an error of {len(answer)} bytes, the limit is {self._limits.max_result_bytes}"
             answer = frames.failure(request.id, TooLarge(message, request_id=public.request_id))
-        keyed = False
+        keyed = isinstance(error, Cancelled)  # stored, so that it has no effect when it is delivered again
         if key is not None and resident is not None and is_final(error, public.code):
             keyed = True
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from zocket.host.counts import TypeCounts
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
+    from zocket.host.running import CallName
     from zocket.host.store import Position
+    from zocket.host.workers import Worker
     from zocket.protocol.frames import Request
 
 Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
@@ -78,6 +80,8 @@ class Resident:
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
+        worker: serves it now.
+        cancelled: calls in the mailbox that will not run.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
         failed_until: when that may be over; never by default.
@@ -90,6 +94,7 @@ class Resident:
         "active",
         "address",
         "answered",
+        "cancelled",
         "counts",
         "events",
         "failed_until",
@@ -103,6 +108,7 @@ class Resident:
         "size",
         "used",
         "watchers",
+        "worker",
     )
 
     def __init__(self, instance: Instance, counts: TypeCounts, now: float) -> None:
@@ -114,6 +120,8 @@ class Resident:
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None
+        self.worker: Worker | None = None
+        self.cancelled: set[CallName] | None = None
         self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None
         self.failed_until = math.inf

@@ -93,12 +93,14 @@ class ClientSession:
 
     Attributes:
         client_id: the id of the present connection, or None while it has none.
+        features: additions that the server of the present connection takes.
         connected: between `opened` and `lost`.
         outgoing: frames that wait to be sent, in order; taken by whoever drives the session.
     """
 
     def __init__(self) -> None:
         self.client_id: str | None = None
+        self.features: frozenset[str] = frozenset()
         self.connected = False
         self.outgoing: list[bytes] = []
         self._calls: set[CallId] = set()
@@ -118,6 +120,7 @@ class ClientSession:
         """The connection is gone; gives the calls that will never be answered."""
         self.connected = False
         self.client_id = None
+        self.features = frozenset()
         self.outgoing.clear()
         for replica in self._replicas.values():
             replica.live = False
@@ -125,8 +128,12 @@ class ClientSession:
         self._calls.clear()
         return calls
 
-    def call(self, instance: Instance, method: str, value: bytes | None, key: str = "") -> CallId:
+    def call(
+        self, instance: Instance, method: str, value: bytes | None, key: str = "", *, cancel_on_close: bool = False
+    ) -> CallId:
         """Sends a call; `value` is the JSON of its input, None for none; `key` its idempotency key, "" for none.
+
+        `cancel_on_close` asks the server to cancel it when the connection ends; one that does not know that goes on.
 
         Raises:
             RuntimeError: there is no connection; who drives the session keeps the call until there is one.
@@ -136,8 +143,17 @@ class ClientSession:
         self._last_call += 1
         call_id = CallId(b'"%d"' % self._last_call)
         self._calls.add(call_id)
-        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value, key))
+        self.outgoing.append(
+            frames.call(call_id, instance.actor, instance.actor_id, method, value, key, cancel_on_close=cancel_on_close)
+        )
         return call_id
+
+    def cancel(self, call_id: CallId) -> None:
+        """Takes back a call that is not answered, where the server takes that; its answer is ignored."""
+        if call_id in self._calls:
+            self._calls.discard(call_id)
+            if frames.CANCEL in self.features:
+                self.outgoing.append(frames.cancel(call_id))
 
     def forget(self, call_id: CallId) -> None:
         """Nobody waits for the answer any more; one that comes is ignored."""
@@ -208,6 +224,8 @@ class ClientSession:
         if frame.client_id is None:
             return None
         self.client_id = frame.client_id
+        if isinstance(frame.features, list):
+            self.features = frozenset(name for name in frame.features if isinstance(name, str))
         return Welcome(frame.client_id)
 
     def _result(self, frame: frames.ServerFrame) -> ClientEvent | None:

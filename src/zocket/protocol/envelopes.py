@@ -95,7 +95,8 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
-    `bursts` says that it takes several envelopes in one message. `rank` is the revision of its owner record: of two
+    `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
+    under way (`Control`). `rank` is the revision of its owner record: of two
     runtimes that read the same stream the one with the higher rank came later; 0 where nothing is known.
     """
 
@@ -108,6 +109,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     partitions: int = 1
     bursts: bool = False
     rank: int = 0
+    controls: bool = False
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -129,6 +131,16 @@ class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
     asks: bool = False
 
 
+class Control(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A gateway says that the caller of a call has cancelled it; `request_id` as in the call's envelope."""
+
+    scope: WireScope
+    session_id: str
+    request_id: str
+    actor: str
+    actor_id: str
+
+
 class Rewritten(msgspec.Struct, rename="camel"):
     """The record of a durable instance was written or deleted by somebody who is not its runtime."""
 
@@ -143,6 +155,7 @@ decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
 decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
+decode_control: Final = msgspec.json.Decoder(Control).decode
 decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""

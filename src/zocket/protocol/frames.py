@@ -19,6 +19,8 @@ NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     OptionalRaw = msgspec.Raw | None
 else:
     # msgspec reads a union of Raw and None as null alone; a bare Raw takes everything, also null, and the default None
@@ -33,7 +35,8 @@ IDEMPOTENCY_KEY: Final = r"^[ -~]{1,128}\Z"
 class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
     """A call; `id` is the client's JSON value, echoed as it came.
 
-    `idempotency_key` names the call over all its retries, "" for a call that has none: an addition.
+    `idempotency_key` names the call over all its retries, "" for a call that has none; `cancel_on_close` says that the
+    end of the session cancels it: additions.
     """
 
     id: msgspec.Raw
@@ -42,6 +45,13 @@ class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
     method: str = ""
     input: msgspec.Raw = NO_INPUT
     idempotency_key: Annotated[str, msgspec.Meta(pattern=IDEMPOTENCY_KEY)] = ""
+    cancel_on_close: bool = False
+
+
+class Cancel(msgspec.Struct, tag="rpc:cancel", frozen=True, gc=False):
+    """The caller does not want its call any more: an addition."""
+
+    id: msgspec.Raw
 
 
 class EventSub(msgspec.Struct, tag="event:sub", rename="camel", frozen=True, gc=False):
@@ -97,7 +107,7 @@ class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True,
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_requests: Final[msgspec.json.Decoder[Request | Cancel]] = msgspec.json.Decoder(Request | Cancel)
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -108,8 +118,8 @@ class _CallHead(msgspec.Struct, rename="camel"):
 _call_heads: Final = msgspec.json.Decoder(_CallHead)
 
 
-def decode_request(frame: bytes) -> Request | None:
-    """The client's request, or None for a frame that is to be ignored.
+def decode_request(frame: bytes) -> Request | Cancel | None:
+    """What a client asks for, or None for a frame that is to be ignored.
 
     Raises:
         InvalidFrame: it is an `rpc` that can be answered, but its other fields are wrong; `data` is its id's JSON text.
@@ -121,7 +131,10 @@ def decode_request(frame: bytes) -> Request | None:
     call_id = salvage_id(frame)
     if call_id is None:
         return None
-    expected = "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters if any"
+    expected = (
+        "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters and a boolean "
+        "cancelOnClose if any"
+    )
     raise InvalidFrame(f"rpc: expected {expected}, and valid Unicode", data=call_id.decode())
 
 
@@ -178,6 +191,7 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     data: OptionalRaw = None
     request_id: str | None = None
     client_id: str | None = None
+    features: Any = None
     actor: str | None = None
     actor_id: str | None = None
     event: str | None = None
@@ -233,9 +247,14 @@ def decode_head(frame: bytes) -> FrameHead | None:
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def welcome(client_id: str) -> bytes:
-    """First frame after the upgrade."""
-    return b'{"type":"welcome","clientId":%b}' % _encode(client_id)
+CANCEL: Final = "cancel"
+"""Feature of a server that takes `rpc:cancel` and `cancelOnClose`."""
+
+
+def welcome(client_id: str, features: Sequence[str] = ()) -> bytes:
+    """First frame after the upgrade; `features` are the additions that the client may use."""
+    more = b',"features":%b' % _encode(features) if features else b""
+    return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
 
 
 def result(call_id: bytes | msgspec.Raw, value: bytes | None) -> bytes:
@@ -323,11 +342,26 @@ _TAGS: Final = {
 }
 
 
-def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None, key: str = "") -> bytes:
+def call(
+    call_id: bytes,
+    actor: str,
+    actor_id: str,
+    method: str,
+    value: bytes | None,
+    key: str = "",
+    *,
+    cancel_on_close: bool = False,
+) -> bytes:
     """A call as a client sends it; `value` is the JSON of `input`, `key` the idempotency key."""
     head = b'{"type":"rpc","id":%b,%b,"method":%b' % (call_id, address(actor, actor_id), _encode(method))
     named = b',"idempotencyKey":%b' % _encode(key) if key else b""
-    return head + named + (b"}" if value is None else b',"input":%b}' % value)
+    bound = b',"cancelOnClose":true' if cancel_on_close else b""
+    return head + named + bound + (b"}" if value is None else b',"input":%b}' % value)
+
+
+def cancel(call_id: bytes | msgspec.Raw) -> bytes:
+    """Takes a call back, as a client sends it."""
+    return b'{"type":"rpc:cancel","id":%b}' % call_id
 
 
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))

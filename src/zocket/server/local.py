@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STATE_FILE: Final = ".zocket/state.db"
 """Where a standalone server keeps its durable actors, from the working directory."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -63,7 +65,7 @@ class LocalSession(Link):
         self._server = server
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
-        peer.send(frames.welcome(session.id))
+        peer.send(frames.welcome(session.id, FEATURES))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -73,6 +75,14 @@ class LocalSession(Link):
             self.flush()
         if request is not None:
             server.host.submit(self, request, edge.request_id)
+        elif edge.withdrawn:
+            self._cancel_withdrawn()
+
+    def _cancel_withdrawn(self) -> None:
+        edge = self.edge
+        withdrawn, edge.withdrawn = edge.withdrawn, []
+        for _, number, actor, actor_id in withdrawn:
+            self._server.host.cancel(actor, actor_id, edge.session_id, f"{edge.request_prefix}{number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""

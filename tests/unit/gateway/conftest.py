@@ -105,7 +105,14 @@ class Runtime:
             self.announce_partition(*self.announces)
 
     def announce_partition(
-        self, epoch: str, actor_types: list[str], place: Partition = WHOLE, *, bursts: bool = False, rank: int = 0
+        self,
+        epoch: str,
+        actor_types: list[str],
+        place: Partition = WHOLE,
+        *,
+        bursts: bool = False,
+        rank: int = 0,
+        controls: bool = False,
     ) -> None:
         record = envelopes.Announcement(
             envelopes.wire_scope(self.scope),
@@ -115,6 +122,7 @@ class Runtime:
             partitions=place.count,
             bursts=bursts,
             rank=rank,
+            controls=controls,
         )
         self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 

@@ -31,7 +31,7 @@ OTHER = Scope("rival", "chat")
 async def test_welcome_is_the_first_frame_and_names_the_session(world: Open) -> None:
     async with world() as w:
         client = w.client()
-        assert client.frames == [{"type": "welcome", "clientId": client.session_id}]
+        assert client.frames == [{"type": "welcome", "clientId": client.session_id, "features": ["cancel"]}]
 
 
 async def test_everyone_is_told_that_a_session_came_and_went(world: Open) -> None:

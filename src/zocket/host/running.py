@@ -1,0 +1,133 @@
+"""Cancels calls, wherever they are: in a mailbox, or in their turn.
+
+Rules: a call is cancelled before it has committed or not at all; the turn of a cancelled call is rolled back whatever
+its handler makes of the cancellation; a cancelled call of a durable instance keeps its place in the order, and its
+answer is stored like an effect, so that it takes none when it is delivered again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zocket.errors import Cancelled
+from zocket.protocol.frames import Rpc
+
+if TYPE_CHECKING:
+    from zocket.core import Caller, Effects, MethodDefinition
+    from zocket.host.answers import CallKey
+    from zocket.host.host import Host
+    from zocket.host.link import Link
+    from zocket.host.resident import Piece, Resident
+    from zocket.host.workers import Worker
+
+CallName = tuple[str, str]
+"""Names a call in this process: the id of its session ("" for none), and its request id."""
+
+
+class Running:
+    """The calls of a host that can be stopped.
+
+    Args:
+        host: runs them.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._bound: dict[str, dict[str, Worker]] = {}
+
+    def cancel(self, resident: Resident, name: CallName, reason: str = "the caller has cancelled the call") -> bool:
+        """Cancels a call of the instance; False if it is not here, or has committed."""
+        instance, worker = resident.instance, resident.worker
+        if resident.cancelled and name in resident.cancelled:
+            return True
+        if (
+            worker is not None
+            and instance.in_turn
+            and instance.request_id
+            and name == (_session_id(instance.caller), instance.request_id)
+        ):
+            stop(worker, reason)
+            return True
+        piece = _find(resident, name)
+        if piece is None:
+            return False
+        if resident.cancelled is None:
+            resident.cancelled = set()
+        resident.cancelled.add(name)
+        if resident.keeper is None:
+            self._refuse(piece, reason)
+        return True
+
+    def leave_out(self, resident: Resident, piece: Piece) -> bool | None:
+        """The turn of a piece has come: None if it was not cancelled, else whether it is finished."""
+        assert resident.cancelled is not None
+        name = name_of(piece)
+        if name not in resident.cancelled:
+            return None
+        resident.cancelled.discard(name)
+        if resident.keeper is None:
+            return True  # it was answered when it was cancelled
+        return self._refuse(piece, "the caller has cancelled the call", resident)
+
+    def _refuse(self, piece: Piece, reason: str, resident: Resident | None = None) -> bool:
+        link, request, request_id = piece[:3]
+        assert isinstance(request, Rpc)
+        kept = None if resident is None else piece
+        return self._host.refuse(link, request, request_id, Cancelled(reason), resident, kept)
+
+    async def call(
+        self, resident: Resident, worker: Worker, method: MethodDefinition, piece: Piece, key: CallKey | None
+    ) -> Effects:
+        """One turn that ends with its caller's session; errors as of `Instance.call`.
+
+        Raises:
+            Cancelled: the session has ended before or meanwhile.
+        """
+        link, request, request_id = piece[:3]
+        assert isinstance(request, Rpc)
+        session_id = _session_id(link)
+        if session_id and self._host.has_ended(link):
+            raise Cancelled("the caller is gone")
+        if session_id:
+            self._bound.setdefault(session_id, {})[request_id] = worker
+        try:
+            key_name = "" if key is None else key.name
+            return await resident.instance.call(method, request.input, link.caller, request_id, key_name)
+        finally:
+            if session_id:
+                self._release(session_id, request_id)
+
+    def session_ended(self, session_id: str) -> None:
+        """Cancels the calls in progress that asked for it."""
+        for worker in self._bound.get(session_id, {}).values():
+            stop(worker, "the caller is gone")
+
+    def _release(self, session_id: str, request_id: str) -> None:
+        bound = self._bound[session_id]
+        del bound[request_id]
+        if not bound:
+            del self._bound[session_id]
+
+
+def stop(worker: Worker, reason: str) -> None:
+    """Cancels the turn in progress; one that has failed already, by its time limit say, stays as it is."""
+    instance = worker.instance
+    if instance is not None and instance.abandoned is None:
+        instance.abandoned = Cancelled(f"{worker.method}: {reason}")
+        worker.task.cancel()
+
+
+def name_of(piece: Piece) -> CallName:
+    """How the call in a piece is named."""
+    return _session_id(piece[0]), piece[2]
+
+
+def _session_id(of: Link | Caller) -> str:
+    return "" if of.session is None else of.session.id
+
+
+def _find(resident: Resident, name: CallName) -> Piece | None:
+    for piece in resident.mailbox:
+        if piece[2] == name[1] and type(piece[1]) is Rpc and _session_id(piece[0]) == name[0]:
+            return piece
+    return None
