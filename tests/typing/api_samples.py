@@ -50,6 +50,11 @@ class ChatRoom(Actor[RoomState]):
     async def clear(self) -> None:
         self.state.messages.clear()
 
+    @method
+    async def words(self, text: str) -> AsyncIterator[str]:
+        for word in text.split():
+            yield word
+
 
 class Guarded(Actor[RoomState, Ctx]):
     @method
@@ -79,6 +84,9 @@ async def use(client: Client) -> None:
         assert_type(message, Message)
     async for count in client.events(room, ChatRoom.counted):
         assert_type(count, int | None)
+    async for word in room.words(text="hello world"):
+        assert_type(word, str)
+    client.options(cancel_on_close=True).actor(ChatRoom, "general")
     once = client.options(timeout=5, idempotency_key="order-17").actor(ChatRoom, "general")
     assert_type(await once.post(text="hello"), Message)
     assert_type(client.options(idempotency_key=True).actor(ChatRoom, "general"), ChatRoom)

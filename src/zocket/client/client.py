@@ -21,6 +21,7 @@ from zocket.core.actor import Actor, EventOf
 from zocket.core.definition import actor_definition
 from zocket.errors import Disconnected, EventError, PatchError, UsageError, ZocketError
 from zocket.protocol.client_session import (
+    Chunk,
     ClientSession,
     EventArrived,
     Failed,
@@ -36,7 +37,7 @@ from zocket.protocol.client_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -276,6 +277,19 @@ class Client:
         """
         return await self._calls.make(instance, method, value, key, timeout, cancel_on_close=cancel_on_close)
 
+    def stream(
+        self, instance: Instance, method: str, value: bytes | None, /, *, timeout: float | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks of a call by wire names and JSON; handles use it. Whoever stops iterating cancels the call.
+
+        Raises:
+            ActorError: the server answered with an error.
+            CallTimeout: neither a chunk nor the end within the time limit.
+            Disconnected: the connection dropped, or the stream was interrupted: chunks are missing, or begin anew.
+            Overloaded: too many chunks wait for whoever iterates.
+        """
+        return self._calls.stream(instance, method, value, timeout)
+
     # What the link tells.
 
     def connected(self) -> None:
@@ -288,8 +302,10 @@ class Client:
         """A frame came."""
         for event in self._session.receive(frame):
             match event:
-                case Result(call_id, value):
-                    self._calls.answered(call_id, value)
+                case Result(call_id, value, chunks):
+                    self._calls.answered(call_id, value, chunks)
+                case Chunk(call_id, number, value):
+                    self._calls.chunk(call_id, number, value)
                 case Failed(call_id, error):
                     self._calls.answered(call_id, error)
                 case EventArrived(feed, name, payload):

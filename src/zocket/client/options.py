@@ -17,6 +17,8 @@ from zocket.errors import UsageError
 from zocket.protocol.frames import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from zocket.client.client import Client
     from zocket.client.handles import Invoker
     from zocket.protocol.client_session import Instance
@@ -62,6 +64,16 @@ class CallOptions:
         return await self.client.invoke(
             instance, method, value, key=key, timeout=self._timeout_s, cancel_on_close=self._cancel_on_close
         )
+
+    def stream(self, instance: Instance, method: str, value: bytes | None, /) -> AsyncGenerator[bytes, None]:
+        """See `Client.stream`.
+
+        Raises:
+            UsageError: there is an idempotency key, and what was streamed once cannot be answered again.
+        """
+        if self._key is not None:
+            raise UsageError(f"{instance}.{method}: a method that yields cannot be called with an idempotency key")
+        return self.client.stream(instance, method, value, timeout=self._timeout_s)
 
 
 def client_of(invoker: Invoker) -> Invoker:

@@ -48,9 +48,11 @@ def method(*, timeout_s: float | None = None) -> Callable[[F], F]: ...
 def method(function: F | None = None, /, *, timeout_s: float | None = None) -> F | Callable[[F], F]:
     """Makes an `async def` of an actor callable by clients.
 
+    One that yields, annotated `-> AsyncIterator[T]`, sends each value to its caller when it is made.
+
     Args:
         function: the method itself, for the form without parentheses.
-        timeout_s: its time limit in seconds; None is the limit of the process.
+        timeout_s: its time limit in seconds, of one that yields between two values; None is the limit of the process.
     """
 
     def mark(target: F) -> F:

@@ -18,6 +18,7 @@ import typing_extensions
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
 from zocket.core.migration import bring_up, migrations_of
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
+from zocket.core.streaming import chunk_annotation, drained, is_iterator
 from zocket.errors import (
     DefinitionError,
     InvalidId,
@@ -50,9 +51,26 @@ def wire_name(name: str, rename: Rename) -> str:
 
 
 class MethodDefinition:
-    """One method: its wire name, and how its input and result are written."""
+    """One method: its wire name, and how its input and result are written.
 
-    __slots__ = ("function", "input", "label", "name", "python_name", "result", "signature", "timeout_s", "void")
+    Attributes:
+        function: the handler; of a method that yields, one that sends the chunks.
+        stream: whether it yields chunks; its result is nothing.
+    """
+
+    __slots__ = (
+        "chunk",
+        "function",
+        "input",
+        "label",
+        "name",
+        "python_name",
+        "result",
+        "signature",
+        "stream",
+        "timeout_s",
+        "void",
+    )
 
     def __init__(self, label: str, name: str, function: Callable[..., Any], hints: dict[str, Any]) -> None:
         options: MethodOptions = getattr(function, METHOD_MARK)
@@ -60,10 +78,18 @@ class MethodDefinition:
         self.name = name
         self.python_name = function.__name__
         self.function = function
+        self.stream = inspect.isasyncgenfunction(function)
         self.timeout_s = options.timeout_s
         self.signature = inspect.signature(function)
         self.input = InputSchema(_parameters(label, self.signature, hints))
         returned = hints.get("return", Any)
+        self.chunk: Schema[Any] | None = None
+        if self.stream:
+            self.function = drained(self, function)
+            chunk, returned = chunk_annotation(label, returned), type(None)
+            self.chunk = None if chunk is Any else Schema(chunk)
+        elif is_iterator(returned):
+            raise DefinitionError(f"{label}: a method that is annotated as an iterator has to `yield`")
         self.void = returned is type(None)
         self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
 
@@ -90,6 +116,18 @@ class MethodDefinition:
             return encode(value)
         return self.result.encode(value)
 
+    def encode_chunk(self, value: Any) -> bytes:
+        """The JSON of what a method yielded.
+
+        Raises:
+            StateValueError: JSON cannot hold it, or it is not what the annotation says.
+        """
+        if self.chunk is None:
+            return encode(value)
+        if not self.chunk.check(value):
+            raise StateValueError(f"{self.label}: yields {self.chunk.annotation!r}, not {type(value).__name__}")
+        return self.chunk.encode(value)
+
     def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
         """The JSON of `input` for a call as Python makes it.
 
@@ -113,6 +151,10 @@ class MethodDefinition:
         if self.void or raw is None:
             return None
         return (self.result or _ANYTHING).decode(raw)
+
+    def decode_chunk(self, raw: Any) -> Any:
+        """The value of a chunk's JSON; errors as of `decode_result`."""
+        return (self.chunk or _ANYTHING).decode(raw)
 
 
 _ANYTHING: Final[Schema[Any]] = Schema(Any)
@@ -194,7 +236,7 @@ class ActorDefinition:
 
     def _add_method(self, attribute: str, function: Any, rename: Rename) -> None:
         label, name = f"{self.cls.__name__}.{attribute}", wire_name(attribute, rename)
-        if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
+        if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
             raise DefinitionError(f"{label}: a method must be written as `async def`")
         if attribute in _RESERVED or attribute.startswith("_"):
             raise DefinitionError(f"{label}: the name is reserved; call the method something else")

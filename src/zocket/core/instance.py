@@ -36,6 +36,7 @@ class Instance:
         key: names the call in progress over all its retries, "" if it has no idempotency key.
         events: emitted by the turn in progress.
         orders: of the turn in progress.
+        send_chunk: takes the chunks of a method that yields; set by the host for its turn.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -54,6 +55,7 @@ class Instance:
         "max_result_bytes",
         "orders",
         "request_id",
+        "send_chunk",
         "sessions",
     )
 
@@ -75,6 +77,7 @@ class Instance:
         self.request_id = ""
         self.key = ""
         self.in_turn = False
+        self.send_chunk: Callable[[bytes], Awaitable[None]] | None = None
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []

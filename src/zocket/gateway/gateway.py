@@ -78,6 +78,7 @@ class Gateway:
         slow_readers: sessions whose clients do not keep up.
         gateway_id: announces that this gateway takes batches; unique for one run.
         bursts: what its sessions publish in this loop turn.
+        low_bytes: a socket in which more wait is full for streams.
         accepting: False once the gateway is stopping.
     """
 
@@ -98,6 +99,7 @@ class Gateway:
         self.statistics = Statistics()
         self.slow_readers = SlowReaders()
         self.accepting = True
+        self.low_bytes = limits.slow_reader_bytes // 2
         self.now = clock.now
         self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
         self._clock = clock

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -47,13 +48,14 @@ from zocket.host.resident import (
     ServerLink,
 )
 from zocket.host.running import Running
+from zocket.host.streams import stream
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.frames import EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
@@ -122,7 +124,7 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
-        self._running = Running(self)
+        self._running = Running(self, clock)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -172,6 +174,10 @@ class Host:
         """
         resident = self._residents.get((actor, actor_id))
         return resident is not None and self._running.cancel(resident, (session_id, request_id))
+
+    def credit(self, session_id: str, request_id: str, number: int) -> None:
+        """The caller's side has taken the chunks of a stream up to this number; more may be made."""
+        self._running.credit((session_id, request_id), number)
 
     def disconnect(self, session_id: str) -> None:
         """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
@@ -223,10 +229,7 @@ class Host:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
         link = ServerLink()
-        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
-        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        request_id = "server." + secrets.token_hex(8)
-        self.submit(link, request, request_id)
+        request_id = self._submit_own(actor, actor_id, method, value, link)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             frame = await link.frame
@@ -240,6 +243,21 @@ class Host:
         answer = frames.decode_server_frame(frame)
         assert answer is not None
         return answer
+
+    def stream(
+        self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks (JSON) of a method that yields, called from this process itself; see `streams.stream`."""
+        submit = partial(self._submit_own, actor, actor_id, method, value)
+        return stream(self, self._clock, submit, (actor, actor_id, method), timeout_s)
+
+    def _submit_own(self, actor: str, actor_id: str, method: str, value: bytes | None, link: Link) -> str:
+        """Begins a call of this process; gives its request id."""
+        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
+        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
+        request_id = "server." + secrets.token_hex(8)
+        self.submit(link, request, request_id)
+        return request_id
 
     def _create(self, actor: str, actor_id: str) -> Resident:
         definition = self.definition.actors.get(actor)
@@ -359,7 +377,7 @@ class Host:
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
-            if request.cancel_on_close:
+            if method.stream or request.cancel_on_close:
                 effects = await self._running.call(resident, worker, method, piece, key)
             else:
                 effects = await instance.call(
@@ -371,7 +389,7 @@ class Host:
             return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, started)
         counts.results["ok"] += 1
-        answer = frames.result(request.id, effects[0])
+        answer = (frames.stream_end if method.stream else frames.result)(request.id, effects[0])
         if key is not None:
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if resident.keeper is not None:

@@ -1,4 +1,4 @@
-"""Cancels calls, wherever they are: in a mailbox, or in their turn.
+"""Calls that somebody may stop or wait for: cancelled in a mailbox or in their turn, and the chunks of streams.
 
 Rules: a call is cancelled before it has committed or not at all; the turn of a cancelled call is rolled back whatever
 its handler makes of the cancellation; a cancelled call of a durable instance keeps its place in the order, and its
@@ -7,12 +7,14 @@ answer is stored like an effect, so that it takes none when it is delivered agai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zocket.errors import Cancelled
+from zocket.host.streams import ChunkStream
 from zocket.protocol.frames import Rpc
 
 if TYPE_CHECKING:
+    from zocket.clock import Clock
     from zocket.core import Caller, Effects, MethodDefinition
     from zocket.host.answers import CallKey
     from zocket.host.host import Host
@@ -24,16 +26,25 @@ CallName = tuple[str, str]
 """Names a call in this process: the id of its session ("" for none), and its request id."""
 
 
+class _Bound(NamedTuple):
+    """A call in progress that ends with its session, and its chunks if it yields any."""
+
+    worker: Worker
+    stream: ChunkStream | None
+
+
 class Running:
     """The calls of a host that can be stopped.
 
     Args:
         host: runs them.
+        clock: time of streams.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, clock: Clock) -> None:
         self._host = host
-        self._bound: dict[str, dict[str, Worker]] = {}
+        self._clock = clock
+        self._bound: dict[str, dict[str, _Bound]] = {}
 
     def cancel(self, resident: Resident, name: CallName, reason: str = "the caller has cancelled the call") -> bool:
         """Cancels a call of the instance; False if it is not here, or has committed."""
@@ -78,29 +89,42 @@ class Running:
     async def call(
         self, resident: Resident, worker: Worker, method: MethodDefinition, piece: Piece, key: CallKey | None
     ) -> Effects:
-        """One turn that ends with its caller's session; errors as of `Instance.call`.
+        """One turn that ends with its caller's session, and may be a stream; errors as of `Instance.call`.
+
+        The result of a stream is the number of its chunks.
 
         Raises:
             Cancelled: the session has ended before or meanwhile.
         """
         link, request, request_id = piece[:3]
         assert isinstance(request, Rpc)
-        session_id = _session_id(link)
-        if session_id and self._host.has_ended(link):
+        instance, session_id = resident.instance, _session_id(link)
+        if self._host.has_ended(link):
             raise Cancelled("the caller is gone")
-        if session_id:
-            self._bound.setdefault(session_id, {})[request_id] = worker
+        stream = None
+        if method.stream and link.credits is not None:
+            stream = ChunkStream(link, request.id, worker, self._clock)
+        instance.send_chunk = None if stream is None else stream.send
+        self._bound.setdefault(session_id, {})[request_id] = _Bound(worker, stream)
         try:
-            key_name = "" if key is None else key.name
-            return await resident.instance.call(method, request.input, link.caller, request_id, key_name)
+            effects = await instance.call(
+                method, request.input, link.caller, request_id, "" if key is None else key.name
+            )
+            return effects if stream is None else (b"%d" % stream.number, *effects[1:])
         finally:
-            if session_id:
-                self._release(session_id, request_id)
+            instance.send_chunk = None
+            self._release(session_id, request_id)
 
     def session_ended(self, session_id: str) -> None:
-        """Cancels the calls in progress that asked for it."""
-        for worker in self._bound.get(session_id, {}).values():
-            stop(worker, "the caller is gone")
+        """Cancels the calls in progress that end with their session."""
+        for bound in self._bound.get(session_id, {}).values():
+            stop(bound.worker, "the caller is gone")
+
+    def credit(self, name: CallName, number: int) -> None:
+        """The caller's side has taken the chunks of a stream up to this number."""
+        bound = self._bound.get(name[0], {}).get(name[1])
+        if bound is not None and bound.stream is not None:
+            bound.stream.credit(number)
 
     def _release(self, session_id: str, request_id: str) -> None:
         bound = self._bound[session_id]

@@ -36,10 +36,23 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A call was answered; `value` is JSON, None if the method returns nothing."""
+    """A call was answered; `value` is JSON, None if the method returns nothing.
+
+    `chunks` says how many came before it, if it was streamed by a server that numbers them.
+    """
 
     call_id: CallId
     value: bytes | None
+    chunks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a call's answer came; `value` is JSON, `number` counts from 1, None from a server that does not."""
+
+    call_id: CallId
+    number: int | None
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Problem:
     ended: tuple[Feed | Replica, ...] = ()
 
 
-ClientEvent = Welcome | Result | Failed | EventArrived | Snapshot | Patched | Problem
+ClientEvent = Welcome | Result | Chunk | Failed | EventArrived | Snapshot | Patched | Problem
 
 
 class ClientSession:
@@ -207,6 +220,8 @@ class ClientSession:
         match frame.type:
             case "rpc:result":
                 return self._result(frame)
+            case "rpc:stream":
+                return self._chunk(frame)
             case "event":
                 return self._event(frame)
             case "state:patch":
@@ -235,7 +250,14 @@ class ClientSession:
         self._calls.discard(call_id)
         if frame.error is not None:
             return Failed(call_id, _error(frame, frame.error))
-        return Result(call_id, None if frame.result is None else bytes(frame.result))
+        chunks = frame.seq if type(frame.seq) is int else None
+        return Result(call_id, None if frame.result is None else bytes(frame.result), chunks)
+
+    def _chunk(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        call_id = CallId(b"" if frame.id is None else bytes(frame.id))
+        if call_id not in self._calls or frame.chunk is None:
+            return None
+        return Chunk(call_id, frame.seq if type(frame.seq) is int else None, bytes(frame.chunk))
 
     def _event(self, frame: frames.ServerFrame) -> ClientEvent | None:
         feed = self._feeds.get(_instance(frame))

@@ -35,7 +35,7 @@ _decode_id: Final = msgspec.json.Decoder(str | int | float).decode
 _ID_STARTS: Final = b'"-0123456789'
 
 Pending = tuple[float, int, str, str]
-"""When a call came (monotonic seconds), its number in the session, and the actor and id that it is to."""
+"""When a call or its newest chunk came (monotonic seconds), its number in the session, and which instance it is to."""
 
 
 class EdgeLimits(Protocol):
@@ -74,7 +74,7 @@ class EdgeSession:
         request_prefix: the request ids of the session are this and the number of the request.
         number: of the last frame; counts up by one, also for frames that are refused or ignored.
         instance: of the last request that was let through, as `subjects.instance` names it.
-        pending: calls without an answer by the JSON text of their id, oldest first.
+        pending: calls without an answer by the JSON text of their id, in the order of their times.
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
         withdrawn: pending calls that the client has taken back, for whoever serves the socket to cancel and clear.
@@ -165,6 +165,14 @@ class EdgeSession:
     def take(self, call_id: bytes) -> Pending | None:
         """As `settle`, but gives when the call came and its number."""
         return self.pending.pop(call_id, None) or self._take_respelled(call_id)
+
+    def renew(self, call_id: bytes, now: float) -> Pending | None:
+        """A part of a call's answer has come, so its time limit begins anew; None if it is none that is pending."""
+        pending = self.pending.pop(call_id, None)
+        if pending is None:
+            return None
+        self.pending[call_id] = renewed = (now, *pending[1:])
+        return renewed
 
     def fail(self, call_id: bytes, error: ZocketError) -> bool:
         """Answers a pending call with an error; False if it is none that is pending."""

@@ -1,9 +1,10 @@
 """What travels between gateway and runtime: envelopes around frames (spec: NATS subjects and envelopes).
 
 Rules: the frame inside is spliced, never decoded and encoded again; fields that are ours (`requestId`, `gateway`,
-`deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope announces a
-gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}` instead of one
-message a session. Such a gateway also says that it is there (`subjects.alive`).
+`credits`, `deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope
+announces a gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}`
+instead of one message a session. Such a gateway also says that it is there (`subjects.alive`). The addition `credits`
+announces one that tells how far the chunks of streams have come (`Control`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     claims: msgspec.Raw = msgspec.Raw(b"null")
     request_id: str | None = None
     gateway: str | None = None
+    credits: bool = False
 
 
 MAX_PARTS: Final = 256
@@ -132,13 +134,17 @@ class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class Control(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A gateway says that the caller of a call has cancelled it; `request_id` as in the call's envelope."""
+    """A gateway says that the caller of a call has cancelled it; `request_id` as in the call's envelope.
+
+    With `received` the call goes on: its gateway has passed its chunks on up to that number.
+    """
 
     scope: WireScope
     session_id: str
     request_id: str
     actor: str
     actor_id: str
+    received: int = 0
 
 
 class Rewritten(msgspec.Struct, rename="camel"):
@@ -173,7 +179,7 @@ def inbound_head(
 
     `claims` is JSON; `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
     """
-    more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
+    more = b"" if gateway is None else b'"gateway":%b,"credits":true,' % _encode(gateway)
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),

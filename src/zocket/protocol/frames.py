@@ -185,6 +185,7 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     type: str
     id: OptionalRaw = None
     result: OptionalRaw = None
+    chunk: OptionalRaw = None
     error: str | None = None
     code: str | None = None
     message: str | None = None
@@ -226,6 +227,7 @@ class FrameHead(msgspec.Struct, rename="camel", frozen=True, gc=False):
     error: OptionalRaw = None
     code: str | None = None
     request_id: str | None = None
+    seq: Any = None
 
     @property
     def outcome(self) -> str:
@@ -257,11 +259,29 @@ def welcome(client_id: str, features: Sequence[str] = ()) -> bytes:
     return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
 
 
+CREDIT_CHUNKS: Final = 16
+"""A gateway tells a runtime of every so many-th chunk of a stream that its socket has taken it."""
+CREDIT_BYTES: Final = 16 * 1024
+"""And of every chunk whose frame is so large."""
+
+
+def chunk(call_id: bytes | msgspec.Raw, number: int, value: bytes) -> bytes:
+    """A part of a call's answer; `value` is JSON, `number` counts from 1."""
+    return b'{"type":"rpc:stream","id":%b,"seq":%d,"chunk":%b}' % (call_id, number, value)
+
+
 def result(call_id: bytes | msgspec.Raw, value: bytes | None) -> bytes:
     """The answer to a call; `value` is JSON, None for a method that returns nothing."""
     if value is None:
         return b'{"type":"rpc:result","id":%b}' % call_id
     return b'{"type":"rpc:result","id":%b,"result":%b}' % (call_id, value)
+
+
+def stream_end(call_id: bytes | msgspec.Raw, number: bytes | None) -> bytes:
+    """The answer to a call that was streamed; `number` (JSON) is that of its last chunk, None if none were sent."""
+    if number is None:
+        return result(call_id, None)
+    return b'{"type":"rpc:result","id":%b,"seq":%b}' % (call_id, number)
 
 
 def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:

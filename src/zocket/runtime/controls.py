@@ -1,8 +1,8 @@
-"""What gateways say of calls under way: that a caller has cancelled one.
+"""What gateways say of calls under way: that a caller has cancelled one, or how far the chunks of one have come.
 
-Rules: it comes beside the stream of requests, so it may overtake its call, which is then cancelled when it arrives; it
-may also be lost or come too late, and changes nothing then. What came early is remembered as long as its call can lie
-in the stream.
+Rules: it comes beside the stream of requests, so a cancellation may overtake its call, which is then cancelled when it
+arrives; it may also be lost or come too late, and changes nothing then. What came early is remembered as long as its
+call can lie in the stream.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class Controls:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._log.warning("a control message cannot be decoded")
                 continue
-            if control.scope == self._wire_scope:
+            if control.scope != self._wire_scope:
+                continue
+            if control.received:
+                self._host.credit(control.session_id, control.request_id, control.received)
+            else:
                 self._cancel(control)
 
     def arrived(self, request: Request, session_id: str, request_id: str) -> None:

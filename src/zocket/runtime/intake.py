@@ -276,7 +276,7 @@ class Intake:
             link.gateway = envelope.gateway
             return link
         session = Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
-        link = SessionLink(self._outbox, session, envelope.gateway)
+        link = SessionLink(self._outbox, session, envelope.gateway, does_credit=envelope.credits)
         if self._gone.get(session.id):
             return link
         self._links[session.id] = link

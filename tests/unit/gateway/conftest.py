@@ -34,6 +34,7 @@ class Client:
     def __init__(self) -> None:
         self.frames: list[Any] = []
         self.closed: tuple[int, str] | None = None
+        self.unsent = 0
         self.session: GatewaySession
 
     def send(self, frame: bytes) -> None:
@@ -42,6 +43,9 @@ class Client:
     def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
             self.closed = (code, reason)
+
+    def unsent_bytes(self) -> int:
+        return self.unsent
 
     def says(self, frame: bytes | dict[str, Any]) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())

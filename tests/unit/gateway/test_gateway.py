@@ -68,6 +68,7 @@ async def test_a_request_reaches_the_runtime_in_an_envelope_around_the_clients_o
                 "userId": "ada",
                 "claims": {"sub": "ada", "role": 1},
                 "gateway": "g_test",
+                "credits": True,
                 "requestId": f"{client.session_id[-10:]}.1",
                 "message": {
                     "type": "rpc",
