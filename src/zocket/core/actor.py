@@ -35,17 +35,20 @@ METHOD_MARK = "__zocket_method__"
 class MethodOptions:
     """What `@method(…)` was given."""
 
-    __slots__ = ("timeout_s",)
+    __slots__ = ("publish_every_s", "timeout_s")
 
-    def __init__(self, timeout_s: float | None) -> None:
+    def __init__(self, timeout_s: float | None, publish_every_s: float | None) -> None:
         self.timeout_s = timeout_s
+        self.publish_every_s = publish_every_s
 
 
 @overload
 def method(function: F, /) -> F: ...
 @overload
-def method(*, timeout_s: float | None = None) -> Callable[[F], F]: ...
-def method(function: F | None = None, /, *, timeout_s: float | None = None) -> F | Callable[[F], F]:
+def method(*, timeout_s: float | None = None, publish_every: float | None = None) -> Callable[[F], F]: ...
+def method(
+    function: F | None = None, /, *, timeout_s: float | None = None, publish_every: float | None = None
+) -> F | Callable[[F], F]:
     """Makes an `async def` of an actor callable by clients.
 
     One that yields, annotated `-> AsyncIterator[T]`, sends each value to its caller when it is made.
@@ -53,10 +56,12 @@ def method(function: F | None = None, /, *, timeout_s: float | None = None) -> F
     Args:
         function: the method itself, for the form without parentheses.
         timeout_s: its time limit in seconds, of one that yields between two values; None is the limit of the process.
+        publish_every: seconds after which it is flushed while it waits for something (see `Actor.flush`), again and
+            again; None for not before its end.
     """
 
     def mark(target: F) -> F:
-        setattr(target, METHOD_MARK, MethodOptions(timeout_s))
+        setattr(target, METHOD_MARK, MethodOptions(timeout_s, publish_every))
         return target
 
     return mark if function is None else mark(function)
@@ -276,6 +281,21 @@ class Actor(Generic[S, C]):
     def ctx(self) -> C:
         """What middleware put into `call.ctx`; None if nothing did."""
         return cast("C", self._instance.ctx)
+
+    async def flush(self) -> None:
+        """Lets the state changes and events of the turn so far leave now; a durable actor's once they are stored.
+
+        If the turn fails later, the state is what it was here, and nothing that has left comes back. The call does not
+        count as finished: if its process dies, a durable actor runs it again, on what was flushed. A value that was
+        placed into the state is copied here, so read it back from the state before changing it further.
+
+        Raises:
+            UsageError: there is no turn in progress.
+            StateValueError: the state holds what JSON cannot.
+            TooLarge: the state or an event is over its limit.
+            PlatformError: it cannot be stored; the turn fails.
+        """
+        await self._instance.flush()
 
     async def on_activate(self) -> None:
         """Runs once, before the first method of a new instance."""

@@ -56,6 +56,7 @@ class MethodDefinition:
     Attributes:
         function: the handler; of a method that yields, one that sends the chunks.
         stream: whether it yields chunks; its result is nothing.
+        special: whether more goes along with its turn than an ordinary method's.
     """
 
     __slots__ = (
@@ -64,9 +65,11 @@ class MethodDefinition:
         "input",
         "label",
         "name",
+        "publish_every_s",
         "python_name",
         "result",
         "signature",
+        "special",
         "stream",
         "timeout_s",
         "void",
@@ -80,6 +83,8 @@ class MethodDefinition:
         self.function = function
         self.stream = inspect.isasyncgenfunction(function)
         self.timeout_s = options.timeout_s
+        self.publish_every_s = _seconds(f"{label}: publish_every", options.publish_every_s)
+        self.special = self.stream or self.publish_every_s is not None
         self.signature = inspect.signature(function)
         self.input = InputSchema(_parameters(label, self.signature, hints))
         returned = hints.get("return", Any)
@@ -217,7 +222,7 @@ class ActorDefinition:
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
-        self.idle_after = _idle_after(cls)
+        self.idle_after = _seconds(f"{cls.__name__}.idle_after", cls.idle_after)
         self.version = cls.version
         self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
@@ -301,12 +306,11 @@ class ActorDefinition:
         return self.state.decode(raw)
 
 
-def _idle_after(cls: type[Actor[Any, Any]]) -> float | None:
-    value: object = cls.idle_after
+def _seconds(what: str, value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise DefinitionError(f"{cls.__name__}.idle_after: expected seconds above 0 or None, got {value!r}")
+        raise DefinitionError(f"{what}: expected seconds above 0 or None, got {value!r}")
     return float(value)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.session import INSTANCE, Caller
-from zocket.errors import StateValueError, TooLarge
+from zocket.errors import StateValueError, TooLarge, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +37,7 @@ class Instance:
         events: emitted by the turn in progress.
         orders: of the turn in progress.
         send_chunk: takes the chunks of a method that yields; set by the host for its turn.
+        flusher: lets out what `commit_part` gives; set by the host.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -50,6 +51,7 @@ class Instance:
         "definition",
         "document",
         "events",
+        "flusher",
         "in_turn",
         "key",
         "max_result_bytes",
@@ -78,6 +80,7 @@ class Instance:
         self.key = ""
         self.in_turn = False
         self.send_chunk: Callable[[bytes], Awaitable[None]] | None = None
+        self.flusher: Callable[[Instance], Awaitable[None]] | None = None
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
@@ -129,6 +132,20 @@ class Instance:
             raise
         finally:
             self._end()
+
+    async def flush(self) -> None:
+        """See `Actor.flush`."""
+        if not self.in_turn or self.flusher is None:
+            raise UsageError(f"{self.definition.cls.__name__}.flush: there is no turn of the instance in progress")
+        await self.flusher(self)
+
+    def commit_part(self) -> Effects:
+        """Commits what the turn in progress has done so far; errors as of its end, after which it goes on as it was."""
+        effects = self._commit(None)
+        self.events = []
+        self.orders = []
+        self.document.begin()
+        return effects
 
     def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
         self.caller = caller

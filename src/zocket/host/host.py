@@ -32,6 +32,7 @@ from zocket.host.answers import call_key, is_final, table_of
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
+from zocket.host.flushing import Flushing
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.link import EachLink
@@ -124,7 +125,8 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
-        self._running = Running(self, clock)
+        self._flushing = Flushing(self, clock)
+        self._running = Running(self, clock, self._flushing)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -281,6 +283,7 @@ class Host:
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
         )
+        instance.flusher = self._flushing.flush
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -294,6 +297,16 @@ class Host:
             and len(mailbox) > self._crowd
             and now - mailbox[0][4] > self._limits.overload_wait_s
         )
+
+    def resident_of(self, instance: Instance) -> Resident | None:
+        """Where the instance lives, if it is here still."""
+        resident = self._residents.get((instance.definition.name, instance.actor_id))
+        return resident if resident is not None and resident.instance is instance else None
+
+    def begin_piece(self) -> None:
+        """One more piece of work is here until `finish` is called for it."""
+        self._pending += 1
+        self._quiet.clear()
 
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
@@ -377,7 +390,7 @@ class Host:
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
-            if method.stream or request.cancel_on_close:
+            if method.special or request.cancel_on_close:
                 effects = await self._running.call(resident, worker, method, piece, key)
             else:
                 effects = await instance.call(

@@ -47,6 +47,10 @@ EVICT: Final = Hook("on_deactivate")
 """The same hook of an instance that leaves because it is idle, or makes room."""
 
 
+FLUSH: Final = Hook("flush")
+"""No hook, but a part of a turn on its way to the store; never in a mailbox."""
+
+
 class _Nobody(Link):
     """The link of hooks that no session causes."""
 
@@ -82,6 +86,7 @@ class Resident:
         keeper: of a durable instance.
         worker: serves it now.
         cancelled: calls in the mailbox that will not run.
+        flushes: of the turn in progress, for which its handler waits.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
         failed_until: when that may be over; never by default.
@@ -99,6 +104,7 @@ class Resident:
         "events",
         "failed_until",
         "failure",
+        "flushes",
         "gone",
         "history",
         "instance",
@@ -121,6 +127,7 @@ class Resident:
         self.history: History | None = None
         self.keeper: Keeper | None = None
         self.worker: Worker | None = None
+        self.flushes: list[asyncio.Future[bool]] | None = None
         self.cancelled: set[CallName] | None = None
         self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zocket.clock import Clock
     from zocket.core import Caller, Effects, MethodDefinition
     from zocket.host.answers import CallKey
+    from zocket.host.flushing import Flushing
     from zocket.host.host import Host
     from zocket.host.link import Link
     from zocket.host.resident import Piece, Resident
@@ -39,11 +40,13 @@ class Running:
     Args:
         host: runs them.
         clock: time of streams.
+        flushing: of methods with `publish_every`.
     """
 
-    def __init__(self, host: Host, clock: Clock) -> None:
+    def __init__(self, host: Host, clock: Clock, flushing: Flushing) -> None:
         self._host = host
         self._clock = clock
+        self._flushing = flushing
         self._bound: dict[str, dict[str, _Bound]] = {}
 
     def cancel(self, resident: Resident, name: CallName, reason: str = "the caller has cancelled the call") -> bool:
@@ -89,7 +92,7 @@ class Running:
     async def call(
         self, resident: Resident, worker: Worker, method: MethodDefinition, piece: Piece, key: CallKey | None
     ) -> Effects:
-        """One turn that ends with its caller's session, and may be a stream; errors as of `Instance.call`.
+        """One turn that may end with its caller's session, be a stream, be flushed; errors as of `Instance.call`.
 
         The result of a stream is the number of its chunks.
 
@@ -98,14 +101,17 @@ class Running:
         """
         link, request, request_id = piece[:3]
         assert isinstance(request, Rpc)
-        instance, session_id = resident.instance, _session_id(link)
-        if self._host.has_ended(link):
+        instance, stream, regular = resident.instance, None, None
+        ends_with_session = method.stream or request.cancel_on_close
+        if ends_with_session and self._host.has_ended(link):
             raise Cancelled("the caller is gone")
-        stream = None
         if method.stream and link.credits is not None:
             stream = ChunkStream(link, request.id, worker, self._clock)
-        instance.send_chunk = None if stream is None else stream.send
-        self._bound.setdefault(session_id, {})[request_id] = _Bound(worker, stream)
+            instance.send_chunk = stream.send
+        if method.publish_every_s is not None:
+            regular = self._flushing.regularly(resident, method.publish_every_s)
+        if ends_with_session:
+            self._bound.setdefault(_session_id(link), {})[request_id] = _Bound(worker, stream)
         try:
             effects = await instance.call(
                 method, request.input, link.caller, request_id, "" if key is None else key.name
@@ -113,7 +119,10 @@ class Running:
             return effects if stream is None else (b"%d" % stream.number, *effects[1:])
         finally:
             instance.send_chunk = None
-            self._release(session_id, request_id)
+            if regular is not None:
+                regular.stop()
+            if ends_with_session:
+                self._release(_session_id(link), request_id)
 
     def session_ended(self, session_id: str) -> None:
         """Cancels the calls in progress that end with their session."""
