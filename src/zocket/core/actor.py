@@ -35,19 +35,30 @@ METHOD_MARK = "__zocket_method__"
 class MethodOptions:
     """What `@method(…)` was given."""
 
-    __slots__ = ("publish_every_s", "timeout_s")
+    __slots__ = ("beside", "publish_every_s", "query", "timeout_s")
 
-    def __init__(self, timeout_s: float | None, publish_every_s: float | None) -> None:
+    def __init__(
+        self, timeout_s: float | None, publish_every_s: float | None = None, *, beside: bool, query: bool = False
+    ) -> None:
         self.timeout_s = timeout_s
         self.publish_every_s = publish_every_s
+        self.beside = beside
+        self.query = query
 
 
 @overload
 def method(function: F, /) -> F: ...
 @overload
-def method(*, timeout_s: float | None = None, publish_every: float | None = None) -> Callable[[F], F]: ...
 def method(
-    function: F | None = None, /, *, timeout_s: float | None = None, publish_every: float | None = None
+    *, timeout_s: float | None = None, publish_every: float | None = None, beside: bool = False
+) -> Callable[[F], F]: ...
+def method(
+    function: F | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    publish_every: float | None = None,
+    beside: bool = False,
 ) -> F | Callable[[F], F]:
     """Makes an `async def` of an actor callable by clients.
 
@@ -58,10 +69,31 @@ def method(
         timeout_s: its time limit in seconds, of one that yields between two values; None is the limit of the process.
         publish_every: seconds after which it is flushed while it waits for something (see `Actor.flush`), again and
             again; None for not before its end.
+        beside: it runs like a `query`, beside the turn in progress, and may cancel that one (`Actor.cancel_running`).
     """
+    return _marked(function, MethodOptions(timeout_s, publish_every, beside=beside))
 
+
+@overload
+def query(function: F, /) -> F: ...
+@overload
+def query(*, timeout_s: float | None = None) -> Callable[[F], F]: ...
+def query(function: F | None = None, /, *, timeout_s: float | None = None) -> F | Callable[[F], F]:
+    """Makes an `async def` of an actor callable by clients that only reads, and waits for no other call.
+
+    It reads one committed state from its beginning to its end, of a durable actor what is stored, on an actor object of
+    its own: it never sees the turn in progress. Writing to the state and emitting an event raise an error.
+
+    Args:
+        function: the method itself, for the form without parentheses.
+        timeout_s: as of `method`.
+    """
+    return _marked(function, MethodOptions(timeout_s, beside=True, query=True))
+
+
+def _marked(function: F | None, options: MethodOptions) -> F | Callable[[F], F]:
     def mark(target: F) -> F:
-        setattr(target, METHOD_MARK, MethodOptions(timeout_s, publish_every))
+        setattr(target, METHOD_MARK, options)
         return target
 
     return mark if function is None else mark(function)
@@ -281,6 +313,16 @@ class Actor(Generic[S, C]):
     def ctx(self) -> C:
         """What middleware put into `call.ctx`; None if nothing did."""
         return cast("C", self._instance.ctx)
+
+    def cancel_running(self) -> bool:
+        """Cancels the call whose turn is in progress: it is rolled back and answered with the code `cancelled`.
+
+        For methods with `@method(beside=True)`. Gives whether there was one; hooks are not cancelled.
+
+        Raises:
+            UsageError: called elsewhere.
+        """
+        return self._instance.cancel_running()
 
     async def flush(self) -> None:
         """Lets the state changes and events of the turn so far leave now; a durable actor's once they are stored.

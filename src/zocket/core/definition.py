@@ -55,11 +55,13 @@ class MethodDefinition:
 
     Attributes:
         function: the handler; of a method that yields, one that sends the chunks.
+        beside: whether it runs beside the turns of its instance; `query` if it only reads.
         stream: whether it yields chunks; its result is nothing.
         special: whether more goes along with its turn than an ordinary method's.
     """
 
     __slots__ = (
+        "beside",
         "chunk",
         "function",
         "input",
@@ -67,6 +69,7 @@ class MethodDefinition:
         "name",
         "publish_every_s",
         "python_name",
+        "query",
         "result",
         "signature",
         "special",
@@ -84,6 +87,10 @@ class MethodDefinition:
         self.stream = inspect.isasyncgenfunction(function)
         self.timeout_s = options.timeout_s
         self.publish_every_s = _seconds(f"{label}: publish_every", options.publish_every_s)
+        self.beside = options.beside
+        self.query = options.query
+        if self.beside and self.publish_every_s is not None:
+            raise DefinitionError(f"{label}: what runs beside a turn changes nothing, so there is nothing to publish")
         self.special = self.stream or self.publish_every_s is not None
         self.signature = inspect.signature(function)
         self.input = InputSchema(_parameters(label, self.signature, hints))
@@ -235,6 +242,7 @@ class ActorDefinition:
                 self._add_event(attribute, value, rename)
             elif _mark(cls, attribute) is not None:
                 self._add_method(attribute, value, rename)
+        self.beside = {name: item for name, item in self.methods.items() if item.beside}
         self._methods_by_attribute = {item.python_name: item for item in self.methods.values()}
         self.events_by_attribute = {item.attribute: item for item in self.events.values()}
         self._check_initial_state()

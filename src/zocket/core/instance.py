@@ -68,10 +68,11 @@ class Instance:
         *,
         max_state_bytes: int | None = None,
         max_result_bytes: int | None = None,
+        document: Document[Any] | None = None,
     ) -> None:
         self.definition = definition
         self.actor_id = actor_id
-        self.document: Document[Any] = definition.new_document(max_state_bytes, actor_id)
+        self.document = definition.new_document(max_state_bytes, actor_id) if document is None else document
         self.max_result_bytes = max_result_bytes
         self.sessions: dict[str, Any] = {}
         self.caller: Caller = INSTANCE
@@ -84,9 +85,13 @@ class Instance:
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
-        self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
-        self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
-        self.actor.__init__()  # type: ignore[misc]
+        self.actor = self._new_actor()
+
+    def _new_actor(self) -> Actor[Any, Any]:
+        actor: Actor[Any, Any] = self.definition.cls.__new__(self.definition.cls)
+        actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
+        actor.__init__()  # type: ignore[misc]
+        return actor
 
     async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str, key: str = "") -> Effects:
         """One turn: validate, middleware, handler, commit. `key` becomes `self.message_id` if there is one.
@@ -132,6 +137,10 @@ class Instance:
             raise
         finally:
             self._end()
+
+    def cancel_running(self) -> bool:
+        """See `Actor.cancel_running`."""
+        raise UsageError(f"{self.definition.cls.__name__}.cancel_running: only for methods with @method(beside=True)")
 
     async def flush(self) -> None:
         """See `Actor.flush`."""

@@ -21,7 +21,6 @@ from zocket.errors import (
     CallTimeout,
     Cancelled,
     DefinitionError,
-    HandlerTimeout,
     Overloaded,
     TooLarge,
     UnknownActor,
@@ -29,6 +28,7 @@ from zocket.errors import (
     ZocketError,
 )
 from zocket.host.answers import call_key, is_final, table_of
+from zocket.host.beside import BesideCalls
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
@@ -48,7 +48,7 @@ from zocket.host.resident import (
     Resident,
     ServerLink,
 )
-from zocket.host.running import Running
+from zocket.host.running import Running, overrun
 from zocket.host.streams import stream
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
@@ -128,7 +128,8 @@ class Host:
         self._flushing = Flushing(self, clock)
         self._running = Running(self, clock, self._flushing)
         self._eviction = Eviction(self, clock=clock, limits=limits)
-        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
+        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
+        self._beside = BesideCalls(self, self._running, clock, limits)
         self._pending = 0
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
@@ -159,6 +160,9 @@ class Host:
                 self.refuse(link, request, request_id, error)
                 return _done(done)
         now = self._clock.now()
+        if resident.beside and type(request) is Rpc:
+            if self._beside.take(resident, (link, request, request_id, done, now, position)):
+                return None
         if self._is_crowded(resident, now):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
@@ -380,13 +384,16 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
-        key = call_key(request, link.session) if request.idempotency_key else None
+        key = call_key(request, link.session) if request.idempotency_key and not method.beside else None
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
-        if position is not None and resident.keeper is not None and resident.keeper.includes(position):
-            return repeat(resident.keeper, link, request, request_id, position)
+        keeper = resident.keeper
+        if position is not None and keeper is not None and keeper.includes(position) and not method.beside:
+            return repeat(keeper, link, request, request_id, position)
         if resident.cancelled and (finished := self._running.leave_out(resident, piece)) is not None:
             return finished
+        if method.beside:
+            return not self._beside.begin(resident, method, piece)
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
@@ -398,7 +405,7 @@ class Host:
                 )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, started)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, started)
         counts.results["ok"] += 1
@@ -437,14 +444,7 @@ class Host:
         if counts is not None:
             counts.run.add(self._clock.now() - started)
 
-    def _overrun(self, worker: Worker) -> None:
-        instance = worker.instance
-        assert instance is not None
-        if instance.abandoned is None:
-            log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
-            instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
-
-    def _reraise_if_stopping(self, error: BaseException) -> None:
+    def reraise_if_stopping(self, error: BaseException) -> None:
         """A turn that the stop cancelled is not answered: its message is given back."""
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
@@ -480,7 +480,7 @@ class Host:
         except BaseException as error:  # border: a developer's hook
             fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
             self._end(worker, None, started)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             resident.counts.hook_failures += 1
             log.error("%s raised", hook, exc_info=error, extra=fields)
             return True
@@ -590,11 +590,25 @@ class Host:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
         if link.session is None or link.session.id in self._gone:
             return
+        self._meet(resident, link, request_id, now)
+        self._watch(resident, link, request, request_id)
+
+    def _meet(self, resident: Resident, link: Link, request_id: str, now: float) -> None:
+        """The instance knows the session from now on, though its `on_connect` runs when its turn comes."""
+        assert link.session is not None
         if link.session.id not in resident.instance.sessions:
             self.remember(resident, link.session.id, link)
             if self._has_connect(resident):
                 self._put(resident, (link, CONNECT, request_id, None, now, None))
-        self._watch(resident, link, request, request_id)
+
+    def meet_beside(self, resident: Resident, link: Link, piece: Piece) -> bool:
+        """Whether a call may pass the mailbox: not where its session's `on_connect` can simply run first."""
+        if link.session is None or self.has_ended(link) or link.session.id in resident.instance.sessions:
+            return self._may_watch_beside(resident, link)
+        if not resident.scheduled and self._has_connect(resident):
+            return False
+        self._meet(resident, link, piece[2], piece[4])
+        return True
 
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
         """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
@@ -713,6 +727,7 @@ class Host:
         self._closing = True
         self._eviction.close()
         await self._pool.stop()
+        await self._beside.stop()
         self._residents.clear()
         self._known.clear()
 

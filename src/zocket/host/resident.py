@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core import INSTANCE
 from zocket.host.link import Audience, Link
@@ -14,7 +14,7 @@ from zocket.protocol import frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zocket.core import Instance
+    from zocket.core import Instance, MethodDefinition
     from zocket.errors import ZocketError
     from zocket.host.answers import AnswerTable
     from zocket.host.counts import TypeCounts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zocket.host.store import Position
     from zocket.host.workers import Worker
     from zocket.protocol.frames import Request
+    from zocket.state import Document
 
 Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
 """Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived, and
@@ -84,6 +85,8 @@ class Resident:
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
+        beside: methods that run beside its turns, by name.
+        stored: the stored state that `beside` methods read, and its JSON.
         worker: serves it now.
         cancelled: calls in the mailbox that will not run.
         flushes: of the turn in progress, for which its handler waits.
@@ -99,6 +102,7 @@ class Resident:
         "active",
         "address",
         "answered",
+        "beside",
         "cancelled",
         "counts",
         "events",
@@ -112,6 +116,7 @@ class Resident:
         "mailbox",
         "scheduled",
         "size",
+        "stored",
         "used",
         "watchers",
         "worker",
@@ -126,6 +131,8 @@ class Resident:
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None
+        self.beside: dict[str, MethodDefinition] = instance.definition.beside
+        self.stored: tuple[bytes, Document[Any]] | None = None
         self.worker: Worker | None = None
         self.flushes: list[asyncio.Future[bool]] | None = None
         self.cancelled: set[CallName] | None = None

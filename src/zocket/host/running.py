@@ -7,15 +7,19 @@ answer is stored like an effect, so that it takes none when it is delivered agai
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from zocket.errors import Cancelled
+from zocket.errors import Cancelled, HandlerTimeout
 from zocket.host.streams import ChunkStream
 from zocket.protocol.frames import Rpc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zocket.clock import Clock
-    from zocket.core import Caller, Effects, MethodDefinition
+    from zocket.core import Beside, Caller, Effects, MethodDefinition
     from zocket.host.answers import CallKey
     from zocket.host.flushing import Flushing
     from zocket.host.host import Host
@@ -23,15 +27,18 @@ if TYPE_CHECKING:
     from zocket.host.resident import Piece, Resident
     from zocket.host.workers import Worker
 
+log = logging.getLogger("zocket.host")
+
 CallName = tuple[str, str]
 """Names a call in this process: the id of its session ("" for none), and its request id."""
 
 
 class _Bound(NamedTuple):
-    """A call in progress that ends with its session, and its chunks if it yields any."""
+    """A call in progress that can be found by its name, and its chunks if it yields any."""
 
     worker: Worker
     stream: ChunkStream | None
+    ends_with_session: bool
 
 
 class Running:
@@ -62,6 +69,9 @@ class Running:
         ):
             stop(worker, reason)
             return True
+        bound = self._bound.get(name[0], {}).get(name[1])
+        if bound is not None:
+            return stop(bound.worker, reason)
         piece = _find(resident, name)
         if piece is None:
             return False
@@ -71,6 +81,13 @@ class Running:
         if resident.keeper is None:
             self._refuse(piece, reason)
         return True
+
+    def cancel_turn(self, resident: Resident, by: str) -> bool:
+        """Cancels whichever call is in its turn; False if there is none."""
+        worker = resident.worker
+        if worker is None or not resident.instance.in_turn or not resident.instance.request_id:
+            return False
+        return stop(worker, f"cancelled by {by}")
 
     def leave_out(self, resident: Resident, piece: Piece) -> bool | None:
         """The turn of a piece has come: None if it was not cancelled, else whether it is finished."""
@@ -111,7 +128,7 @@ class Running:
         if method.publish_every_s is not None:
             regular = self._flushing.regularly(resident, method.publish_every_s)
         if ends_with_session:
-            self._bound.setdefault(_session_id(link), {})[request_id] = _Bound(worker, stream)
+            self._bound.setdefault(_session_id(link), {})[request_id] = _Bound(worker, stream, True)
         try:
             effects = await instance.call(
                 method, request.input, link.caller, request_id, "" if key is None else key.name
@@ -124,10 +141,34 @@ class Running:
             if ends_with_session:
                 self._release(_session_id(link), request_id)
 
+    @contextmanager
+    def beside(
+        self, instance: Beside, worker: Worker, method: MethodDefinition, link: Link, request: Rpc, request_id: str
+    ) -> Iterator[ChunkStream | None]:
+        """What goes along with a call beside the turns; gives its chunks if it yields any.
+
+        Raises:
+            Cancelled: its session has ended before.
+        """
+        ends_with_session = method.stream or request.cancel_on_close
+        if ends_with_session and self._host.has_ended(link):
+            raise Cancelled("the caller is gone")
+        stream = None
+        if method.stream and link.credits is not None:
+            stream = ChunkStream(link, request.id, worker, self._clock)
+            instance.send_chunk = stream.send
+        session_id = _session_id(link)
+        self._bound.setdefault(session_id, {})[request_id] = _Bound(worker, stream, ends_with_session)
+        try:
+            yield stream
+        finally:
+            self._release(session_id, request_id)
+
     def session_ended(self, session_id: str) -> None:
         """Cancels the calls in progress that end with their session."""
         for bound in self._bound.get(session_id, {}).values():
-            stop(bound.worker, "the caller is gone")
+            if bound.ends_with_session:
+                stop(bound.worker, "the caller is gone")
 
     def credit(self, name: CallName, number: int) -> None:
         """The caller's side has taken the chunks of a stream up to this number."""
@@ -142,12 +183,23 @@ class Running:
             del self._bound[session_id]
 
 
-def stop(worker: Worker, reason: str) -> None:
-    """Cancels the turn in progress; one that has failed already, by its time limit say, stays as it is."""
+def stop(worker: Worker, reason: str) -> bool:
+    """Cancels the turn in progress; False for one that has failed already, by its time limit say."""
     instance = worker.instance
-    if instance is not None and instance.abandoned is None:
-        instance.abandoned = Cancelled(f"{worker.method}: {reason}")
-        worker.task.cancel()
+    if instance is None or instance.abandoned is not None:
+        return False
+    instance.abandoned = Cancelled(f"{worker.method}: {reason}")
+    worker.task.cancel()
+    return True
+
+
+def overrun(worker: Worker) -> None:
+    """The turn in progress is over its time limit: it fails, whatever its handler makes of the cancellation."""
+    instance = worker.instance
+    assert instance is not None
+    if instance.abandoned is None:
+        log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
+        instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
 
 
 def name_of(piece: Piece) -> CallName:

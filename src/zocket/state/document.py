@@ -26,6 +26,11 @@ SLACK_BYTES: Final = 4_096
 """Of an estimated size, besides twice the state: small states are not measured at every change."""
 
 
+def read_only(owner: str) -> str:
+    """How the owner of a state that nothing can write to is named in messages."""
+    return f"{owner} (only to be read here)"
+
+
 class Document(Generic[S]):
     """Tracked state.
 
@@ -44,12 +49,23 @@ class Document(Generic[S]):
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
     """
 
-    __slots__ = ("_journal", "_max_bytes", "_measure_above", "_opaque", "_position", "_root", "_snapshot", "size")
+    __slots__ = (
+        "_committed",
+        "_journal",
+        "_max_bytes",
+        "_measure_above",
+        "_opaque",
+        "_position",
+        "_root",
+        "_snapshot",
+        "size",
+    )
 
     def __init__(self, initial: S, *, max_bytes: int | None = None, owner: str = "") -> None:
         self._journal = Journal(owner)
         self._max_bytes = max_bytes
         self._snapshot: bytes | None = None
+        self._committed: Document[S] | None = None
         self._measure_above = 0
         self.size = 0
         self._adopt(initial)
@@ -62,7 +78,7 @@ class Document(Generic[S]):
         self._position: Position = root_position(getattr(kind, "cls", dict))
         self._opaque = type(self._position) is Position or getattr(kind, "opaque", False)
         journal.special = journal.special or self._opaque
-        self._snapshot = None
+        self._snapshot = self._committed = None
         if self._max_bytes is not None:
             self._measured(len(self._encode(self._root)), self._max_bytes)
 
@@ -75,6 +91,11 @@ class Document(Generic[S]):
         """The tracked root; reads like the plain value that it was made of."""
         root: S = self._root
         return root
+
+    @property
+    def owner(self) -> str:
+        """Whose state it is."""
+        return self._journal.owner
 
     @property
     def in_turn(self) -> bool:
@@ -104,6 +125,7 @@ class Document(Generic[S]):
             if journal.undo:
                 journal.close()
             return None
+        self._committed = None
         patches: Any = False if journal.special else quick_commit(journal, self._position)
         if patches is False:
             journal.places.clear()
@@ -181,6 +203,18 @@ class Document(Generic[S]):
             if self._max_bytes is not None:
                 self._measured(len(self._snapshot), self._max_bytes)
         return self._snapshot
+
+    def committed(self) -> Document[S]:
+        """Return a copy of the committed state that nothing can write to, also while a turn is open.
+
+        Copied until a commit changes it; one copy is shared by all who ask. It costs the whole state.
+        """
+        if self._committed is None:
+            root = self._root
+            if self._journal.touched:
+                root = Committed(self._journal).copy(root)
+            self._committed = Document(Untracker()(root), owner=read_only(self.owner))
+        return self._committed
 
     def _encode(self, root: Any) -> bytes:
         return encode_checked(self._position.encode, Untracker()(root) if self._journal.plain else root)
