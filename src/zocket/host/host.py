@@ -160,9 +160,12 @@ class Host:
                 self.refuse(link, request, request_id, error)
                 return _done(done)
         now = self._clock.now()
-        if resident.beside and type(request) is Rpc:
-            if self._beside.take(resident, (link, request, request_id, done, now, position)):
-                return None
+        if (
+            resident.beside
+            and type(request) is Rpc
+            and self._beside.take(resident, (link, request, request_id, done, now, position))
+        ):
+            return None
         if self._is_crowded(resident, now):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
