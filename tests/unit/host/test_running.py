@@ -249,6 +249,21 @@ class TestADurableInstance:
         assert [answer.get("code", answer.get("result")) for answer in again.answers()] == ["repeated", 2, "cancelled"]
         assert house.shelf.state()["lines"] == ["in b", "out b"]
 
+    async def test_also_if_nothing_else_was_to_be_stored(self) -> None:
+        house = House(Kept)
+        s = house.session()
+        house.deliver(s, 1, "nap", seconds=60, line="a")
+        await house.clock.sleep(1)
+        assert cancel(s, 1)
+        await house.clock.sleep(1)
+        assert house.done == [1]
+        await house.restart()
+        again = house.session("s")
+        house.deliver(again, 1, "add", line="a")
+        await house.clock.sleep(1)
+        assert [answer["code"] for answer in again.answers()] == ["cancelled"]
+        assert house.shelf.state()["lines"] == []
+
     async def test_a_waiting_call_keeps_its_place_so_that_nothing_before_it_is_taken_for_done(self) -> None:
         house = House(Kept)
         s = house.session()

@@ -197,6 +197,18 @@ class TestTheTimeLimit:
         assert s.frames[-1]["code"] == "handler_timeout"
         assert It.ended == ["CancelledError"]
 
+    async def test_begins_anew_when_chunks_have_been_taken(self, bench: Callable[..., Bench]) -> None:
+        b = bench(It)
+        s = b.session()
+        s.call("count", to=2, size=300_000, pause_s=1.5)
+        await b.quiet(1.5)
+        credit(s, 1, 1)
+        await b.quiet(1.6)
+        credit(s, 1, 2)
+        await b.quiet(5)
+        assert s.kinds() == ["rpc:stream"] * 2 + ["rpc:result"]
+        assert "code" not in s.frames[-1]
+
 
 class TestTheEnd:
     async def test_of_the_session_cancels(self, bench: Callable[..., Bench]) -> None:
