@@ -85,7 +85,8 @@ class BesideCalls:
             self._end(worker)
             counts.results["ok"] += 1
             link.answer(request.id, answer)
-        counts.run.add(self._clock.now() - started)
+        resident.used = self._clock.now()
+        counts.run.add(resident.used - started)
         self._host.finish(piece)
         return not worker.is_tainted()
 
