@@ -6,7 +6,8 @@ it changes, emits and orders nothing; plain attributes of the actor are copied t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dis
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call
 from zocket.core.instance import Instance
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
     from zocket.state import Document
 
 
+_WAITING: Final = frozenset({"GET_AWAITABLE", "GET_ANEXT", "YIELD_VALUE"})
+"""What `await`, `async for`, `async with` and `yield` are compiled to."""
+
+
+def never_waits(function: Callable[..., Any]) -> bool:
+    """Whether a coroutine function runs to its end in one stretch, whatever it is given."""
+    return all(instruction.opname not in _WAITING for instruction in dis.get_instructions(function))
+
+
 class Beside(Instance):
     """One call beside an instance.
 
     Args:
         instance: in whose name it runs.
-        document: a committed state; nobody opens a turn of it.
+        document: a committed state; no turn of it is opened as long as the call runs.
         caller: who calls.
         request_id: of the call.
         stop: cancels the call whose turn is in progress, and tells whether there was one; None for a query.

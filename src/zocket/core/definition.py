@@ -16,6 +16,7 @@ import msgspec
 import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
+from zocket.core.beside import never_waits
 from zocket.core.migration import bring_up, migrations_of
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
 from zocket.core.streaming import chunk_annotation, drained, is_iterator
@@ -55,7 +56,8 @@ class MethodDefinition:
 
     Attributes:
         function: the handler; of a method that yields, one that sends the chunks.
-        beside: whether it runs beside the turns of its instance; `query` if it only reads.
+        beside: whether it runs beside the turns of its instance; `query` if it only reads; `never_waits` if it does so
+            in one stretch.
         stream: whether it yields chunks; its result is nothing.
         special: whether more goes along with its turn than an ordinary method's.
     """
@@ -67,6 +69,7 @@ class MethodDefinition:
         "input",
         "label",
         "name",
+        "never_waits",
         "publish_every_s",
         "python_name",
         "query",
@@ -89,6 +92,7 @@ class MethodDefinition:
         self.publish_every_s = _seconds(f"{label}: publish_every", options.publish_every_s)
         self.beside = options.beside
         self.query = options.query
+        self.never_waits = self.beside and never_waits(function)
         if self.beside and self.publish_every_s is not None:
             raise DefinitionError(f"{label}: what runs beside a turn changes nothing, so there is nothing to publish")
         self.special = self.stream or self.publish_every_s is not None

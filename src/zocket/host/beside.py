@@ -1,8 +1,8 @@
 """Calls that run beside the turns of an instance: queries, and what is declared `beside`.
 
 Rules: they pass the mailbox where the instance is active, and begin in their place in it where it is not; what they
-read is committed, of a durable instance stored; each state is copied once for all of them. They leave no trace: one
-that is delivered again runs again.
+read is committed, of a durable instance stored; a state is copied once for all that need a copy. They leave no trace:
+one that is delivered again runs again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class BesideCalls:
         self, resident: Resident, method: MethodDefinition, worker: Worker, link: Link, request: Rpc, request_id: str
     ) -> bytes:
         stop = None if method.query else partial(self._running.cancel_turn, resident, method.name)
-        instance = Beside(resident.instance, _state(resident), link.caller, request_id, stop)
+        instance = Beside(resident.instance, _state(resident, method), link.caller, request_id, stop)
         worker.instance = instance
         with self._running.beside(instance, worker, method, link, request, request_id) as stream:
             result = await instance.run(method, request.input)
@@ -122,9 +122,15 @@ def _may_pass(resident: Resident) -> bool:
     )
 
 
-def _state(resident: Resident) -> Document[Any]:
-    """A copy of the committed state, of a durable instance of the stored one; the same until that changes."""
+def _state(resident: Resident, method: MethodDefinition) -> Document[Any]:
+    """A state that stays as it is while the call runs: the committed one, of a durable instance the stored one.
+
+    A call that cannot be interrupted, nor its result before it is written, needs no copy of a state that is at rest.
+    """
     instance, keeper = resident.instance, resident.keeper
+    at_rest = not instance.in_turn and (keeper is None or keeper.current)
+    if at_rest and method.never_waits and not instance.definition.middleware:
+        return instance.document
     if keeper is None:
         return instance.document.committed()
     if resident.stored is None or resident.stored[0] is not keeper.visible:

@@ -155,18 +155,73 @@ class TestTheState:
         class Shared(It):
             @query
             async def share(self) -> None:
+                await asyncio.sleep(0)
                 states.append(self.state)
 
         b = bench(Shared)
         s = b.session()
-        for name in ("share", "share"):
-            s.call(name)
+        s.call("share")
+        s.call("share")
+        await b.quiet()
         s.call("add", line="a")
         await b.quiet()
         s.call("share")
         await b.quiet()
         assert states[0] is states[1]
         assert states[0] is not states[2]
+
+    async def test_one_that_never_waits_reads_a_state_at_rest_as_it_is_and_cannot_write_to_it(
+        self, bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        states = []
+
+        class Plain(It):
+            @query
+            async def share(self) -> int:
+                states.append(self.state)
+                return len(self.state.lines)
+
+            @query
+            async def write(self) -> None:
+                self.state.lines.append("x")
+
+        b = bench(Plain)
+        s = b.session()
+        s.call("add", line="a")
+        await b.quiet()
+        s.call("share")
+        s.call("share")
+        s.call("write")
+        await b.quiet()
+        s.call("nap", line="b", seconds=5)
+        await b.quiet(1)
+        s.call("share")
+        await b.quiet(5)
+        s.call("share")
+        await b.quiet()
+        assert [answer.get("result", answer.get("code")) for answer in s.answers()] == [1, 1, 1, "internal", 2, 1, 2]
+        live, again, copied, later = states
+        assert live is again is later
+        assert copied is not live
+
+    async def test_with_middleware_even_that_one_reads_a_copy(self, bench: Callable[..., Bench]) -> None:
+        async def delay(call: Call, call_next: CallNext) -> Any:
+            result = await call_next(call)
+            await asyncio.sleep(1 if call.method == "share" else 0)
+            return result
+
+        class Plain(It):
+            @query
+            async def share(self) -> list[str]:
+                return self.state.lines
+
+        b = bench(Plain, middleware=[delay])
+        s = b.session()
+        s.call("share")
+        await b.quiet(0.5)
+        s.call("nap", line="a", seconds=5)
+        await b.quiet(1)
+        assert s.results() == [[]]
 
 
 class TestWhatAQueryMayNot:

@@ -111,6 +111,6 @@ async def test_a_query_that_writes_is_the_tests_failure() -> None:
         with pytest.raises(ActorError, match="internal error"):
             await library.steal()
         [(_, failure)] = t.failures
-        assert "library/one (only to be read here) was written to" in str(failure)
+        assert "A list at '/books' of library/one was written to outside a turn" in str(failure)
         t.failures.clear()
         assert await library.books() == ["a"]
