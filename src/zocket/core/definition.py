@@ -59,7 +59,7 @@ class MethodDefinition:
         beside: whether it runs beside the turns of its instance; `query` if it only reads; `never_waits` if it does so
             in one stretch.
         stream: whether it yields chunks; its result is nothing.
-        special: whether more goes along with its turn than an ordinary method's.
+        special: whether it is more than an ordinary turn.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class MethodDefinition:
         self.never_waits = self.beside and never_waits(function)
         if self.beside and self.publish_every_s is not None:
             raise DefinitionError(f"{label}: what runs beside a turn changes nothing, so there is nothing to publish")
-        self.special = self.stream or self.publish_every_s is not None
+        self.special = self.beside or self.stream or self.publish_every_s is not None
         self.signature = inspect.signature(function)
         self.input = InputSchema(_parameters(label, self.signature, hints))
         returned = hints.get("return", Any)

@@ -47,8 +47,9 @@ from zocket.host.resident import (
     Hook,
     Resident,
     ServerLink,
+    Withdrawn,
 )
-from zocket.host.running import Running, overrun
+from zocket.host.running import Running, call_name, overrun
 from zocket.host.streams import stream
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
@@ -353,6 +354,8 @@ class Host:
                     finished = await self._answer(resident, worker, request, piece)
                 elif isinstance(request, Hook):
                     finished = await self._run_hook(resident, worker, request, piece)
+                elif isinstance(request, Withdrawn):
+                    finished = self._running.leave_out(resident, request.call, piece)
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -364,7 +367,6 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            resident.worker = None
             resident.used = self._clock.now()
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
@@ -393,14 +395,13 @@ class Host:
         keeper = resident.keeper
         if position is not None and keeper is not None and keeper.includes(position) and not method.beside:
             return repeat(keeper, link, request, request_id, position)
-        if resident.cancelled and (finished := self._running.leave_out(resident, piece)) is not None:
-            return finished
-        if method.beside:
+        special = method.special or request.cancel_on_close
+        if special and method.beside:
             return not self._beside.begin(resident, method, piece)
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
-            if method.special or request.cancel_on_close:
+            if special:
                 effects = await self._running.call(resident, worker, method, piece, key)
             else:
                 effects = await instance.call(
@@ -412,7 +413,7 @@ class Host:
             return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, started)
         counts.results["ok"] += 1
-        answer = (frames.stream_end if method.stream else frames.result)(request.id, effects[0])
+        answer = (frames.stream_end if special and method.stream else frames.result)(request.id, effects[0])
         if key is not None:
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if resident.keeper is not None:
@@ -517,7 +518,7 @@ class Host:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def _introduce(self, resident: Resident, link: Link, request: Request | Hook, piece: Piece) -> bool:
+    def _introduce(self, resident: Resident, link: Link, request: Request | Hook | Withdrawn, piece: Piece) -> bool:
         """A session's first request to the instance: `on_connect` goes in front of it (True), as a turn of its own.
 
         A session that has ended meanwhile stays a stranger, and so does one that only takes a subscription back.
@@ -762,7 +763,10 @@ class Host:
     def resubmit(self, pieces: list[Piece]) -> None:
         """Gives the requests of an instance that has left to a fresh one, in order; its hooks have nobody to run on."""
         for link, request, request_id, done, _, position in pieces:
-            if not isinstance(request, Hook):
+            if isinstance(request, Withdrawn):
+                self.submit(link, request.call, request_id, done, position)
+                self.cancel(request.call.actor, request.call.actor_id, *call_name(link, request_id))
+            elif not isinstance(request, Hook):
                 self.submit(link, request, request_id, done, position)
         self._settle(len(pieces))
 

@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from zocket.host.counts import TypeCounts
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
-    from zocket.host.running import CallName
     from zocket.host.store import Position
     from zocket.host.workers import Worker
-    from zocket.protocol.frames import Request
+    from zocket.protocol.frames import Request, Rpc
     from zocket.state import Document
 
-Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
+Piece = tuple[Link, "Request | Hook | Withdrawn", str, "Callable[[], None] | None", float, "Position | None"]
 """Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived, and
 where its message stands in its stream (None: it cannot be delivered twice)."""
 
@@ -38,6 +37,15 @@ class Hook:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+class Withdrawn:
+    """A call that was cancelled before its turn; it keeps its place in the mailbox."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Rpc) -> None:
+        self.call = call
 
 
 ACTIVATE: Final = Hook("on_activate")
@@ -87,8 +95,7 @@ class Resident:
         keeper: of a durable instance.
         beside: methods that run beside its turns, by name.
         stored: the stored state that `beside` methods read, and its JSON.
-        worker: serves it now.
-        cancelled: calls in the mailbox that will not run.
+        worker: serves it, or did so last.
         flushes: of the turn in progress, for which its handler waits.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
@@ -103,7 +110,6 @@ class Resident:
         "address",
         "answered",
         "beside",
-        "cancelled",
         "counts",
         "events",
         "failed_until",
@@ -135,7 +141,6 @@ class Resident:
         self.stored: tuple[bytes, Document[Any]] | None = None
         self.worker: Worker | None = None
         self.flushes: list[asyncio.Future[bool]] | None = None
-        self.cancelled: set[CallName] | None = None
         self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None
         self.failed_until = math.inf

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zocket.errors import Cancelled, HandlerTimeout
+from zocket.host.durability import repeat
+from zocket.host.resident import Withdrawn
 from zocket.host.streams import ChunkStream
 from zocket.protocol.frames import Rpc
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from zocket.host.workers import Worker
 
 log = logging.getLogger("zocket.host")
+
+BY_CALLER: Final = "the caller has cancelled the call"
 
 CallName = tuple[str, str]
 """Names a call in this process: the id of its session ("" for none), and its request id."""
@@ -56,55 +60,44 @@ class Running:
         self._flushing = flushing
         self._bound: dict[str, dict[str, _Bound]] = {}
 
-    def cancel(self, resident: Resident, name: CallName, reason: str = "the caller has cancelled the call") -> bool:
+    def cancel(self, resident: Resident, name: CallName) -> bool:
         """Cancels a call of the instance; False if it is not here, or has committed."""
-        instance, worker = resident.instance, resident.worker
-        if resident.cancelled and name in resident.cancelled:
-            return True
-        if (
-            worker is not None
-            and instance.in_turn
-            and instance.request_id
-            and name == (_session_id(instance.caller), instance.request_id)
-        ):
-            stop(worker, reason)
+        instance = resident.instance
+        worker = _turn_of(resident)
+        if worker is not None and name == (_session_id(instance.caller), instance.request_id):
+            stop(worker, BY_CALLER)
             return True
         bound = self._bound.get(name[0], {}).get(name[1])
         if bound is not None:
-            return stop(bound.worker, reason)
-        piece = _find(resident, name)
-        if piece is None:
-            return False
-        if resident.cancelled is None:
-            resident.cancelled = set()
-        resident.cancelled.add(name)
-        if resident.keeper is None:
-            self._refuse(piece, reason)
-        return True
+            return stop(bound.worker, BY_CALLER)
+        for index, piece in enumerate(resident.mailbox):
+            if piece[2] == name[1] and _session_id(piece[0]) == name[0] and isinstance(piece[1], Rpc | Withdrawn):
+                self._withdraw(resident, index, piece)
+                return True
+        return False
+
+    def _withdraw(self, resident: Resident, index: int, piece: Piece) -> None:
+        link, request, request_id, done, arrived, position = piece
+        if isinstance(request, Rpc):
+            resident.mailbox[index] = (link, Withdrawn(request), request_id, done, arrived, position)
+            if resident.keeper is None:
+                self._host.refuse(link, request, request_id, Cancelled(BY_CALLER))
+
+    def leave_out(self, resident: Resident, call: Rpc, piece: Piece) -> bool:
+        """The turn of a withdrawn call has come; whether it is finished."""
+        keeper = resident.keeper
+        if keeper is None:
+            return True  # it was answered when it was cancelled
+        link, _, request_id, done, arrived, position = piece
+        if position is not None and keeper.includes(position):
+            return repeat(keeper, link, call, request_id, position)
+        answered = (link, call, request_id, done, arrived, position)
+        return self._host.refuse(link, call, request_id, Cancelled(BY_CALLER), resident, answered)
 
     def cancel_turn(self, resident: Resident, by: str) -> bool:
         """Cancels whichever call is in its turn; False if there is none."""
-        worker = resident.worker
-        if worker is None or not resident.instance.in_turn or not resident.instance.request_id:
-            return False
-        return stop(worker, f"cancelled by {by}")
-
-    def leave_out(self, resident: Resident, piece: Piece) -> bool | None:
-        """The turn of a piece has come: None if it was not cancelled, else whether it is finished."""
-        assert resident.cancelled is not None
-        name = name_of(piece)
-        if name not in resident.cancelled:
-            return None
-        resident.cancelled.discard(name)
-        if resident.keeper is None:
-            return True  # it was answered when it was cancelled
-        return self._refuse(piece, "the caller has cancelled the call", resident)
-
-    def _refuse(self, piece: Piece, reason: str, resident: Resident | None = None) -> bool:
-        link, request, request_id = piece[:3]
-        assert isinstance(request, Rpc)
-        kept = None if resident is None else piece
-        return self._host.refuse(link, request, request_id, Cancelled(reason), resident, kept)
+        worker = _turn_of(resident)
+        return worker is not None and stop(worker, f"cancelled by {by}")
 
     async def call(
         self, resident: Resident, worker: Worker, method: MethodDefinition, piece: Piece, key: CallKey | None
@@ -202,17 +195,18 @@ def overrun(worker: Worker) -> None:
         instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
 
 
-def name_of(piece: Piece) -> CallName:
-    """How the call in a piece is named."""
-    return _session_id(piece[0]), piece[2]
+def call_name(link: Link, request_id: str) -> CallName:
+    """How a call of a link is named."""
+    return _session_id(link), request_id
+
+
+def _turn_of(resident: Resident) -> Worker | None:
+    """Who runs the call that is in its turn; hooks are no calls."""
+    instance, worker = resident.instance, resident.worker
+    if worker is None or worker.instance is not instance or not instance.in_turn or not instance.request_id:
+        return None
+    return worker
 
 
 def _session_id(of: Link | Caller) -> str:
     return "" if of.session is None else of.session.id
-
-
-def _find(resident: Resident, name: CallName) -> Piece | None:
-    for piece in resident.mailbox:
-        if piece[2] == name[1] and type(piece[1]) is Rpc and _session_id(piece[0]) == name[0]:
-            return piece
-    return None

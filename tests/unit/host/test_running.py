@@ -280,6 +280,36 @@ class TestADurableInstance:
         await house.clock.sleep(5)
         assert house.shelf.state()["lines"] == ["1", "2", "3"]
 
+    async def test_a_call_that_ran_before_it_was_delivered_again_gets_its_answer(self) -> None:
+        house = House(Kept)
+        s = house.session()
+        house.deliver(s, 1, "add", line="a")
+        await house.clock.sleep(1)
+        await house.restart()
+        again = house.session("s")
+        house.deliver(again, 1, "add", line="a")
+        assert cancel(again, 1)
+        await house.clock.sleep(1)
+        assert again.results() == [1]
+        assert house.host.pending == 0
+
+    async def test_an_instance_that_leaves_memory_takes_the_cancellation_along(self) -> None:
+        class Leaving(Kept):
+            async def on_deactivate(self) -> None:
+                await asyncio.sleep(1)
+
+        house = House(Leaving)
+        s = house.session()
+        house.deliver(s, 1, "add", line="a")
+        await house.clock.sleep(301)
+        house.deliver(s, 2, "add", line="b")
+        house.deliver(s, 3, "add", line="c")
+        assert cancel(s, 2)
+        await house.clock.sleep(5)
+        assert [answer.get("code", answer.get("result")) for answer in s.answers()] == [1, "cancelled", 2]
+        assert house.done == [1, 2, 3]
+        assert house.host.pending == 0
+
     async def test_a_call_that_waits_for_the_store_is_not_cancelled(self) -> None:
         house = House(Kept)
         house.shelf.delay_s = 1.0
