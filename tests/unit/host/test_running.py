@@ -294,14 +294,17 @@ class TestADurableInstance:
         assert house.host.pending == 0
 
     async def test_an_instance_that_leaves_memory_takes_the_cancellation_along(self) -> None:
+        leaving = asyncio.Event()
+
         class Leaving(Kept):
             async def on_deactivate(self) -> None:
+                leaving.set()
                 await asyncio.sleep(1)
 
         house = House(Leaving)
         s = house.session()
         house.deliver(s, 1, "add", line="a")
-        await house.clock.sleep(301)
+        await leaving.wait()
         house.deliver(s, 2, "add", line="b")
         house.deliver(s, 3, "add", line="c")
         assert cancel(s, 2)
