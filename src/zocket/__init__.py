@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zocket.core import Session as Session
     from zocket.core import method as method
     from zocket.core import migrate as migrate
+    from zocket.core import query as query
     from zocket.errors import ActorError as ActorError
     from zocket.errors import CallTimeout as CallTimeout
     from zocket.errors import Disconnected as Disconnected
@@ -50,6 +51,7 @@ _HOMES: Final = {
     "connect": "zocket.client",
     "method": "zocket.core",
     "migrate": "zocket.core",
+    "query": "zocket.core",
 }
 
 __all__ = sorted(_HOMES)

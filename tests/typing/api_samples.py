@@ -8,7 +8,7 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel, Field
 
-from zocket import Actor, ActorError, App, Call, CallNext, Event, connect, method
+from zocket import Actor, ActorError, App, Call, CallNext, Event, connect, method, query
 from zocket.client import Client
 from zocket.testing import TestApp
 
@@ -50,6 +50,25 @@ class ChatRoom(Actor[RoomState]):
     async def clear(self) -> None:
         self.state.messages.clear()
 
+    @method
+    async def words(self, text: str) -> AsyncIterator[str]:
+        for word in text.split():
+            yield word
+
+    @method(publish_every=0.1)
+    async def think(self) -> str:
+        await self.flush()
+        return "done"
+
+    @query
+    async def count(self) -> int:
+        return len(self.state.messages)
+
+    @method(beside=True)
+    async def stop(self) -> bool:
+        assert_type(self.cancel_running(), bool)
+        return True
+
 
 class Guarded(Actor[RoomState, Ctx]):
     @method
@@ -79,6 +98,11 @@ async def use(client: Client) -> None:
         assert_type(message, Message)
     async for count in client.events(room, ChatRoom.counted):
         assert_type(count, int | None)
+    assert_type(await room.count(), int)
+    assert_type(await room.think(), str)
+    async for word in room.words(text="hello world"):
+        assert_type(word, str)
+    client.options(cancel_on_close=True).actor(ChatRoom, "general")
     once = client.options(timeout=5, idempotency_key="order-17").actor(ChatRoom, "general")
     assert_type(await once.post(text="hello"), Message)
     assert_type(client.options(idempotency_key=True).actor(ChatRoom, "general"), ChatRoom)

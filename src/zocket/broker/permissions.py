@@ -95,6 +95,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.announcement(scope),
         subjects.roll_call(scope),
         subjects.rewritten(scope),
+        f"runtime.control.{workspace}.{project}.*",
         subjects.ANY_ALIVE,
         f"{inbox}.>",
     ]
@@ -110,6 +111,7 @@ def gateway_permissions() -> Permissions:
         "session.connected.*.*",
         "session.disconnected.*.*",
         "runtime.discover.*.*",
+        "runtime.control.*.*.*",
         subjects.ANY_ALIVE,
         f"{_API}.CONSUMER.NAMES.{subjects.INBOUND_STREAM}",
         *(f"{_API}.STREAM.{verb}.{stream}" for stream in streams for verb in ("INFO", "CREATE")),

@@ -1,6 +1,7 @@
 """What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""
 
-from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method
+from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method, query
+from zocket.core.beside import Beside
 from zocket.core.definition import (
     ActorDefinition,
     AppDefinition,
@@ -24,6 +25,7 @@ __all__ = [
     "Actor",
     "ActorDefinition",
     "AppDefinition",
+    "Beside",
     "Call",
     "CallNext",
     "Caller",
@@ -46,5 +48,6 @@ __all__ = [
     "is_expected",
     "method",
     "migrate",
+    "query",
     "to_caller",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zocket.core.actor import Call, Emitted
 from zocket.core.guards import Access, ask
 from zocket.core.session import INSTANCE, Caller
-from zocket.errors import StateValueError, TooLarge
+from zocket.errors import StateValueError, TooLarge, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +37,8 @@ class Instance:
         key: names the call in progress over all its retries, "" if it has no idempotency key.
         events: emitted by the turn in progress.
         orders: of the turn in progress.
+        send_chunk: takes the chunks of a method that yields; set by the host for its turn.
+        flusher: lets out what `commit_part` gives; set by the host.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -50,11 +52,13 @@ class Instance:
         "definition",
         "document",
         "events",
+        "flusher",
         "in_turn",
         "key",
         "max_result_bytes",
         "orders",
         "request_id",
+        "send_chunk",
         "sessions",
     )
 
@@ -65,10 +69,11 @@ class Instance:
         *,
         max_state_bytes: int | None = None,
         max_result_bytes: int | None = None,
+        document: Document[Any] | None = None,
     ) -> None:
         self.definition = definition
         self.actor_id = actor_id
-        self.document: Document[Any] = definition.new_document(max_state_bytes, actor_id)
+        self.document = definition.new_document(max_state_bytes, actor_id) if document is None else document
         self.max_result_bytes = max_result_bytes
         self.sessions: dict[str, Any] = {}
         self.caller: Caller = INSTANCE
@@ -76,12 +81,18 @@ class Instance:
         self.request_id = ""
         self.key = ""
         self.in_turn = False
+        self.send_chunk: Callable[[bytes], Awaitable[None]] | None = None
+        self.flusher: Callable[[Instance], Awaitable[None]] | None = None
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
-        self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
-        self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
-        self.actor.__init__()  # type: ignore[misc]
+        self.actor = self._new_actor()
+
+    def _new_actor(self) -> Actor[Any, Any]:
+        actor: Actor[Any, Any] = self.definition.cls.__new__(self.definition.cls)
+        actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
+        actor.__init__()  # type: ignore[misc]
+        return actor
 
     async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str, key: str = "") -> Effects:
         """One turn: validate, middleware, handler, commit. `key` becomes `self.message_id` if there is one.
@@ -159,6 +170,24 @@ class Instance:
         if (abandoned := self.abandoned) is not None:
             self.abandoned = None
             raise abandoned
+
+    def cancel_running(self) -> bool:
+        """See `Actor.cancel_running`."""
+        raise UsageError(f"{self.definition.cls.__name__}.cancel_running: only for methods with @method(beside=True)")
+
+    async def flush(self) -> None:
+        """See `Actor.flush`."""
+        if not self.in_turn or self.flusher is None:
+            raise UsageError(f"{self.definition.cls.__name__}.flush: there is no turn of the instance in progress")
+        await self.flusher(self)
+
+    def commit_part(self) -> Effects:
+        """Commits what the turn in progress has done so far; errors as of its end, after which it goes on as it was."""
+        effects = self._commit(None)
+        self.events = []
+        self.orders = []
+        self.document.begin()
+        return effects
 
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:

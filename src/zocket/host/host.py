@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -18,8 +19,8 @@ from zocket import logs
 from zocket.core import Access, Instance, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
+    Cancelled,
     DefinitionError,
-    HandlerTimeout,
     Overloaded,
     TooLarge,
     UnknownActor,
@@ -27,9 +28,11 @@ from zocket.errors import (
     ZocketError,
 )
 from zocket.host.answers import call_key, is_final, table_of
+from zocket.host.beside import BesideCalls
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
+from zocket.host.flushing import Flushing
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.link import EachLink
@@ -44,14 +47,17 @@ from zocket.host.resident import (
     Hook,
     Resident,
     ServerLink,
+    Withdrawn,
 )
+from zocket.host.running import Running, call_name, overrun
+from zocket.host.streams import stream
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
@@ -123,8 +129,11 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
+        self._flushing = Flushing(self, clock)
+        self._running = Running(self, clock, self._flushing)
         self._eviction = Eviction(self, clock=clock, limits=limits)
-        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
+        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
+        self._beside = BesideCalls(self, self._running, clock, limits)
         self._pending = 0
         self._quiet: asyncio.Event | None = None
         self._closing = False
@@ -155,11 +164,23 @@ class Host:
                 return _done(done)
         read_clock = self._now
         now = read_clock()
+        if (
+            resident.beside
+            and type(request) is Rpc
+            and self._beside.take(resident, (link, request, request_id, done, now, position))
+        ):
+            return None
         if self._crowd is not None and self._is_crowded(resident, now, self._crowd):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
             return _done(done)
-        if type(request) is StateSub and resident.instance.in_turn and self._may_watch_beside(resident, link):
+        instance = resident.instance
+        if (
+            type(request) is StateSub
+            and instance.in_turn
+            and not instance.definition.guards
+            and self._may_watch_beside(resident, link)
+        ):
             self._watch_beside(resident, link, request, request_id, now)
             return _done(done)
         self._pending += 1
@@ -168,6 +189,18 @@ class Host:
             resident.scheduled = True
             self._pool.put(resident)
         return None
+
+    def cancel(self, actor: str, actor_id: str, session_id: str, request_id: str) -> bool:
+        """Cancels a call before it has taken effect; its answer is the error `cancelled`.
+
+        False if the call is not here, or has taken effect.
+        """
+        resident = self._residents.get((actor, actor_id))
+        return resident is not None and self._running.cancel(resident, (session_id, request_id))
+
+    def credit(self, session_id: str, request_id: str, number: int) -> None:
+        """The caller's side has taken the chunks of a stream up to this number; more may be made."""
+        self._running.credit((session_id, request_id), number)
 
     def disconnect(self, session_id: str) -> None:
         """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
@@ -186,7 +219,12 @@ class Host:
         link.lapsed = True
         self._part(link.session.id, self._clock.now())
 
+    def has_ended(self, link: Link) -> bool:
+        """Whether nobody waits at the other end."""
+        return link.lapsed or (link.session is not None and link.session.id in self._gone)
+
     def _part(self, session_id: str, now: float) -> None:
+        self._running.session_ended(session_id)
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
             if link is not None:
@@ -208,16 +246,19 @@ class Host:
     async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
         """Calls a method from this process itself; gives the `ServerFrame` of the answer.
 
+        Whoever stops waiting by cancellation cancels the call.
+
         Raises:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
         link = ServerLink()
-        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
-        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        self.submit(link, request, "server." + secrets.token_hex(8))
+        request_id = self._submit_own(actor, actor_id, method, value, link)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             frame = await link.frame
+        except asyncio.CancelledError:
+            self.cancel(actor, actor_id, "", request_id)
+            raise
         finally:
             timer.cancel()
         if frame is None:
@@ -225,6 +266,21 @@ class Host:
         answer = frames.decode_server_frame(frame)
         assert answer is not None
         return answer
+
+    def stream(
+        self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks (JSON) of a method that yields, called from this process itself; see `streams.stream`."""
+        submit = partial(self._submit_own, actor, actor_id, method, value)
+        return stream(self, self._clock, submit, (actor, actor_id, method), timeout_s)
+
+    def _submit_own(self, actor: str, actor_id: str, method: str, value: bytes | None, link: Link) -> str:
+        """Begins a call of this process; gives its request id."""
+        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
+        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
+        request_id = "server." + secrets.token_hex(8)
+        self.submit(link, request, request_id)
+        return request_id
 
     def _create(self, actor: str, actor_id: str) -> Resident:
         definition = self.definition.actors.get(actor)
@@ -248,6 +304,7 @@ class Host:
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
         )
+        instance.flusher = self._flushing.flush
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -257,6 +314,15 @@ class Host:
         """Whether the instance holds half of its type's window without getting on: it must not starve its type."""
         mailbox = resident.mailbox
         return len(mailbox) > crowd and now - mailbox[0][4] > self._limits.overload_wait_s
+
+    def resident_of(self, instance: Instance) -> Resident | None:
+        """Where the instance lives, if it is here still."""
+        resident = self._residents.get((instance.definition.name, instance.actor_id))
+        return resident if resident is not None and resident.instance is instance else None
+
+    def begin_piece(self) -> None:
+        """One more piece of work is here until `finish` is called for it."""
+        self._pending += 1
 
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
@@ -280,6 +346,7 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
+        resident.worker = worker
         read_clock = self._now
         worker.now = read_clock()
         try:
@@ -305,6 +372,8 @@ class Host:
                 elif resident.instance.definition.guards and isinstance(request, (StateSub, EventSub)):
                     finished = await self._ask_and_subscribe(resident, worker, request, piece)
                     worker.now = read_clock()
+                elif isinstance(request, Withdrawn):
+                    finished = self._running.leave_out(resident, request.call, piece)
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -338,23 +407,30 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
-        key = call_key(request, link.session) if request.idempotency_key else None
+        key = call_key(request, link.session) if request.idempotency_key and not method.beside else None
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
-        if position is not None and resident.keeper is not None and resident.keeper.includes(position):
-            return repeat(resident.keeper, link, request, request_id, position)
+        keeper = resident.keeper
+        if position is not None and keeper is not None and keeper.includes(position) and not method.beside:
+            return repeat(keeper, link, request, request_id, position)
+        special = method.special or request.cancel_on_close
+        if special and method.beside:
+            return not self._beside.begin(resident, method, piece)
         worker.begin(instance, method.name, method.timeout_s or self._handler_timeout_s)
         try:
-            effects = await instance.call(
-                method, request.input, link.caller, request_id, "" if key is None else key.name
-            )
+            if special:
+                effects = await self._running.call(resident, worker, method, piece, key)
+            else:
+                effects = await instance.call(
+                    method, request.input, link.caller, request_id, "" if key is None else key.name
+                )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, arrived)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, arrived)
         counts.results["ok"] += 1
-        answer = frames.result(request.id, effects[0])
+        answer = (frames.stream_end if special and method.stream else frames.result)(request.id, effects[0])
         if key is not None:
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if resident.keeper is not None:
@@ -387,14 +463,7 @@ class Host:
             counts.wait.add(worker.started - arrived)
             counts.run.add(now - worker.started)
 
-    def _overrun(self, worker: Worker) -> None:
-        instance = worker.instance
-        assert instance is not None
-        if instance.abandoned is None:
-            log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
-        instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
-
-    def _reraise_if_stopping(self, error: BaseException) -> None:
+    def reraise_if_stopping(self, error: BaseException) -> None:
         """A turn that the stop cancelled is not answered: its message is given back."""
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
@@ -441,7 +510,7 @@ class Host:
             await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
         except BaseException as error:  # noqa: BLE001 — border: a developer's guard
             self._end(worker)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             return error
         self._end(worker)
         return None
@@ -475,10 +544,11 @@ class Host:
         self._forget(resident, link)
         self._drop_known(link.session.id, resident)
         piece = resident.mailbox[0] if resident.mailbox else None
-        if piece is not None and piece[0] is link and not isinstance(piece[1], Hook):
-            resident.mailbox.popleft()
-            if self.refuse(link, piece[1], piece[2], error, resident, piece):
-                self.finish(piece)
+        if piece is None or piece[0] is not link or isinstance(piece[1], Hook | Withdrawn):
+            return
+        resident.mailbox.popleft()
+        if self.refuse(link, piece[1], piece[2], error, resident, piece):
+            self.finish(piece)
 
     async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
         """A hook that raises is logged with its actor and id; everything else lives on."""
@@ -490,7 +560,7 @@ class Host:
         except BaseException as error:  # border: a developer's hook
             fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
             self._end(worker)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             resident.counts.hook_failures += 1
             log.error("%s raised", hook, exc_info=error, extra=fields)
             return True
@@ -524,7 +594,7 @@ class Host:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def _introduce(self, resident: Resident, link: Link, request: Request | Hook, piece: Piece) -> bool:
+    def _introduce(self, resident: Resident, link: Link, request: Request | Hook | Withdrawn, piece: Piece) -> bool:
         """A session's first request to the instance: `on_connect` goes in front of it (True), as a turn of its own.
 
         A session that has ended meanwhile stays a stranger, and so does one that only takes a subscription back.
@@ -593,20 +663,36 @@ class Host:
         return True
 
     def _may_watch_beside(self, resident: Resident, link: Link) -> bool:
-        """Whether there is a state to see by anybody, and no earlier link of the session waits for `on_disconnect`."""
+        """Whether there is a state to see, and no earlier link of the session still waits for its `on_disconnect`."""
         session_id = "" if link.session is None else link.session.id
-        instance = resident.instance
-        return resident.active and not instance.definition.guards and instance.sessions.get(session_id, link) is link
+        return resident.active and resident.instance.sessions.get(session_id, link) is link
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
         if link.session is None or link.session.id in self._gone:
             return
+        self._meet(resident, link, request_id, now)
+        self._watch(resident, link, request, request_id)
+
+    def _meet(self, resident: Resident, link: Link, request_id: str, now: float) -> None:
+        """The instance knows the session from now on, though its `on_connect` runs when its turn comes."""
+        assert link.session is not None
         if link.session.id not in resident.instance.sessions:
             self.remember(resident, link.session.id, link)
             if self._has_connect(resident):
                 self._put(resident, (link, CONNECT, request_id, None, now, None))
-        self._watch(resident, link, request, request_id)
+
+    def meet_beside(self, resident: Resident, link: Link, piece: Piece) -> bool:
+        """Whether a call may pass the mailbox: not where guards or `on_connect` are for its session to meet first."""
+        known = link.session is None or link.session.id in resident.instance.sessions
+        if not known and resident.instance.definition.guards:
+            return False
+        if known or self.has_ended(link):
+            return self._may_watch_beside(resident, link)
+        if not resident.scheduled and self._has_connect(resident):
+            return False
+        self._meet(resident, link, piece[2], piece[4])
+        return True
 
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
         """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
@@ -681,7 +767,7 @@ class Host:
         if len(answer) > self._limits.max_result_bytes:
             message = f"an error of {len(answer)} bytes, the limit is {self._limits.max_result_bytes}"
             answer = frames.failure(request.id, TooLarge(message, request_id=public.request_id))
-        keyed = False
+        keyed = isinstance(error, Cancelled)  # stored, so that it has no effect when it is delivered again
         if key is not None and resident is not None and is_final(error, public.code):
             keyed = True
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
@@ -729,6 +815,7 @@ class Host:
         self._closing = True
         self._eviction.close()
         await self._pool.stop()
+        await self._beside.stop()
         self._residents.clear()
         self._known.clear()
 
@@ -760,7 +847,10 @@ class Host:
     def resubmit(self, pieces: list[Piece]) -> None:
         """Gives the requests of an instance that has left to a fresh one, in order; its hooks have nobody to run on."""
         for link, request, request_id, done, _, position in pieces:
-            if not isinstance(request, Hook):
+            if isinstance(request, Withdrawn):
+                self.submit(link, request.call, request_id, done, position)
+                self.cancel(request.call.actor, request.call.actor_id, *call_name(link, request_id))
+            elif not isinstance(request, Hook):
                 self.submit(link, request, request_id, done, position)
         self._settle(len(pieces))
 

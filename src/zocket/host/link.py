@@ -21,13 +21,15 @@ class Link(ABC):
 
     Attributes:
         caller: what a turn that it causes reads as `self.caller`.
+        credits: whether its side tells how many chunks of a stream it has taken (`Host.credit`); None if it takes none.
         lapsed: its session was ended without a goodbye, and comes back with another link if at all.
     """
 
-    __slots__ = ("caller", "lapsed", "session")
+    __slots__ = ("caller", "credits", "lapsed", "session")
 
     def __init__(self, session: Session | None) -> None:
         self.session = session
+        self.credits: bool | None = None
         self.lapsed = False
         self.caller: Caller = SERVER if session is None else Caller("client", session)
 
@@ -42,6 +44,10 @@ class Link(ABC):
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""
         self.send(frame)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """Sends a part of the answer to the call with this id; nothing where no chunks are taken."""
+        return
 
 
 _NO_LINKS: Final[dict[str, Link]] = {}

@@ -25,6 +25,7 @@ from zocket.host import Host
 from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
+from zocket.runtime.controls import Controls
 from zocket.runtime.intake import Intake
 from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
@@ -121,7 +122,10 @@ class Runtime:
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._presence = Presence(clock)
-        self._intake = Intake(broker, scope, self._host, self._outbox, self._presence, divided=partition.count > 1)
+        self._controls = Controls(scope, self._host, clock)
+        self._intake = Intake(
+            broker, scope, self._host, self._outbox, self._presence, self._controls, divided=partition.count > 1
+        )
         self._marks = Marks(broker, scope, self.epoch, partition)
         self._suspects = Suspects(
             broker,
@@ -143,6 +147,7 @@ class Runtime:
             partition=partition.number,
             partitions=partition.count,
             bursts=True,
+            controls=True,
         )
         self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}
@@ -269,6 +274,7 @@ class Runtime:
             await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
+            await self._broker.subscribe(subjects.control(scope, self._partition.number), self._controls.received),
         ]
         await self._take_consumers()
         self._reach("after_takeover")
@@ -530,6 +536,7 @@ class Runtime:
 
     def _sweep(self) -> None:
         self._intake.sweep()
+        self._controls.sweep()
         if self._presence.in_doubt:
             self._announce()
 

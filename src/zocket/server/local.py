@@ -19,6 +19,7 @@ from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from zocket.clock import Clock
     from zocket.core import AppDefinition
     from zocket.host.store import StateStore
+    from zocket.protocol.edge import Pending
     from zocket.protocol.frames import CallId, EventSub, StateSub
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
 DEFAULT_STATE_FILE: Final = ".zocket/state.db"
 """Where a standalone server keeps its durable actors, from the working directory."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -54,14 +58,16 @@ class Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_server", "edge", "peer")
+    __slots__ = ("_flow", "_server", "edge", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
+        self.credits = True
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
-        peer.send(frames.welcome(session.id))
+        self._flow: Flow | None = None
+        peer.send(frames.welcome(session.id, FEATURES))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -71,7 +77,15 @@ class LocalSession(Link):
         if edge.outgoing:
             self.flush()
         if request is not None:
-            server.host.submit(self, request, f"{edge.request_prefix}{edge.number}")
+            server.host.submit(self, request, edge.request_id)
+        elif edge.withdrawn:
+            self._cancel_withdrawn()
+
+    def _cancel_withdrawn(self) -> None:
+        edge = self.edge
+        withdrawn, edge.withdrawn = edge.withdrawn, []
+        for _, number, actor, actor_id in withdrawn:
+            self._server.host.cancel(actor, actor_id, edge.session_id, f"{edge.request_prefix}{number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -89,6 +103,20 @@ class LocalSession(Link):
         edge = self.edge
         if edge.pending.pop(call_id, None) is not None or edge.settle(bytes(call_id)):
             self.peer.send(frame)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`; a chunk of a call that was already answered is dropped."""
+        pending = self.edge.renew(bytes(call_id), self._server.clock.now())
+        if pending is None:
+            return
+        self.peer.send(frame)
+        if self._flow is None:
+            low_bytes = self._server.limits.slow_reader_bytes // 2
+            self._flow = Flow(lambda: self.peer.unsent_bytes(), low_bytes, self._credit, self._server.clock.call_later)
+        self._flow.sent(pending, number, len(frame))
+
+    def _credit(self, pending: Pending, number: int) -> None:
+        self._server.host.credit(self.edge.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
 
     def flush(self) -> None:
         """Sends what the edge has to say."""
@@ -118,6 +146,8 @@ class LocalSession(Link):
     def closed(self) -> None:
         """See `SocketSession.closed`."""
         self.edge.close()
+        if self._flow is not None:
+            self._flow.close()
         self._server.ended(self)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,15 @@ class Notes(Actor[Lines]):
 
 class Kept(Notes):
     durability = "file"
+
+    @method
+    async def count(self, to: int) -> AsyncIterator[int]:
+        for number in range(1, to + 1):
+            yield number
+
+    @method
+    async def wait(self) -> None:
+        await asyncio.sleep(60)
 
 
 class Quick(Notes):

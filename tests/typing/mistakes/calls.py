@@ -21,6 +21,9 @@ async def mistakes(client: Client) -> None:
         state.message.clear()  # mistake: unknown state field
     async for message in client.events(room, ChatRoom.posted):
         message.body.upper()  # mistake: unknown field of the payload
+    async for word in room.words(text="hello"):
+        word.append("x")  # mistake: not of the type of the chunks
+    await room.words(text="hello")  # mistake: to be iterated over
     guarded = client.actor(Guarded, "x")
     client.events(guarded, ChatRoom.posted)  # mistake: another actor's event
     await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
