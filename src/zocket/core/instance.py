@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
+from zocket.core.reminders import NO_REMINDERS
 from zocket.core.session import INSTANCE, Caller
 from zocket.errors import StateValueError, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from zocket.core.actor import Actor
     from zocket.core.definition import ActorDefinition, MethodDefinition
@@ -36,6 +37,8 @@ class Instance:
         key: names the call in progress over all its retries, "" if it has no idempotency key.
         events: emitted by the turn in progress.
         orders: of the turn in progress.
+        reminders: as the last turn that committed left them.
+        wall: gives the time of day, in seconds since the epoch.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -53,8 +56,10 @@ class Instance:
         "key",
         "max_result_bytes",
         "orders",
+        "reminders",
         "request_id",
         "sessions",
+        "wall",
     )
 
     def __init__(
@@ -64,6 +69,7 @@ class Instance:
         *,
         max_state_bytes: int | None = None,
         max_result_bytes: int | None = None,
+        wall: Callable[[], float] = float,
     ) -> None:
         self.definition = definition
         self.actor_id = actor_id
@@ -78,6 +84,8 @@ class Instance:
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
+        self.reminders = NO_REMINDERS
+        self.wall = wall
         self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
         self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
         self.actor.__init__()  # type: ignore[misc]
@@ -120,6 +128,21 @@ class Instance:
         self._begin(caller, request_id)
         try:
             await getattr(self.actor, hook)()
+            return self._commit(None)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._end()
+
+    async def run_timer(
+        self, work: Callable[[], Awaitable[object]], caller: Caller, key: str, first: Sequence[Order]
+    ) -> Effects:
+        """One turn that a timer or reminder causes; `first` is ordered before what it orders. Errors as of `call`."""
+        self._begin(caller, "", key)
+        self.orders += first
+        try:
+            await work()
             return self._commit(None)
         except BaseException as error:
             self._roll_back(error)

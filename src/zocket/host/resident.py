@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
     from zocket.host.store import Position
+    from zocket.host.timing import Tick
     from zocket.protocol.frames import Request
 
 Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
@@ -84,6 +85,8 @@ class Resident:
         used: when it was last served, on the clock's `now()`.
         size: of its state, as it counts towards the limit of memory.
         gone: it has left memory.
+        ticks: its running timers, from the first one on.
+        unused: what is served now is no use of it: a timer of its own.
     """
 
     __slots__ = (
@@ -101,6 +104,8 @@ class Resident:
         "mailbox",
         "scheduled",
         "size",
+        "ticks",
+        "unused",
         "used",
         "watchers",
     )
@@ -122,6 +127,8 @@ class Resident:
         self.used = now
         self.size = 0
         self.gone = False
+        self.ticks: dict[object, Tick] | None = None
+        self.unused = False
 
 
 class ServerLink(Link):

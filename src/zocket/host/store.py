@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
+from zocket.core import StoredReminder
 from zocket.host.answers import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.errors import ZocketError
+    from zocket.host.wheel import AlarmStore
 
 
 class Position(NamedTuple):
@@ -45,6 +47,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
         sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
             with their user ids; empty for a class with neither hook.
+        reminders: by name; not there if there is none.
     """
 
     version: int
@@ -57,6 +60,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     commit: int
     keyed: dict[str, Answered] = {}
     sessions: dict[str, str | None] = {}
+    reminders: dict[str, StoredReminder] = {}
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode
@@ -115,6 +119,10 @@ class StateAdministration(Protocol):
 
     A change is told to a host that may have the instance in memory.
     """
+
+    @property
+    def alarms(self) -> AlarmStore:
+        """The alarms of the reminders; a record that is written or deleted here takes its own with it."""
 
     @property
     def max_record_bytes(self) -> float:

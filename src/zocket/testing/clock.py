@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 EPOCH_S: Final = 1_800_000_000.0
 """Time of day at which a virtual clock starts (January 2027): constant, so that a failure repeats."""
 
+LINGER_S: Final = 1e-6
+"""What `VirtualClock.advance` waits at its end: time moves only when everything that is ready has run."""
+
 
 class MovableClock(Clock, Protocol):
     """A clock with a hand to turn it."""
@@ -50,8 +53,9 @@ class VirtualClock:
         await asyncio.sleep(delay_s)
 
     async def advance(self, seconds: float) -> None:
-        """See `MovableClock.advance`."""
+        """See `MovableClock.advance`; a microsecond more, in which what is due at its end is finished."""
         await asyncio.sleep(seconds)
+        await asyncio.sleep(LINGER_S)
 
 
 class _Planned:
