@@ -114,8 +114,15 @@ class AlarmStore(Protocol):
 
 
 async def set_alarm(store: AlarmStore, key: Key, record: bytes) -> None:
-    """The alarm that a record needs which somebody else than its host is about to write; raises `Unavailable`."""
-    due = earliest(decode_record(record).reminders)
+    """Sets the alarm that a record needs which somebody else than its host is about to write.
+
+    Raises:
+        Unavailable: the store is away.
+    """
+    try:
+        due = earliest(decode_record(record).reminders)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return  # nobody can use it
     while due != math.inf:
         stored = await store.load(*key)
         if stored is not None and decode_alarm(stored.record).due <= due:

@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 from zocket.clock import Clock
+from zocket.testing.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 EPOCH_S: Final = 1_800_000_000.0
 """Time of day at which a virtual clock starts (January 2027): constant, so that a failure repeats."""
-
-LINGER_S: Final = 1e-6
-"""What `VirtualClock.advance` waits at its end: time moves only when everything that is ready has run."""
 
 
 class MovableClock(Clock, Protocol):
@@ -53,9 +51,10 @@ class VirtualClock:
         await asyncio.sleep(delay_s)
 
     async def advance(self, seconds: float) -> None:
-        """See `MovableClock.advance`; a microsecond more, in which what is due at its end is finished."""
+        """See `MovableClock.advance`; what is due at its end happens, too."""
         await asyncio.sleep(seconds)
-        await asyncio.sleep(LINGER_S)
+        if isinstance(self._loop, VirtualLoop):
+            await self._loop.quiet()
 
 
 class _Planned:
