@@ -87,14 +87,14 @@ class StoredReminder(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
         method: its Python name.
         due: when it runs next.
         every: seconds between runs; 0: there is no further one, or a `@cron` says when.
-        arguments: JSON of the method's `input`; empty if it has none.
+        arguments: JSON of the method's `input`.
     """
 
     method: str
     due: float
     every: float = 0.0
     missed: Missed = "one"
-    arguments: msgspec.Raw = msgspec.Raw(b"")
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 Table = Mapping[str, StoredReminder]
@@ -199,7 +199,7 @@ class Reminders:
         instance = self._in_turn("set")
         _check_name(name)
         definition = instance.definition.target(target_name(instance, method))
-        raw = definition.encode_arguments(args, kwargs) or b""
+        raw = definition.encode_arguments(args, kwargs) or b"{}"
         if len(raw) > MAX_ARGUMENTS_BYTES:
             raise UsageError(f"reminder {name!r}: arguments of {len(raw)} bytes, the limit is {MAX_ARGUMENTS_BYTES}")
         present = self._present()
@@ -244,8 +244,7 @@ def _check_name(name: str) -> None:
 
 
 def _shown(name: str, entry: StoredReminder) -> Reminder:
-    arguments = msgspec.json.decode(entry.arguments) if bytes(entry.arguments) else {}
-    due = datetime.fromtimestamp(entry.due, UTC)
+    due, arguments = datetime.fromtimestamp(entry.due, UTC), msgspec.json.decode(entry.arguments)
     return Reminder(name, entry.method, due, entry.every or None, entry.missed, arguments)
 
 
