@@ -154,3 +154,10 @@ class StateAdministration(Protocol):
             Conflict: another revision is there.
             Unavailable: the store is away; the record may be deleted or not.
         """
+
+    async def delete_reminders(self, key: Key) -> None:
+        """Deletes the reminders of an actor in memory.
+
+        Raises:
+            Unavailable: the store is away; they may be deleted or not.
+        """

@@ -153,6 +153,11 @@ class BrokerStateStore:
         await remove_alarm(self.alarms, key)
         self._tell_runtime(key)
 
+    async def delete_reminders(self, key: Key) -> None:
+        """See `StateAdministration.delete_reminders`."""
+        await remove_alarm(self.alarms, key)
+        self._tell_runtime(key)
+
     def _tell_runtime(self, key: Key) -> None:
         payload = envelopes.encode(envelopes.Rewritten(*key))
         self._broker.send([Message(subjects.rewritten(self._scope), payload)])

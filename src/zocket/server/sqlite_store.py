@@ -145,6 +145,10 @@ class SqliteStore:
         await self.remove(RECORDS, key, expected)
         await remove_alarm(self.alarms, key)
 
+    async def delete_reminders(self, key: Key) -> None:
+        """See `StateAdministration.delete_reminders`."""
+        await remove_alarm(self.alarms, key)
+
     # -- both tables ---------------------------------------------------------------------------------------------
 
     async def read(self, table: str, actor: str, actor_id: str) -> Stored | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel
 
-from zocket import Actor, App, Due, method
+from zocket import Actor, App, Due, cron, method
+from zocket.host.store import Key
+from zocket.runtime.state_store import BrokerStateStore
 from zocket.testing import TestApp
+from zocket.testing.app import SCOPE
 from zocket.testing.clock import EPOCH_S
 
 if TYPE_CHECKING:
@@ -82,20 +87,104 @@ async def test_timers_fire_in_their_order_and_reminders_beside_them(cls: type[De
         assert len(await desk.lines()) == 6
 
 
+async def texts(desk: Desk) -> list[str]:
+    return [line.partition("@")[0] for line in await desk.lines()]
+
+
+async def passes(t: TestApp, seconds: float) -> None:
+    await t.clock.advance(seconds)
+    await t.settle()
+
+
+@pytest.mark.each_broker
 @BOTH
 async def test_reminders_survive_a_crash_and_timers_do_not(cls: type[Desk]) -> None:
     async with TestApp(App(actors={"desk": cls})) as t:
         desk = (await t.connect()).actor(cls, "d")
-        await desk.after(10, "timer")
-        await desk.remind("memo", 10)
-        await desk.remind("gone", 10)
+        await desk.after(100, "timer")
+        await desk.remind("memo", 100)
+        await desk.remind("gone", 100)
         assert await desk.forget("gone")
         assert not await desk.forget("gone")
+        await t.settle()
         await t.crash()
-        await t.clock.advance(11)
-        assert [line.partition("@")[0] for line in await desk.lines()] == ["memo"]
+        await passes(t, 101)
+        assert await texts(desk) == ["memo"]
         assert await desk.names() == []
         await t.crash()
-        await t.clock.advance(600)
-        lines = await desk.lines()
-        assert len(lines) == (1 if cls is Ledger else 0)
+        await passes(t, 600)
+        assert await texts(desk) == (["memo"] if cls is Ledger else [])
+
+
+@pytest.mark.each_broker
+@pytest.mark.parametrize(("missed", "expected"), [("one", 1), ("all", 6), ("skip", 1)])
+async def test_what_came_due_without_a_runtime_follows_its_rule(missed: str, expected: int) -> None:
+    async with TestApp(App(actors={"desk": Ledger})) as t:
+        desk = (await t.connect()).actor(Ledger, "d")
+        await desk.remind("memo", 100, every=100, missed=missed)
+        await t.stop()
+        await t.clock.advance(630)
+        await t.start()
+        await passes(t, 0.5)
+        assert await texts(desk) == ["memo"] * expected
+        await passes(t, 100)
+        assert await texts(desk) == ["memo"] * (expected + 1)
+
+
+@pytest.mark.each_broker
+@BOTH
+async def test_a_runtime_that_takes_over_goes_on_where_the_other_was(cls: type[Desk]) -> None:
+    async with TestApp(App(actors={"desk": cls})) as t:
+        desk = (await t.connect()).actor(cls, "d")
+        await desk.remind("memo", 100, every=100)
+        await t.settle()
+        await t.start()
+        for _ in range(3):
+            await passes(t, 100)
+        assert await texts(desk) == ["memo"] * 3
+
+
+@pytest.mark.each_broker
+@BOTH
+async def test_deleting_an_instance_takes_its_reminders_with_it(cls: type[Desk]) -> None:
+    async with TestApp(App(actors={"desk": cls})) as t:
+        desk = (await t.connect()).actor(cls, "d")
+        await desk.remind("memo", 100)
+        await t.settle()
+        store = BrokerStateStore(await t._connect_broker("upkeep", t._stack), SCOPE)
+        stored = await store.load("desk", "d")
+        if stored is None:
+            await store.delete_reminders(Key("desk", "d"))
+        else:
+            await store.delete(Key("desk", "d"), stored.revision)
+        async with asyncio.timeout(20):
+            while await desk.names():  # the runtime is told by a message of its own
+                pass
+        await passes(t, 200)
+        assert await texts(desk) == []
+
+
+class Reporter(Actor[Log]):
+    durability = "file"
+
+    @cron("*/30 * * * *", tz="Europe/Rome", id="main")
+    async def report(self) -> None:
+        due = self.caller.due
+        assert due is not None
+        self.state.lines.append(due.astimezone(ZoneInfo("Europe/Rome")).strftime("%H:%M"))
+
+    @method
+    async def lines(self) -> list[str]:
+        return list(self.state.lines)
+
+
+@pytest.mark.each_broker
+async def test_cron_of_a_named_instance_runs_without_a_call() -> None:
+    async with TestApp(App(actors={"reporter": Reporter})) as t:
+        await t.settle()
+        await passes(t, 1800)
+        await t.crash()
+        await passes(t, 1800)
+        lines = await (await t.connect()).actor(Reporter, "main").lines()
+        assert len(lines) == 2
+        assert {line[-2:] for line in lines} == {"00", "30"}
