@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.nats
 
-APP = '''
+APP = """
 from __future__ import annotations
 import os, pathlib
 from zocket import Actor, App, Due, method
@@ -37,7 +37,7 @@ class Diary(Actor[list[float]]):
         self.state.append(self.caller.due.timestamp())
 
 app = App(actors={"room": Diary})
-'''
+"""
 
 
 async def lines(socket: Socket, number: int) -> list[float]:

@@ -39,7 +39,7 @@ class Schedule:
 
     def __init__(self, expression: str, tz: str) -> None:
         try:
-            self._zone = ZoneInfo(tz)
+            self._zone = UTC if tz == "UTC" else ZoneInfo(tz)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise DefinitionError(f"@cron({expression!r}): unknown time zone {tz!r}") from error
         self.expression = expression

@@ -310,11 +310,13 @@ class Wheel:
             _spawn(self._read_patiently(), self._readers)
 
     async def _read_patiently(self) -> None:
+        pause_s = RETRY_MOST_S
         while True:
             try:
                 return await self._read()
             except Unavailable:
-                await self._clock.sleep(RETRY_MOST_S)
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, READ_AGAIN_S)
 
     async def _read(self) -> None:
         keys = {key for key in await self._store.keys() if self._serves(key)} | set(self._alarms)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.integration.nats.conftest import Kit, until
-from zocket import Actor, App, ZocketError, method
+from zocket import Actor, App, Due, ZocketError, method
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Notes(Actor[Lines]):
 
 class Kept(Notes):
     durability = "file"
+
+    @method
+    async def add_later(self, line: str) -> None:
+        self.reminders.set("add", Due(after=0.05), self.add, line=line)
 
 
 class Quick(Notes):
