@@ -57,11 +57,11 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
+    from zocket.host.alarms import AlarmStore
     from zocket.host.answers import CallKey
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
-    from zocket.host.wheel import AlarmStore
     from zocket.protocol.frames import Request, ServerFrame
     from zocket.settings import Limits
 
@@ -771,6 +771,7 @@ class Host:
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
         yield from self._eviction.samples()
+        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.timing.wheel.alarms)
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

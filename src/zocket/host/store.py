@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.errors import ZocketError
-    from zocket.host.wheel import AlarmStore
+    from zocket.host.alarms import AlarmStore
 
 
 class Position(NamedTuple):

@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zocket.core import Caller, CancelTimer, ChangeReminder, CronRule, StartTimer
 from zocket.core.reminders import CRON_PREFIX, StoredReminder, Table, changed, earliest, move_on
 from zocket.errors import DefinitionError, ValidationFailed
+from zocket.host.alarms import MemoryAlarms
 from zocket.host.durability import fields
 from zocket.host.keeper import Outcome
 from zocket.host.resident import Hook
 from zocket.host.store import Key
-from zocket.host.wheel import LOOK_S, MemoryAlarms, Wheel
+from zocket.host.wheel import LOOK_S, Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from zocket.clock import Clock, TimerHandle
     from zocket.core import Effects, MethodDefinition, Order, Timer
+    from zocket.host.alarms import AlarmStore
     from zocket.host.host import Host
     from zocket.host.resident import Piece, Resident
-    from zocket.host.wheel import AlarmStore
     from zocket.host.workers import Worker
 
 log = logging.getLogger("zocket.host")

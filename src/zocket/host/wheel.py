@@ -14,22 +14,25 @@ import logging
 import math
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from zocket.core.reminders import NO_REMINDERS, StoredReminder, Table, copied, earliest
+from zocket.core.reminders import NO_REMINDERS, Table
 from zocket.errors import Conflict, Unavailable, ZocketError
-from zocket.host.store import Key, Stored, decode_record
+from zocket.host.alarms import decode_alarm, encode_alarm
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from zocket.clock import Clock, TimerHandle
+    from zocket.host.alarms import AlarmStore
+    from zocket.host.store import Key, Stored
 
 AGAIN_FIRST_S: Final = 5.0
 AGAIN_MOST_S: Final = 60.0
 """Between attempts to wake an instance that stays due: it could not be loaded, or its method is gone."""
+RING_AT_ONCE: Final = 256
+RING_PAUSE_S: Final = 0.05
+"""So many instances are woken, then others have their turn: thousands may be due at the same minute."""
 LOOK_S: Final = 60.0
 """The longest wait for an alarm: the time of day may be set meanwhile."""
 READ_AGAIN_S: Final = 600.0
@@ -41,147 +44,6 @@ RETRY_MOST_S: Final = 5.0
 """Between attempts while the store of alarms is away."""
 
 log = logging.getLogger("zocket.host")
-
-
-class StoredAlarm(msgspec.Struct, rename="camel", omit_defaults=True):
-    """An alarm as it is stored.
-
-    Attributes:
-        due: when the instance has to be woken, in seconds since the epoch.
-        reminders: of an actor in memory; a durable one has them in its record.
-    """
-
-    due: float
-    reminders: dict[str, StoredReminder] = {}
-
-
-_decode: Final = msgspec.json.Decoder(StoredAlarm).decode
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def encode_alarm(due: float, reminders: Table = NO_REMINDERS) -> bytes:
-    """An alarm as it is stored."""
-    return _encode(StoredAlarm(due, dict(reminders)))
-
-
-def decode_alarm(raw: bytes) -> StoredAlarm:
-    """The opposite; one that cannot be read is due at once, so that the instance puts it right."""
-    try:
-        alarm = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return StoredAlarm(0.0)
-    alarm.reminders = copied(alarm.reminders)
-    return alarm
-
-
-class AlarmStore(Protocol):
-    """Keeps one alarm an instance."""
-
-    @property
-    def shared(self) -> bool:
-        """Whether another process may write here."""
-
-    async def keys(self) -> list[Key]:
-        """Instances that have an alarm; one whose alarm was deleted may be among them.
-
-        Raises:
-            Unavailable: the store is away; try again.
-        """
-
-    async def load(self, actor: str, actor_id: str) -> Stored | None:
-        """The alarm of an instance, None if there is none.
-
-        Raises:
-            Unavailable: the store is away; try again.
-        """
-
-    async def put(self, key: Key, alarm: bytes, expected: int) -> int:
-        """Writes an alarm if the stored one has the revision `expected` (0: there is none); the new revision.
-
-        Raises:
-            Conflict: another revision is there.
-            Overloaded: the store is full.
-            Unavailable: the store is away; the alarm may be written or not.
-        """
-
-    async def delete(self, key: Key, expected: int) -> None:
-        """Deletes an alarm if it has the revision `expected`.
-
-        Raises:
-            Conflict: another revision is there.
-            Unavailable: the store is away; the alarm may be deleted or not.
-        """
-
-
-async def set_alarm(store: AlarmStore, key: Key, record: bytes) -> None:
-    """Sets the alarm that a record needs which somebody else than its host is about to write.
-
-    Raises:
-        Unavailable: the store is away.
-    """
-    try:
-        due = earliest(decode_record(record).reminders)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return  # nobody can use it
-    while due != math.inf:
-        stored = await store.load(*key)
-        if stored is not None and decode_alarm(stored.record).due <= due:
-            return
-        try:
-            await store.put(key, encode_alarm(due), stored.revision if stored is not None else 0)
-        except Conflict:
-            continue
-        return
-
-
-async def remove_alarm(store: AlarmStore, key: Key) -> bool:
-    """Removes the alarm of an instance, with the reminders of one in memory; whether there was one.
-
-    Raises:
-        Unavailable: the store is away.
-    """
-    while (stored := await store.load(*key)) is not None:
-        try:
-            await store.delete(key, stored.revision)
-        except Conflict:
-            continue
-        return True
-    return False
-
-
-class MemoryAlarms:
-    """Alarms of a process that has no store: they end with it."""
-
-    shared = False
-
-    def __init__(self) -> None:
-        self._alarms: dict[Key, Stored] = {}
-        self._revisions = count(1)
-
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        return list(self._alarms)
-
-    async def load(self, actor: str, actor_id: str) -> Stored | None:
-        """See `AlarmStore.load`."""
-        return self._alarms.get(Key(actor, actor_id))
-
-    async def put(self, key: Key, alarm: bytes, expected: int) -> int:
-        """See `AlarmStore.put`."""
-        self._check(key, expected)
-        revision = next(self._revisions)
-        self._alarms[key] = Stored(alarm, revision)
-        return revision
-
-    async def delete(self, key: Key, expected: int) -> None:
-        """See `AlarmStore.delete`."""
-        self._check(key, expected)
-        del self._alarms[key]
-
-    def _check(self, key: Key, expected: int) -> None:
-        found = self._alarms.get(key)
-        if (found.revision if found else 0) != expected:
-            raise Conflict(f"{key}: the alarm has another revision than {expected}")
 
 
 class _Alarm:
@@ -456,18 +318,18 @@ class Wheel:
     def _plan(self, alarm: _Alarm) -> None:
         if alarm.due != alarm.planned:
             alarm.planned, alarm.pause_s = alarm.due, AGAIN_FIRST_S
-            self._wake_at(alarm, alarm.due)
+            self._push(alarm, alarm.due)
+            self._set_timer()
 
-    def _wake_at(self, alarm: _Alarm, at: float) -> None:
+    def _push(self, alarm: _Alarm, at: float) -> None:
         alarm.wake_at = at
         if at != math.inf:
             heappush(self._heap, (at, next(self._numbers), alarm))
-            self._set_timer()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, least_s: float = 0.0) -> None:
         if self._silent or not self._heap:
             return
-        delay_s = min(max(self._heap[0][0] - self._clock.wall(), 0.0), LOOK_S)
+        delay_s = min(max(self._heap[0][0] - self._clock.wall(), least_s), LOOK_S)
         if (at := self._clock.now() + delay_s) >= self._planned:
             return
         if self._timer is not None:
@@ -477,14 +339,20 @@ class Wheel:
 
     def _ring(self) -> None:
         self._timer, self._planned = None, math.inf
-        now = self._clock.wall()
-        while self._heap and self._heap[0][0] <= now:
+        now, woken = self._clock.wall(), 0
+        while self._heap and self._heap[0][0] <= now and woken < RING_AT_ONCE:
             at, _, alarm = heappop(self._heap)
             if alarm.wake_at == at:
-                self._wake_at(alarm, now + alarm.pause_s)
+                woken += 1
+                self._push(alarm, now + alarm.pause_s)
                 alarm.pause_s = min(2 * alarm.pause_s, AGAIN_MOST_S)
                 self._wake(alarm.key)
-        self._set_timer()
+        self._set_timer(RING_PAUSE_S if woken == RING_AT_ONCE else 0.0)
+
+    @property
+    def alarms(self) -> int:
+        """Instances here that have reminders."""
+        return len(self._alarms)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from zocket.broker.port import Message
 from zocket.errors import InvalidId, ZocketError
+from zocket.host.alarms import remove_alarm, set_alarm
 from zocket.host.store import Key, Stored
-from zocket.host.wheel import remove_alarm, set_alarm
 from zocket.ids import check_actor_id, check_actor_type
 from zocket.protocol import envelopes, subjects
 

@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from zocket.errors import BootError, Conflict, Unavailable, ZocketError
+from zocket.host.alarms import remove_alarm, set_alarm
 from zocket.host.store import Key, Stored
-from zocket.host.wheel import remove_alarm, set_alarm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

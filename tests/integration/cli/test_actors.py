@@ -16,8 +16,8 @@ import pytest
 from zocket.broker.nats import NatsBroker
 from zocket.cli.commands import run
 from zocket.cli.surroundings import Surroundings
+from zocket.host.alarms import encode_alarm
 from zocket.host.store import Key, StateAdministration
-from zocket.host.wheel import encode_alarm
 from zocket.ids import Scope
 from zocket.runtime.state_store import BrokerStateStore
 from zocket.server.sqlite_store import SqliteStore

@@ -13,8 +13,8 @@ import pytest
 from zocket.broker.memory import MemoryServer
 from zocket.broker.nats import NatsBroker
 from zocket.errors import Conflict, PlatformError, StoredStateError, TooLarge, UsageError
+from zocket.host.alarms import decode_alarm
 from zocket.host.store import Key, StateAdministration, Stored, decode_record
-from zocket.host.wheel import decode_alarm
 from zocket.ids import Scope
 from zocket.runtime.state_store import BrokerStateStore
 from zocket.server.sqlite_store import SqliteStore

@@ -12,8 +12,8 @@ from zocket import Actor, ActorError, Due, cron, method
 from zocket.core import AppDefinition
 from zocket.errors import NoSessionError
 from zocket.host import Host
+from zocket.host.alarms import MemoryAlarms
 from zocket.host.store import Key
-from zocket.host.wheel import MemoryAlarms
 from zocket.settings import Limits
 from zocket.testing import VirtualClock, finalizers
 

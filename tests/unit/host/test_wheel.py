@@ -10,8 +10,9 @@ import pytest
 
 from zocket.core import StoredReminder
 from zocket.errors import Overloaded, Unavailable
+from zocket.host.alarms import MemoryAlarms, decode_alarm, encode_alarm
 from zocket.host.store import Key, Stored
-from zocket.host.wheel import MemoryAlarms, Wheel, decode_alarm, encode_alarm
+from zocket.host.wheel import Wheel
 from zocket.testing import VirtualClock, finalizers
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 from zocket.core import Actor, Due, method
 from zocket.core.reminders import earliest
 from zocket.crashpoints import PLACES, CrashPoints
+from zocket.host.alarms import decode_alarm
 from zocket.host.store import decode_record
-from zocket.host.wheel import decode_alarm
 from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
