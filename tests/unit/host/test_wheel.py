@@ -12,7 +12,7 @@ from zocket.core import StoredReminder
 from zocket.errors import Overloaded, Unavailable
 from zocket.host.alarms import MemoryAlarms, decode_alarm, encode_alarm
 from zocket.host.store import Key, Stored
-from zocket.host.wheel import Wheel
+from zocket.host.wheel import RING_AT_ONCE, RING_PAUSE_S, Wheel
 from zocket.testing import VirtualClock, finalizers
 
 if TYPE_CHECKING:
@@ -243,3 +243,14 @@ async def test_a_clock_that_is_set_is_noticed(step_s: float) -> None:
     assert scene.woken == []
     await scene.clock.advance(2.0)
     assert scene.woken == [300.0]
+
+
+async def test_many_that_are_due_at_once_are_woken_in_portions() -> None:
+    scene = Scene()
+    for number in range(2 * RING_AT_ONCE + 1):
+        scene.store._alarms[Key("it", str(number))] = Stored(encode_alarm(scene.at(10.0)), number + 1)
+    await scene.open()
+    await scene.clock.advance(10.0)
+    assert len(scene.woken) == RING_AT_ONCE
+    await scene.clock.advance(2 * RING_PAUSE_S)
+    assert len(scene.woken) == 2 * RING_AT_ONCE + 1

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from zocket.core import Actor, Due, method
+from zocket.core import Actor, Due, StoredReminder, method
 from zocket.core.reminders import earliest
 from zocket.crashpoints import PLACES, CrashPoints
-from zocket.host.alarms import decode_alarm
-from zocket.host.store import decode_record
+from zocket.host.alarms import decode_alarm, encode_alarm
+from zocket.host.store import Key, decode_record
+from zocket.ids import Partition
+from zocket.protocol import subjects
 from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
@@ -179,3 +181,31 @@ async def test_each_run_takes_effect_once_wherever_the_runtime_dies(bench: type[
             break
         deaths += 1
     assert deaths >= (2 if place in ("in_takeover", "after_takeover") else 1)
+
+
+async def test_each_runtime_of_a_divided_project_wakes_its_own_instances(bench: type[Bench]) -> None:
+    world = bench()
+    ids = [f"i{number}" for number in range(20)]
+    store = BrokerStateStore(world.server.connect(), world.scope)
+    due = world.clock.wall() + 10.0
+    for actor_id in ids:
+        await store.alarms.put(Key("lobby", actor_id), encode_alarm(due, {"ring": StoredReminder("ring", due)}), 0)
+    rang: list[tuple[int, str]] = []
+
+    async with AsyncExitStack() as stack:
+        for number in range(2):
+
+            class Lobby(Actor[dict[str, int]]):
+                place = number
+
+                async def ring(self) -> None:
+                    rang.append((self.place, self.id))
+
+            partition = Partition(number, 2)
+            await stack.enter_async_context(
+                world.runtime(actors={"lobby": Lobby}, partition=partition, generation="g", lease_s=10.0)
+            )
+        await world.clock.advance(11.0)
+    expected = sorted((subjects.partition_of_instance("lobby", actor_id, 2), actor_id) for actor_id in ids)
+    assert sorted(rang) == expected
+    assert {place for place, _ in rang} == {0, 1}
