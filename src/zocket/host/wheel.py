@@ -39,6 +39,8 @@ READ_AGAIN_S: Final = 600.0
 """Between two readings of all alarms where others may write: what a superseded process stored in its last moment."""
 AT_ONCE: Final = 64
 """Alarms that are read at the same time."""
+OPEN_S: Final = 1.0
+"""The longest that a boot waits for all alarms: 10,000 take about so long."""
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
 """Between attempts while the store of alarms is away."""
@@ -137,22 +139,20 @@ class Wheel:
     async def open(self, serves: Callable[[Key], bool]) -> None:
         """Reads the alarms of the instances that `serves` tells; they ring once it is started.
 
-        While the store is away it is asked again, and nobody waits for that.
+        What takes longer than a second goes on while calls are served already.
         """
         self._silent = True
         self._serves = serves
-        try:
-            await self._read()
-        except Unavailable as error:
-            log.warning("the alarms of reminders cannot be read now: %s", error.message)
-            _spawn(self._read_patiently(), self._readers)
+        reading = _spawn(self._read_patiently(), self._readers)
+        await asyncio.wait({reading}, timeout=OPEN_S)
         if self._store.shared:
             self._read_in_turn(first=True)
 
     def start(self) -> None:
-        """Alarms ring."""
+        """Alarms ring; those that a predecessor has written meanwhile are read soon."""
         self._silent = False
         self._set_timer()
+        self.read_again()
 
     def read_again(self) -> None:
         """Another process may have written alarms: they are read soon."""
@@ -176,7 +176,8 @@ class Wheel:
         while True:
             try:
                 return await self._read()
-            except Unavailable:
+            except Unavailable as error:
+                log.warning("the alarms of reminders cannot be read now: %s", error.message)
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, READ_AGAIN_S)
 
@@ -381,10 +382,11 @@ class Wheel:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _spawn(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+def _spawn(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    return task
 
 
 def _fields(key: Key) -> dict[str, str]:

@@ -255,6 +255,7 @@ class Runtime:
         self._forget_connection = self._broker.on_connection(self._connection_changed)
         await self._marks.read()
         last_sequence = await self._ensure_streams()
+        await self._host.timing.open(self._is_here)  # while a predecessor still serves
         predecessor = await self._ownership.claim()
         await self._marks.read()  # again: its predecessor may have left just now
         self._intake.finished_before = self._marks.given_back_finished
@@ -272,7 +273,6 @@ class Runtime:
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
         ]
-        await self._host.timing.open(self._is_here)
         await self._take_consumers()
         self._reach("after_takeover")
         if predecessor is not None:

@@ -162,7 +162,8 @@ class SqliteStore:
     async def put(self, table: str, key: Key, record: bytes, expected: int) -> int:
         """Writes a row by compare-and-set; the new revision. Raises `Conflict`."""
         answer: asyncio.Future[int | ZocketError] = self._loop.create_future()
-        self._work.put(_Save(table, *key, record, expected, answer.set_result))
+        done = lambda result: None if answer.done() else answer.set_result(result)  # noqa: E731
+        self._work.put(_Save(table, *key, record, expected, done))
         if isinstance(result := await answer, ZocketError):
             raise result
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +11,16 @@ from zocket import Actor, Due, method
 from zocket.core import AppDefinition
 from zocket.server.local import LocalServer
 from zocket.settings import Limits
-from zocket.testing import VirtualClock
+from zocket.testing.clock import ShiftedClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from zocket.clock import Clock
+
+pytestmark = pytest.mark.realtime  # the state file has a thread
+LIMIT_S = 20.0
 
 
 class Lobby(Actor[dict[str, Any]]):
@@ -45,28 +50,33 @@ def nothing_rang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lobby, "rang", [])
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110 — nothing tells when it becomes true
+            await asyncio.sleep(0.005)
+
+
 async def test_reminders_of_every_actor_survive_a_restart_where_there_is_a_state_file(tmp_path: Path) -> None:
-    clock, actors = VirtualClock(), {"lobby": Lobby, "ledger": Ledger}
+    clock, actors = ShiftedClock(), {"lobby": Lobby, "ledger": Ledger}
     async with make(tmp_path, clock, actors) as server:
         for actor in actors:
-            await server.host.call(actor, "x", "remind", b'{"after": 100}', 5.0)
-        await clock.advance(10)
+            await server.host.call(actor, "x", "remind", b'{"after": 100}', LIMIT_S)
     await clock.advance(200)
     async with make(tmp_path, clock, actors) as server:
-        await clock.advance(10)
+        await until(lambda: len(Lobby.rang) == 2)
         assert sorted(Lobby.rang) == ["Ledger x: hello", "Lobby x: hello"]
+        await until(lambda: server.host.timing.wheel.alarms == 0)
     async with make(tmp_path, clock, actors) as server:
-        await clock.advance(1000)
+        assert server.host.timing.wheel.alarms == 0
         assert len(Lobby.rang) == 2
 
 
 async def test_without_a_state_file_they_end_with_the_process(tmp_path: Path) -> None:
-    clock = VirtualClock()
+    clock = ShiftedClock()
     async with make(tmp_path, clock, {"lobby": Lobby}) as server:
-        await server.host.call("lobby", "x", "remind", b'{"after": 100}', 5.0)
-        await server.host.call("lobby", "y", "remind", b'{"after": 5}', 5.0)
+        await server.host.call("lobby", "x", "remind", b'{"after": 100}', LIMIT_S)
+        await server.host.call("lobby", "y", "remind", b'{"after": 5}', LIMIT_S)
         await clock.advance(10)
-        assert Lobby.rang == ["Lobby y: hello"]
-    async with make(tmp_path, clock, {"lobby": Lobby}):
-        await clock.advance(1000)
-        assert len(Lobby.rang) == 1
+        await until(lambda: Lobby.rang == ["Lobby y: hello"])
+    async with make(tmp_path, clock, {"lobby": Lobby}) as server:
+        assert server.host.timing.wheel.alarms == 0
