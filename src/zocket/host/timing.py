@@ -189,7 +189,8 @@ class Timing:
         resident.ticks = None
 
     async def _run_tick(self, resident: Resident, worker: Worker, tick: Tick, piece: Piece) -> bool:
-        if tick.over:
+        if tick.over or resident.failure is not None:
+            tick.pending = False
             return True
         try:
             method = resident.instance.definition.method_of(tick.name)
@@ -237,10 +238,10 @@ class Timing:
 
     async def run(self, resident: Resident, worker: Worker, hook: Hook, piece: Piece) -> bool:
         """A piece of the mailbox that is here because it is time; False if it waits for the store."""
-        if resident.failure is not None:
-            return True
         if isinstance(hook, Tick):
             return await self._run_tick(resident, worker, hook, piece)
+        if resident.failure is not None:
+            return True
         now = self._clock.wall()
         if changes := tuple(_cron_changes(resident, now)):
             finished = self._commit(resident, piece, changes)

@@ -88,7 +88,8 @@ class _Alarm:
         self.writing = False
 
     def is_settled(self) -> bool:
-        return self.due == self.wanted and self.reminders is self.wanted_reminders and not self.waiting
+        known = self.certain or self.due == math.inf
+        return known and self.due == self.wanted and self.reminders is self.wanted_reminders and not self.waiting
 
     def found(self, stored: Stored | None) -> None:
         """Takes over what the store says."""
@@ -274,8 +275,9 @@ class Wheel:
                     pause_s = min(2 * pause_s, RETRY_MOST_S)
         finally:
             alarm.writing = False
-            self._tell(alarm, 0.0, None)  # who is not the owner learns it from the store of records
-            self._forget_or_plan(alarm)
+            if not self._aborted:
+                self._tell(alarm, 0.0, None)  # who is not the owner learns it from the store of records
+                self._forget_or_plan(alarm)
 
     def _meet(self, alarm: _Alarm, stored: Stored | None) -> None:
         """Somebody else has written it; reminders of an actor in memory that were not known here are its own, too."""

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.host.conftest import Recorder, Shelf
 from zocket import Actor, ActorError, Due, cron, method
 from zocket.core import AppDefinition
-from zocket.errors import NoSessionError
+from zocket.errors import NoSessionError, Overloaded
 from zocket.host import Host
 from zocket.host.alarms import MemoryAlarms
 from zocket.host.store import Key
@@ -249,6 +249,17 @@ async def test_a_store_that_is_full_when_a_reminder_is_due_delays_it() -> None:
     desk.shelf.full = False
     await desk.clock.advance(60)
     assert await desk.call("notes") == ["memo"]
+
+
+async def test_timers_go_on_after_their_instance_could_not_be_used_for_a_while() -> None:
+    desk = Desk(Kept)
+    await desk.call("start", how="every", seconds=1)
+    resident = desk.host.resident(Key("it", "x"))
+    assert resident is not None
+    resident.failure = Overloaded("full")
+    resident.failed_until = desk.clock.now() + 5
+    await desk.clock.advance(10)
+    assert 3 <= len(await desk.call("notes")) <= 7
 
 
 async def test_a_store_that_loses_its_answers_does_not_double_a_run() -> None:

@@ -176,6 +176,29 @@ async def test_alarms_of_a_predecessor_ring_and_are_not_believed_before_they_are
     assert new.woken
 
 
+async def test_after_a_load_an_alarm_is_written_once_whatever_was_known() -> None:
+    scene = await Scene().open()
+    scene.before(10.0)
+    await scene.clock.advance(1.5)
+    scene.wheel.settle(KEY, scene.at(10.0))
+    await scene.clock.advance(1.5)
+    assert scene.store.writes == [10.0]
+    await scene.store.put(KEY, encode_alarm(scene.at(500.0)), 1)  # an earlier owner moves it back
+    scene.wheel.loaded(KEY)
+    scene.wheel.settle(KEY, scene.at(10.0))
+    await scene.clock.advance(3.0)
+    assert await scene.stored() == 10.0
+
+
+async def test_nobody_goes_on_without_an_alarm_because_the_process_ends() -> None:
+    scene = Scene()
+    scene.before(10.0)
+    await scene.clock.advance(0.5)
+    await scene.wheel.abort()
+    await scene.clock.advance(5.0)
+    assert scene.told == []
+
+
 async def test_an_alarm_that_was_stored_after_the_reading_is_found_at_the_next_one() -> None:
     scene = await Scene().open()
     await scene.store.put(KEY, encode_alarm(scene.at(5.0)), 0)
