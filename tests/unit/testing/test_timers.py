@@ -116,7 +116,6 @@ async def test_reminders_survive_a_crash_and_timers_do_not(cls: type[Desk]) -> N
         assert await texts(desk) == (["memo"] if cls is Ledger else [])
 
 
-@pytest.mark.each_broker
 @pytest.mark.parametrize(("missed", "expected"), [("one", 1), ("all", 6), ("skip", 1)])
 async def test_what_came_due_without_a_runtime_follows_its_rule(missed: str, expected: int) -> None:
     async with TestApp(App(actors={"desk": Ledger})) as t:
