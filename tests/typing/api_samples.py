@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_type
 
 from pydantic import BaseModel, Field
 
-from zocket import Actor, ActorError, App, Call, CallNext, Event, connect, method, query
+from zocket import Actor, ActorError, App, Call, CallNext, Due, Event, Reminder, Timer, connect, cron, method, query
 from zocket.client import Client
 from zocket.testing import TestApp
 
@@ -75,6 +76,27 @@ class Guarded(Actor[RoomState, Ctx]):
     async def who(self) -> str:
         assert_type(self.ctx, Ctx)
         return self.ctx.user
+
+
+class Timed(Actor[RoomState]):
+    @method
+    async def begin(self) -> None:
+        assert_type(self.timers.after(5, self.say, "hello", times=2), Timer)
+        timer = self.timers.every(0.5, self.say, text="hello")
+        timer.cancel()
+        assert_type(self.reminders.set("a", Due(after=60), self.say, "hello"), None)
+        self.reminders.set("b", Due(every=3600, missed="all"), self.say, text="hello", times=1)
+        assert_type(self.reminders.cancel("a"), bool)
+        assert_type(self.reminders.list(), tuple[Reminder, ...])
+
+    async def say(self, text: str, times: int = 1) -> str:
+        assert_type(self.caller.due, datetime | None)
+        return text * times
+
+    @cron("0 4 * * *", tz="Europe/Rome")
+    @method
+    async def clean(self, thoroughly: bool = False) -> int:
+        return int(thoroughly)
 
 
 async def authenticate(call: Call[Ctx], call_next: CallNext) -> Any:

@@ -67,6 +67,8 @@ def _method(method: MethodDefinition, inputs: list[Annotation[Any]], schemas: Sc
         input=given,
         input_required=_refuses_empty(given, schemas.definitions),
         result=result,
+        stream=method.stream,
+        query=method.query,
     )
 
 

@@ -2,6 +2,7 @@
 
 from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method, query
 from zocket.core.beside import Beside
+from zocket.core.cron import CronRule, cron
 from zocket.core.definition import (
     ActorDefinition,
     AppDefinition,
@@ -15,8 +16,10 @@ from zocket.core.guards import Access, Guard
 from zocket.core.instance import Effects, Instance
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
+from zocket.core.reminders import ChangeReminder, Due, Reminder, StoredReminder
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
+from zocket.core.timers import CancelTimer, StartTimer, Timer
 
 __all__ = [
     "INSTANCE",
@@ -29,6 +32,10 @@ __all__ = [
     "Call",
     "CallNext",
     "Caller",
+    "CancelTimer",
+    "ChangeReminder",
+    "CronRule",
+    "Due",
     "Effects",
     "Emitted",
     "Event",
@@ -40,10 +47,15 @@ __all__ = [
     "MethodDefinition",
     "Middleware",
     "Order",
+    "Reminder",
     "Schema",
     "SchemaMismatch",
     "Session",
+    "StartTimer",
+    "StoredReminder",
+    "Timer",
     "actor_definition",
+    "cron",
     "event_definition",
     "is_expected",
     "method",

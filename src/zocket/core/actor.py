@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, c
 
 from typing_extensions import TypeVar
 
+from zocket.core.reminders import Reminders
+from zocket.core.timers import Timers
 from zocket.errors import DefinitionError, EventError, NoSessionError, StateValueError, UsageError
 
 if TYPE_CHECKING:
@@ -295,11 +297,21 @@ class Actor(Generic[S, C]):
         return self._instance.caller
 
     @property
-    def message_id(self) -> str:
-        """Names the call in progress, like no other: a key for effects outside. Empty in hooks.
+    def timers(self) -> Timers:
+        """Starts timers: calls of this instance's methods later on, while it is in memory."""
+        return Timers(self._instance)
 
-        It is the same when the message is delivered again, and for a call with an idempotency key also over every
-        retry.
+    @property
+    def reminders(self) -> Reminders:
+        """Sets reminders: calls of this instance's methods later on, stored, also in another process."""
+        return Reminders(self._instance)
+
+    @property
+    def message_id(self) -> str:
+        """Names the call in progress, like no other: a key for effects outside. Empty in hooks and timers.
+
+        It is the same when the message is delivered again, for a call with an idempotency key also over every retry,
+        and for a run of a reminder or `@cron` however often it is begun.
         """
         return self._instance.message_id
 

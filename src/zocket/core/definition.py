@@ -17,6 +17,7 @@ import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
 from zocket.core.beside import never_waits
+from zocket.core.cron import CRON_MARK
 from zocket.core.migration import bring_up, migrations_of
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
 from zocket.core.streaming import chunk_annotation, drained, is_iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from zocket.core.actor import Middleware
+    from zocket.core.cron import CronRule
     from zocket.core.guards import Guard
 
 Rename = Literal["camel"] | None
@@ -88,16 +90,16 @@ class MethodDefinition:
     )
 
     def __init__(self, label: str, name: str, function: Callable[..., Any], hints: dict[str, Any]) -> None:
-        options: MethodOptions = getattr(function, METHOD_MARK)
+        options: MethodOptions | None = getattr(function, METHOD_MARK, None)
         self.label = label
         self.name = name
         self.python_name = function.__name__
         self.function = function
         self.stream = inspect.isasyncgenfunction(function)
-        self.timeout_s = options.timeout_s
-        self.publish_every_s = _seconds(f"{label}: publish_every", options.publish_every_s)
-        self.beside = options.beside
-        self.query = options.query
+        self.timeout_s = None if options is None else options.timeout_s
+        self.publish_every_s = None if options is None else _seconds(f"{label}: publish_every", options.publish_every_s)
+        self.beside = options is not None and options.beside
+        self.query = options is not None and options.query
         self.never_waits = self.beside and never_waits(function)
         if self.beside and self.publish_every_s is not None:
             raise DefinitionError(f"{label}: what runs beside a turn changes nothing, so there is nothing to publish")
@@ -245,6 +247,8 @@ class ActorDefinition:
         self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
         self.events: dict[str, EventDefinition] = {}
+        self.crons: tuple[CronRule, ...] = ()
+        self._targets: dict[str, MethodDefinition] = {}
         self.hooks = frozenset(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook))
         for hook in self.hooks:
             _check_hook(cls, hook)
@@ -253,6 +257,7 @@ class ActorDefinition:
                 self._add_event(attribute, value, rename)
             elif _mark(cls, attribute) is not None:
                 self._add_method(attribute, value, rename)
+            self.crons += _cron_rules(cls, attribute, value)
         self.beside = {name: item for name, item in self.methods.items() if item.beside}
         self._methods_by_attribute = {item.python_name: item for item in self.methods.values()}
         self.events_by_attribute = {item.attribute: item for item in self.events.values()}
@@ -297,6 +302,21 @@ class ActorDefinition:
     def method_of(self, attribute: str) -> MethodDefinition | None:
         """The method with this Python name."""
         return self._methods_by_attribute.get(attribute)
+
+    def target(self, attribute: str) -> MethodDefinition:
+        """What a timer or reminder may call by this Python name, a `@method` or not.
+
+        Raises:
+            DefinitionError: the class has no such `async def`, or it cannot be called with stored arguments.
+        """
+        found = self._methods_by_attribute.get(attribute) or self._targets.get(attribute)
+        if found is None:
+            label, function = f"{self.cls.__name__}.{attribute}", getattr(self.cls, attribute, None)
+            if not inspect.iscoroutinefunction(function):
+                raise DefinitionError(f"{label}: there is no `async def` of this name")
+            hints = {name: hint for name, hint in _hints(self.cls, function, label).items() if name != "return"}
+            found = self._targets[attribute] = MethodDefinition(label, attribute, function, hints)
+        return found
 
     def restore_state(self, raw: Any, version: int) -> Any:
         """The state of a stored record, migrated to the present version.
@@ -346,6 +366,18 @@ def _attributes(cls: type) -> dict[str, Any]:
     for base in reversed(cls.__mro__):
         found.update(vars(base))
     return found
+
+
+def _cron_rules(cls: type, attribute: str, function: Any) -> tuple[CronRule, ...]:
+    """The `@cron`s of an attribute."""
+    rules: list[CronRule] = getattr(function, CRON_MARK, [])
+    label = f"{cls.__name__}.{attribute}"
+    if rules and not inspect.iscoroutinefunction(function):
+        raise DefinitionError(f"{label}: a method with @cron must be written as `async def`")
+    for item in list(inspect.signature(function).parameters.values())[1:] if rules else ():
+        if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
+            raise DefinitionError(f"{label}: a method with @cron takes no arguments, and {item.name} has no default")
+    return tuple(rules)
 
 
 def _mark(cls: type, attribute: str) -> MethodOptions | None:

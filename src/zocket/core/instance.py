@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.guards import Access, ask
+from zocket.core.reminders import NO_REMINDERS
 from zocket.core.session import INSTANCE, Caller
 from zocket.errors import StateValueError, TooLarge, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from zocket.core.actor import Actor
     from zocket.core.definition import ActorDefinition, MethodDefinition
@@ -39,6 +40,8 @@ class Instance:
         orders: of the turn in progress.
         send_chunk: takes the chunks of a method that yields; set by the host for its turn.
         flusher: lets out what `commit_part` gives; set by the host.
+        reminders: as the last turn that committed left them.
+        wall: gives the time of day, in seconds since the epoch.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -57,9 +60,11 @@ class Instance:
         "key",
         "max_result_bytes",
         "orders",
+        "reminders",
         "request_id",
         "send_chunk",
         "sessions",
+        "wall",
     )
 
     def __init__(
@@ -69,6 +74,7 @@ class Instance:
         *,
         max_state_bytes: int | None = None,
         max_result_bytes: int | None = None,
+        wall: Callable[[], float] = float,
         document: Document[Any] | None = None,
     ) -> None:
         self.definition = definition
@@ -86,6 +92,8 @@ class Instance:
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
+        self.reminders = NO_REMINDERS
+        self.wall = wall
         self.actor = self._new_actor()
 
     def _new_actor(self) -> Actor[Any, Any]:
@@ -147,6 +155,27 @@ class Instance:
         self.document.begin()
         try:
             await getattr(self.actor, hook)()
+            return self._commit(None)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._end()
+
+    async def run_timer(
+        self, name: str, work: Callable[[], Awaitable[object]], caller: Caller, key: str, first: Sequence[Order]
+    ) -> Effects:
+        """One turn that a timer or reminder causes; `first` is ordered before what it orders. Errors as of `call`."""
+        if self.definition.guards:
+            await self.admit(Access(self, "timer", caller, "", name))
+        self.caller = caller
+        self.request_id = ""
+        self.key = key
+        self.in_turn = True
+        self.document.begin()
+        self.orders += first
+        try:
+            await work()
             return self._commit(None)
         except BaseException as error:
             self._roll_back(error)

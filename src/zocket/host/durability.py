@@ -67,6 +67,7 @@ class Durability:
             self._store,
             self._writer,
             self._clock,
+            self._host.timing.wheel,
             release=partial(self._release, resident),
             troubled=partial(self._troubled, resident),
         )

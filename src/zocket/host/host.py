@@ -50,18 +50,21 @@ from zocket.host.resident import (
     Withdrawn,
 )
 from zocket.host.running import Running, call_name, overrun
+from zocket.host.store import Key
 from zocket.host.streams import stream
+from zocket.host.timing import WAKE, Tick, Timing
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
     from zocket.core.guards import AccessKind
+    from zocket.host.alarms import AlarmStore
     from zocket.host.answers import CallKey
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
@@ -95,6 +98,10 @@ class Host:
             nothing bounds them, which also switches off the refusal of a slow instance's calls.
         store: keeps the state of durable actors.
         owns: asked after another writer was found in the store: whether this process still owns its instances.
+        alarms: keeps the alarms of reminders; None: they end with this process.
+
+    Attributes:
+        timing: timers, reminders and `@cron`s.
 
     Raises:
         DefinitionError: an actor is durable, and there is no store.
@@ -111,6 +118,7 @@ class Host:
         window: int | None = None,
         store: StateStore | None = None,
         owns: Callable[[], Awaitable[bool]] | None = None,
+        alarms: AlarmStore | None = None,
     ) -> None:
         durable = [name for name, actor in definition.actors.items() if actor.durable]
         if durable and store is None:
@@ -131,6 +139,7 @@ class Host:
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
         self._flushing = Flushing(self, clock)
         self._running = Running(self, clock, self._flushing)
+        self.timing = Timing(self, alarms, clock, owns)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
         self._beside = BesideCalls(self, self._running, clock, limits)
@@ -235,6 +244,7 @@ class Host:
 
         Its subscribers get a snapshot. One that could not be used is activated again.
         """
+        self.timing.wheel.reread(Key(actor, actor_id))
         resident = self._residents.get((actor, actor_id))
         if resident is None or resident.keeper is None:
             return
@@ -291,7 +301,7 @@ class Host:
         self._residents[actor, actor_id] = resident
         resident.counts.instances += 1
         self._eviction.add(resident)
-        if definition.durable or "on_activate" in definition.hooks:
+        if definition.durable or definition.crons or "on_activate" in definition.hooks:
             self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now(), None))
         else:
             resident.active = True
@@ -303,8 +313,11 @@ class Host:
             actor_id,
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
+            wall=self._clock.wall,
         )
         instance.flusher = self._flushing.flush
+        if not definition.durable:
+            instance.reminders = self.timing.wheel.reminders_of(Key(definition.name, actor_id))
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -334,6 +347,22 @@ class Host:
         resident.active = False
         self._pending += 1
         resident.mailbox.appendleft((NOBODY, ACTIVATE, "", None, self._clock.now(), None))
+
+    def put_hook(self, resident: Resident, hook: Hook) -> None:
+        """A piece that nobody asked for, behind what waits already."""
+        self._put(resident, (NOBODY, hook, "", None, self._clock.now(), None))
+
+    def resident(self, key: Key) -> Resident | None:
+        """The instance, if it is here."""
+        return self._residents.get(key)
+
+    def ensure(self, key: Key) -> Resident | None:
+        """The instance, made if it is not here; None if it cannot be."""
+        try:
+            return self._residents.get(key) or self._create(*key)
+        except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
+            log.warning("an instance cannot be woken: %s", error, extra={"actor": key.actor, "actor_id": key.actor_id})
+            return None
 
     def schedule(self, resident: Resident) -> None:
         """Serves the resident's mailbox soon."""
@@ -385,7 +414,10 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            resident.used = worker.now
+            if resident.unused:
+                resident.unused = False
+            else:
+                resident.used = worker.now
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
@@ -472,6 +504,8 @@ class Host:
 
     async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, piece: Piece) -> bool:
         instance, link = resident.instance, piece[0]
+        if hook is WAKE or isinstance(hook, Tick):
+            return await self.timing.run(resident, worker, hook, piece)
         if hook is DISCONNECT:
             self._forget(resident, link)
         if hook is EVICT and not self._eviction.begin(resident):
@@ -485,6 +519,8 @@ class Host:
             return True
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
+        if hook is ACTIVATE and resident.failure is None:
+            self.timing.activated(resident)
         if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
             resident.keeper.add(Outcome(piece, NO_EFFECTS, None))
             return False
@@ -551,20 +587,40 @@ class Host:
             self.finish(piece)
 
     async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
-        """A hook that raises is logged with its actor and id; everything else lives on."""
+        turn = resident.instance.run_hook(hook, piece[0].caller, "")
+        return await self.run_unasked(resident, worker, piece, hook, turn)
+
+    async def run_unasked(
+        self,
+        resident: Resident,
+        worker: Worker,
+        piece: Piece,
+        name: str,
+        turn: Coroutine[None, None, Effects],
+        *,
+        limit_s: float | None = None,
+        lost: Effects | None = None,
+    ) -> bool:
+        """A turn that nobody waits for; False if it waits for the store.
+
+        One that raises is logged with its actor and id, and everything else lives on. `lost` is what it causes then.
+        """
         instance = resident.instance
         worker.now = self._clock.now()
-        worker.begin(instance, hook, self._handler_timeout_s)
+        worker.begin(instance, name, limit_s or self._handler_timeout_s)
         try:
-            effects = await instance.run_hook(hook, piece[0].caller, "")
-        except BaseException as error:  # border: a developer's hook
-            fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
+            effects = await turn
+        except BaseException as error:  # border: a developer's hook, or what a timer calls
+            fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": name}
             self._end(worker)
             self.reraise_if_stopping(error)
             resident.counts.hook_failures += 1
-            log.error("%s raised", hook, exc_info=error, extra=fields)
-            return True
-        self._end(worker)
+            log.error("%s raised", name, exc_info=error, extra=fields)
+            if lost is None:
+                return True
+            effects = lost
+        else:
+            self._end(worker)
         if resident.keeper is not None:
             resident.keeper.add(Outcome(piece, effects, None))
             return False
@@ -803,17 +859,21 @@ class Host:
         if self._closing:
             return
         self._eviction.close()
+        self.timing.stop()
         now = self._clock.now()
         for resident in self._residents.values():
             if "on_deactivate" in resident.instance.definition.hooks:
                 self._put(resident, (NOBODY, DEACTIVATE, "", None, now, None))
         await self.drain(timeout_s)
+        await self.timing.wheel.aclose(timeout_s)
         await self.abort()
 
     async def abort(self) -> None:
         """Stops at once, as a process that dies: no hook runs, nothing that is here is answered or done."""
         self._closing = True
         self._eviction.close()
+        self.timing.stop()
+        await self.timing.wheel.abort()
         await self._pool.stop()
         await self._beside.stop()
         self._residents.clear()
@@ -821,6 +881,7 @@ class Host:
 
     def doubt_stored(self) -> None:
         """Another process may have owned the durable instances for a while: each is read again before its next turn."""
+        self.timing.wheel.read_again()
         for resident in self._residents.values():
             if resident.keeper is not None:
                 resident.keeper.doubt()
@@ -843,6 +904,8 @@ class Host:
         for session_id in list(resident.instance.sessions):
             self._drop_known(session_id, resident)
         self._eviction.forget(resident)
+        if resident.ticks:
+            self.timing.forget(resident)
 
     def resubmit(self, pieces: list[Piece]) -> None:
         """Gives the requests of an instance that has left to a fresh one, in order; its hooks have nobody to run on."""
@@ -874,6 +937,7 @@ class Host:
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
         yield from self._eviction.samples()
+        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.timing.wheel.alarms)
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

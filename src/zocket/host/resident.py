@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
     from zocket.host.store import Position
+    from zocket.host.timing import Tick
     from zocket.host.workers import Worker
     from zocket.protocol.frames import Request, Rpc
     from zocket.state import Document
@@ -103,6 +104,8 @@ class Resident:
         used: when it was last served, on the clock's `now()`.
         size: of its state, as it counts towards the limit of memory.
         gone: it has left memory.
+        ticks: its running timers, from the first one on.
+        unused: what is served now is no use of it: a timer of its own.
     """
 
     __slots__ = (
@@ -123,6 +126,8 @@ class Resident:
         "scheduled",
         "size",
         "stored",
+        "ticks",
+        "unused",
         "used",
         "watchers",
         "worker",
@@ -149,6 +154,8 @@ class Resident:
         self.used = now
         self.size = 0
         self.gone = False
+        self.ticks: dict[object, Tick] | None = None
+        self.unused = False
 
 
 class ServerLink(Link):

@@ -178,6 +178,11 @@ def state_bucket(scope: Scope) -> str:
     return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
 
 
+def reminder_bucket(scope: Scope) -> str:
+    """Key-value bucket of the alarms of a project's reminders."""
+    return f"zocket-reminders-{scope.workspace_id}-{scope.project_id}"
+
+
 def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:
     """Key of the owner record of a project, or of one of its partitions."""
     key = f"{scope.workspace_id}.{scope.project_id}"

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.core import AppDefinition
-    from zocket.host.store import StateStore
     from zocket.protocol.edge import Pending
     from zocket.protocol.frames import CallId, EventSub, StateSub
+    from zocket.server.sqlite_store import SqliteStore
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
@@ -167,12 +167,13 @@ class LocalServer:
         clock: Clock,
         limits: Limits,
         dev_mode: bool,
-        store: StateStore | None = None,
+        store: SqliteStore | None = None,
     ) -> None:
         self.clock = clock
         self.read_clock = clock.now
         self.limits = limits
-        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
+        alarms = None if store is None else store.alarms
+        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store, alarms=alarms)
         self.slow_readers = SlowReaders()
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
@@ -201,11 +202,14 @@ class LocalServer:
         async with AsyncExitStack() as stack:
             store = await _open_store(stack, definition, state_file)
             server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
+            await server.host.timing.open(lambda key: key.actor in definition.actors)
+            server.host.timing.start()
             server._sweep()
             try:
                 yield server
             finally:
                 server._running = False
+                server.host.timing.stop()
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):
                     session.close(1001, "server stops")
@@ -247,7 +251,7 @@ class LocalServer:
         yield from self.host.samples()
 
 
-async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> StateStore | None:
+async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> SqliteStore | None:
     durable = [actor.cls.durability for actor in definition.actors.values() if actor.durable]
     if not durable:
         return None

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.integration.nats.conftest import Kit, until
-from zocket import Actor, App, ZocketError, method
+from zocket import Actor, App, Due, ZocketError, method
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Kept(Notes):
     @method
     async def wait(self) -> None:
         await asyncio.sleep(60)
+
+    @method
+    async def add_later(self, line: str) -> None:
+        self.reminders.set("add", Due(after=0.05), self.add, line=line)
 
 
 class Quick(Notes):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.typing.api_samples import ChatRoom, Guarded, Message, app
+from tests.typing.api_samples import ChatRoom, Guarded, Message, Timed, app
+from zocket import Due, cron
 from zocket.client import Client
 
 
@@ -36,3 +37,23 @@ class Emitting(ChatRoom):
         self.posted.emit("text")  # mistake: wrong payload
         self.counted.emit("one")  # mistake: wrong payload of a generic event
         self.state.online[1] = "x"  # mistake: wrong key type
+
+
+class Late(Timed):
+    async def wrong_timers(self) -> None:
+        self.timers.after(5, self.say)  # mistake: missing argument
+        self.timers.after(5, self.say, text=5)  # mistake: wrong type
+        self.timers.every(5, self.say, "hello", loud=True)  # mistake: unknown argument
+        self.timers.after("5", self.say, "hello")  # mistake: seconds are no text
+        self.timers.after(5, self.shout)  # mistake: unknown method
+        self.reminders.set("a", Due(after=60), self.say, times=2)  # mistake: missing argument of a reminder
+        self.reminders.set("a", 60, self.say, "hello")  # mistake: no Due
+        Due(after=60, missed="some")  # mistake: unknown rule
+        self.timers.after(5, self.plain)  # mistake: not async
+
+    def plain(self) -> None:
+        pass
+
+    @cron("0 4 * * *")  # mistake: the method needs an argument
+    async def needy(self, text: str) -> None:
+        pass
