@@ -11,6 +11,7 @@ ZocketError
 │   ├── TooLarge            too_large            frame, result or state over its size limit
 │   ├── TooManyRequests     rate_limited, too_many_calls, too_many_subscriptions
 │   ├── IdempotencyMismatch idempotency_mismatch an idempotency key of another call
+│   ├── CallCycle           cycle                a call of an actor that would wait for itself
 │   └── Unauthorized        unauthorized
 ├── UsageError              the developer who wrote the actor or the program is at fault
 │   ├── DefinitionError     an actor, method, event or app that cannot be defined so
@@ -24,6 +25,7 @@ ZocketError
     ├── Unavailable         unavailable          the broker or the control plane is away
     ├── CallTimeout         timeout
     ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
+    ├── CallCancelled       cancelled            a call that ended because nobody waits for it any more
     ├── DeadLettered        dead_letter          a call that ended its process several times and will not run again
     ├── Disconnected        disconnected         the socket dropped before the answer came
     ├── AnswerMismatch      answer_mismatch      a server's value does not fit the class that the client has
@@ -145,6 +147,12 @@ class IdempotencyMismatch(CallerError):
     default_code = "idempotency_mismatch"
 
 
+class CallCycle(CallerError):
+    """A call from one actor to another that would wait for itself; `data` is the chain of (actor, id)."""
+
+    default_code = "cycle"
+
+
 class Unauthorized(CallerError):
     """The token is missing, wrong or expired."""
 
@@ -209,6 +217,12 @@ class HandlerTimeout(PlatformError):
     """A handler ran longer than its time limit; its changes are dropped."""
 
     default_code = "handler_timeout"
+
+
+class CallCancelled(PlatformError):
+    """The call was ended before its answer: whoever made it does not wait any more. Its changes are dropped."""
+
+    default_code = "cancelled"
 
 
 class DeadLettered(PlatformError):

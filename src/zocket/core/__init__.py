@@ -1,6 +1,7 @@
 """What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""
 
 from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method
+from zocket.core.actors import Actors
 from zocket.core.definition import (
     ActorDefinition,
     AppDefinition,
@@ -21,6 +22,7 @@ __all__ = [
     "SERVER",
     "Actor",
     "ActorDefinition",
+    "Actors",
     "AppDefinition",
     "Call",
     "CallNext",

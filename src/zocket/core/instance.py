@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.session import INSTANCE, Caller
-from zocket.errors import StateValueError, TooLarge
+from zocket.errors import StateValueError, TooLarge, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zocket.core.actor import Actor
+    from zocket.core.actors import Actors
     from zocket.core.definition import ActorDefinition, MethodDefinition
     from zocket.core.orders import Order
     from zocket.errors import ZocketError
@@ -36,11 +37,13 @@ class Instance:
         key: names the call in progress over all its retries, "" if it has no idempotency key.
         events: emitted by the turn in progress.
         orders: of the turn in progress.
+        reach: makes its `actors`; set by the host that runs it.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
 
     __slots__ = (
+        "_actors",
         "abandoned",
         "actor",
         "actor_id",
@@ -53,6 +56,7 @@ class Instance:
         "key",
         "max_result_bytes",
         "orders",
+        "reach",
         "request_id",
         "sessions",
     )
@@ -78,6 +82,8 @@ class Instance:
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
+        self.reach: Callable[[Instance], Actors] | None = None
+        self._actors: Actors | None = None
         self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
         self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
         self.actor.__init__()  # type: ignore[misc]
@@ -106,6 +112,15 @@ class Instance:
             raise
         finally:
             self._end()
+
+    @property
+    def actors(self) -> Actors:
+        """See `Actor.actors`."""
+        if self._actors is None:
+            if self.reach is None:
+                raise UsageError(f"{self.definition.name}: self.actors is there once a host runs the instance")
+            self._actors = self.reach(self)
+        return self._actors
 
     @property
     def message_id(self) -> str:

@@ -33,12 +33,19 @@ class Caller:
     """Who caused the turn in progress.
 
     Attributes:
-        kind: `client` with a session; `server` for a call from this project's own code; `instance` for the hooks that
-            nobody calls (`on_activate`, `on_deactivate`).
+        kind: `client` with a session; `server` for a call from this project's own code; `actor` for a call from another
+            actor; `instance` for the hooks that nobody calls (`on_activate`, `on_deactivate`).
+        actor: wire name of the actor type that calls; "" unless the kind is `actor`.
+        actor_id: which instance of it.
+        chain: the instances whose turns wait for this one, as (actor, id); the last one calls. Empty for a one-way
+            call.
     """
 
-    kind: Literal["client", "server", "instance"]
+    kind: Literal["client", "server", "actor", "instance"]
     session: Session | None = None
+    actor: str = ""
+    actor_id: str = ""
+    chain: tuple[tuple[str, str], ...] = ()
 
 
 SERVER = Caller("server")

@@ -104,6 +104,7 @@ class Durability:
             self._await_return(resident, keeper.sessions)
         if resident.failure is None:
             self._host.show(resident)  # nobody watches, unless it starts again
+            self._host.tells.hand_over(resident)
         return True
 
     async def _is_ours(self) -> bool:
@@ -164,6 +165,7 @@ class Durability:
                 return
             if moved or keeper.unshown:
                 self._show(resident, keeper)
+            self._host.tells.hand_over(resident)
             if foreign and (newer := keeper.sources - known):
                 lost = self._refuse_overtaken(resident, lost, newer)
         except StoredStateError as error:

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import msgspec
 
 from zocket import logs
 from zocket.core import Instance, Order, is_expected, to_caller
 from zocket.errors import (
-    CallTimeout,
     DefinitionError,
     HandlerTimeout,
     Overloaded,
@@ -27,6 +23,7 @@ from zocket.errors import (
     ZocketError,
 )
 from zocket.host.answers import call_key, is_final, table_of
+from zocket.host.calls import Calls
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
@@ -40,11 +37,12 @@ from zocket.host.resident import (
     DISCONNECT,
     EVICT,
     NOBODY,
+    NOTHING,
     Absent,
     Hook,
     Resident,
-    ServerLink,
 )
+from zocket.host.tells import Tells
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -66,6 +64,8 @@ FAIR_SHARE: Final = 64
 """Requests of one instance that are served before the others have their turn."""
 GONE_KEPT_S: Final = 120.0
 """How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
+REVIVED_AGAIN_S: Final = 5.0
+"""When an instance whose one-way calls wait, and for which there was no room, is tried again."""
 
 NO_EFFECTS: Final[Effects] = (None, None, (), ())
 """Of a turn that was rolled back, or that did not run."""
@@ -122,6 +122,8 @@ class Host:
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
+        self.tells = Tells(self, clock, limits)
+        self.calls = Calls(self, self.tells, clock)
         self._pending = 0
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
@@ -204,20 +206,49 @@ class Host:
         Raises:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
-        link = ServerLink()
-        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
-        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        self.submit(link, request, "server." + secrets.token_hex(8))
-        timer = self._clock.call_later(timeout_s, link.give_up)
+        return await self.calls.from_server(actor, actor_id, method, value, timeout_s)
+
+    def cancel(self, link: Link, actor: str, actor_id: str, error: ZocketError) -> None:
+        """Ends the call that this link has made, whether it waits or runs; what its turn has committed stays."""
+        resident = self._residents.get((actor, actor_id))
+        if resident is None:
+            return
+        for index, piece in enumerate(resident.mailbox):
+            if piece[0] is link:
+                resident.mailbox[index] = (NOBODY, NOTHING, "", piece[3], piece[4], None)
+                return
+        self._pool.cancel(resident.instance, link.caller, error)
+
+    def revive(self, actor: str, actor_id: str) -> None:
+        """The instance is here soon, and sends what it has told; it is tried again while there is no room."""
+        if self._closing:
+            return
+        resident = self._residents.get((actor, actor_id))
+        if resident is not None:
+            self.tells.hand_over(resident)
+            return
         try:
-            frame = await link.frame
-        finally:
-            timer.cancel()
-        if frame is None:
-            raise CallTimeout(f"{actor}.{method}: no answer within {timeout_s:g} s")
-        answer = frames.decode_server_frame(frame)
-        assert answer is not None
-        return answer
+            self._create(actor, actor_id)
+        except Exception as error:  # border: a developer's __init__
+            log.error("an instance with one-way calls that wait cannot start", exc_info=error)
+            self._clock.call_later(REVIVED_AGAIN_S, lambda: self.revive(actor, actor_id))
+
+    def begin(self) -> None:
+        """Something is under way besides the requests."""
+        self._pending += 1
+        self._quiet.clear()
+
+    def end(self) -> None:
+        """It is not under way any more."""
+        self._settle(1)
+
+    def write_again(self, resident: Resident, done: Callable[[], None]) -> None:
+        """Writes the record of a durable instance once more; `done` is called when it is stored."""
+        if self._closing:
+            return
+        self.begin()
+        assert resident.keeper is not None
+        resident.keeper.add(Outcome((NOBODY, NOTHING, "", done, self._clock.now(), None), NO_EFFECTS, None, keyed=True))
 
     def _create(self, actor: str, actor_id: str) -> Resident:
         definition = self.definition.actors.get(actor)
@@ -241,6 +272,7 @@ class Host:
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
         )
+        instance.reach = self.calls.reach
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -325,7 +357,7 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
-        key = call_key(request, link.session) if request.idempotency_key else None
+        key = call_key(request, link.caller) if request.idempotency_key else None
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
@@ -372,6 +404,9 @@ class Host:
 
     def _end(self, worker: Worker, counts: TypeCounts | None, started: float) -> None:
         worker.instance = None
+        if worker.calls is not None:
+            worker.calls.end()
+            worker.calls = None
         if worker.timer is not None:
             self._pool.resumed(worker)
         if counts is not None:
@@ -708,6 +743,7 @@ class Host:
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
         yield from self._eviction.samples()
+        yield from self.tells.samples()
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

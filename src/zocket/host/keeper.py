@@ -18,9 +18,10 @@ from zocket.host.answers import AnswerTable
 from zocket.host.history import History
 from zocket.host.resident import CONNECT, DISCONNECT
 from zocket.host.store import Record, decode_record, encode_record
+from zocket.host.unsent import Unsent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zocket.clock import Clock
     from zocket.core import Effects, Instance
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from zocket.host.answers import Answered
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
+    from zocket.host.unsent import Told
 
 MAX_UNSAVED: Final = 256
 """Turns that run ahead of the store; then the instance waits for it."""
@@ -66,6 +68,7 @@ class Keeper:
         sessions: as of `Record.sessions`, with what is committed and not stored yet.
         trouble: why the last save is not stored, until the host recovers.
         recovering: the record is being read again.
+        unsent: one-way calls of the record, from the first one on.
         unshown: watchers are owed a snapshot as soon as `current` holds.
     """
 
@@ -92,6 +95,7 @@ class Keeper:
         "recovering",
         "sessions",
         "trouble",
+        "unsent",
         "unshown",
         "visible",
     )
@@ -127,6 +131,7 @@ class Keeper:
         self.sessions: dict[str, str | None] = {}
         self.trouble: ZocketError | None = None
         self.recovering = False
+        self.unsent: Unsent | None = None
         self.unshown = False
         self.careful = 0
 
@@ -173,6 +178,7 @@ class Keeper:
                 commit=self._commit,
                 keyed=self._keyed(),
                 sessions=self.sessions,
+                outbox=self._outbox(()),
             )
         )
 
@@ -220,6 +226,7 @@ class Keeper:
         self._answers = record.answers
         self.answered = AnswerTable(record.keyed) if record.keyed else None
         self.sessions = record.sessions
+        self._sent(record.outbox)
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -231,8 +238,15 @@ class Keeper:
         self._revision = 0
         self._watermarks, self._answers, self.sessions = {}, {}, {}
         self.answered = None
+        self._sent([])
         self.history = History()
         self.visible = self._instance.document.snapshot()
+
+    def _sent(self, outbox: list[Told]) -> None:
+        if outbox and self.unsent is None:
+            self.unsent = Unsent()
+        if self.unsent is not None:
+            self.unsent.keep(outbox)
 
     def includes(self, position: Position | None) -> bool:
         """Whether the message is in the state already: it was delivered again and must not run."""
@@ -258,17 +272,23 @@ class Keeper:
 
     @property
     def idle(self) -> bool:
-        """Whether everything is stored."""
+        """Whether everything is stored, and every one-way call has arrived."""
+        return self._settled and (self.unsent is None or not self.unsent.stored)
+
+    @property
+    def _settled(self) -> bool:
         return not self._unsaved and not self._saving and self.trouble is None
 
     @property
     def current(self) -> bool:
         """Whether nothing is known or under way that may make `visible` stale."""
-        return self.idle and not self.recovering
+        return self._settled and not self.recovering
 
     def add(self, outcome: Outcome) -> None:
         """Takes a committed turn; it is released once it is stored, after those before it."""
         self._unsaved.append(outcome)
+        if outcome.effects[3] and self.unsent is None:
+            self.unsent = Unsent()
         if outcome.piece[1] is CONNECT or outcome.piece[1] is DISCONNECT:
             self._note_session(outcome.piece)
         if not self._saving and not self._planned and self.trouble is None:
@@ -319,7 +339,13 @@ class Keeper:
             commit=self._commit,
             keyed=self._keyed(),
             sessions=self.sessions,
+            outbox=self._outbox(group),
         )
+
+    def _outbox(self, group: Sequence[Outcome]) -> list[Told]:
+        if self.unsent is None:
+            return []
+        return self.unsent.record(order for outcome in group for order in outcome.effects[3])
 
     def _keyed(self) -> dict[str, Answered]:
         return {} if self.answered is None else self.answered.kept
@@ -344,6 +370,7 @@ class Keeper:
         self._revision = revision
         self._pause_s = RETRY_FIRST_S
         self._watermarks, self._answers = record.watermarks, record.answers
+        self._sent(record.outbox)
         self.visible = self._saving_state
         group, self._saving = self._saving, []
         self.careful = max(0, self.careful - 1)

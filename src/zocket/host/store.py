@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from zocket.host.answers import Answered
+from zocket.host.unsent import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
         sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
             with their user ids; empty for a class with neither hook.
+        outbox: one-way calls that have not arrived yet, in order.
     """
 
     version: int
@@ -57,6 +59,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     commit: int
     keyed: dict[str, Answered] = {}
     sessions: dict[str, str | None] = {}
+    outbox: list[Told] = []
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zocket.clock import Clock, TimerHandle
-    from zocket.core import Instance
+    from zocket.core import Caller, Instance
+    from zocket.errors import ZocketError
+    from zocket.host.calls import OpenCalls
 
 R = TypeVar("R")
 
@@ -41,15 +43,17 @@ class Worker:
         limit_s: time limit of that turn.
         started: when it began, on the clock's `now()`.
         method: its name, for the log.
+        calls: that the turn makes itself, from the first one on.
     """
 
-    __slots__ = ("base", "instance", "limit_s", "method", "started", "task", "timer", "wake")
+    __slots__ = ("base", "calls", "instance", "limit_s", "method", "started", "task", "timer", "wake")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
         self.limit_s = 0.0
         self.started = 0.0
         self.method = ""
+        self.calls: OpenCalls | None = None
         self.timer: TimerHandle | None = None
         self.wake: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None]
@@ -92,7 +96,7 @@ class WorkerPool(Generic[R]):
         self._overrun = overrun
         self._ready: deque[R] = deque()
         self._idle: list[Worker] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Worker] = {}
         self._unarmed: list[Worker] = []
         self._relay_pending = False
         self._stopped = False
@@ -122,6 +126,16 @@ class WorkerPool(Generic[R]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cancel(self, instance: Instance, caller: Caller, error: ZocketError) -> None:
+        """Ends the turn of this instance that this caller has caused, if it runs: it fails with the error."""
+        for worker in self._tasks.values():
+            if worker.instance is instance and instance.caller is caller:
+                instance.abandoned = instance.abandoned or error
+                worker.task.cancel()
+                if worker.timer is not None:
+                    worker.timer.cancel()
+                self._arm(worker, STUBBORN_S)
 
     def _rouse(self) -> None:
         if self._stopped:
@@ -163,12 +177,12 @@ class WorkerPool(Generic[R]):
         worker = Worker()
         # Not create_task: an eager task factory would run handlers inside `put`.
         worker.task = asyncio.Task(self._work(worker), loop=asyncio.get_running_loop(), name="zocket worker")
-        self._tasks.add(worker.task)
+        self._tasks[worker.task] = worker
         worker.task.add_done_callback(self._left)
         return worker
 
     def _left(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("worker failed", exc_info=error)
 

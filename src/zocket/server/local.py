@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zocket.clock import SystemClock
 from zocket.core import Session
 from zocket.host import Host, Link
+from zocket.host.calls import ServerInvoker
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -170,9 +171,12 @@ class LocalServer:
             store = await _open_store(stack, definition, state_file)
             server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
             server._sweep()
+            invoker = ServerInvoker(server.host)
+            definition.invokers.append(invoker)
             try:
                 yield server
             finally:
+                definition.invokers.remove(invoker)
                 server._running = False
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):

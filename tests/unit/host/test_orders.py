@@ -1,4 +1,4 @@
-"""Orders of a turn: carried out when it is committed, of a durable instance when it is stored; none of a failed turn."""
+"""Orders of a turn: carried out when it is committed, of a durable instance when stored; none of a failed turn."""
 
 from __future__ import annotations
 
