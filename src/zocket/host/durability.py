@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zocket.core import Session
 from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge, Unavailable
 from zocket.host.keeper import Keeper
-from zocket.host.resident import ACTIVATE, Absent
+from zocket.host.resident import ACTIVATE, NOTHING, Absent
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -113,7 +113,8 @@ class Durability:
 
     def _give_up(self, resident: Resident, pieces: int) -> None:
         log.warning("another process owns the instance", extra=fields(resident))
-        self._host.abandon(resident, pieces)
+        held = 0 if resident.keeper is None or resident.keeper.unsent is None else resident.keeper.unsent.holding
+        self._host.abandon(resident, pieces + held)
 
     def _await_return(self, resident: Resident, sessions: dict[str, str | None]) -> None:
         """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
@@ -129,13 +130,18 @@ class Durability:
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
+        keeper = resident.keeper
+        assert keeper is not None
         for piece, effects, answer, _ in outcomes:
             self._host.publish(resident, effects)
             if answer is not None:
                 piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]
-            self._host.finish(piece)
-        keeper = resident.keeper
-        if keeper is not None and keeper.unshown and keeper.trouble is None:
+            if not effects[3] or keeper.unsent is None or not keeper.unsent.hold(piece, effects[3]):
+                self._host.finish(piece)
+        if keeper.unsent is not None:
+            for piece in keeper.unsent.freed():
+                self._host.finish(piece)
+        if keeper.unshown and keeper.trouble is None:
             self._show(resident, keeper)
         if resident.mailbox:
             self._host.schedule(resident)
@@ -184,7 +190,10 @@ class Durability:
                 failed, *lost = lost
                 self._fail(resident, failed, trouble)
             keeper.careful = len(lost) + 1
-        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+        for outcome in lost:
+            if outcome.piece[1] is NOTHING:
+                self._host.finish(outcome.piece)  # a record that was only written again: whoever needs that asks again
+        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost) if outcome.piece[1] is not NOTHING)
 
     def _refuse_overtaken(self, resident: Resident, lost: list[Outcome], newer: frozenset[str]) -> list[Outcome]:
         """Calls of a stream that was lost, while another owner has taken some of its next life: their turn is over.
@@ -225,14 +234,20 @@ def keeps_sessions(resident: Resident) -> bool:
     return resident.keeper is not None and resident.failure is None and not hooks.isdisjoint(SESSION_HOOKS)
 
 
-def repeat(keeper: Keeper, link: Link, request: Rpc, request_id: str, position: Position) -> bool:
-    """A call that is in the state already was delivered again: its answer goes out again."""
+def repeat(keeper: Keeper, piece: Piece, position: Position) -> bool:
+    """A call that is in the state already was delivered again: its answer goes out again.
+
+    Returns:
+        Whether it is finished; not yet, if something that it has told may still have to leave.
+    """
+    link, request, request_id = piece[:3]
+    assert type(request) is Rpc
     answer = keeper.answer_of(position)
     if answer is None:
         gone = PlatformError("the call took effect; its answer is gone", code="repeated", request_id=request_id)
         answer = frames.failure(request.id, gone)
     link.answer(request.id, answer, kept=True)
-    return True
+    return keeper.unsent is None or not keeper.unsent.hold(piece)
 
 
 def fields(resident: Resident) -> dict[str, str]:

@@ -220,18 +220,18 @@ class Host:
         self._pool.cancel(resident.instance, link.caller, error)
 
     def revive(self, actor: str, actor_id: str) -> None:
-        """The instance is here soon, and sends what it has told; it is tried again while there is no room."""
-        if self._closing:
-            return
-        resident = self._residents.get((actor, actor_id))
-        if resident is not None:
-            self.tells.hand_over(resident)
+        """Loads a durable instance, which then sends what it has told; tried again while there is no room."""
+        if self._closing or (actor, actor_id) in self._residents:
             return
         try:
             self._create(actor, actor_id)
         except Exception as error:  # border: a developer's __init__
             log.error("an instance with one-way calls that wait cannot start", exc_info=error)
             self._clock.call_later(REVIVED_AGAIN_S, lambda: self.revive(actor, actor_id))
+
+    def is_leaving(self, resident: Resident) -> bool:
+        """Whether the last turn of the instance has begun."""
+        return self._eviction.is_leaving(resident)
 
     def begin(self) -> None:
         """Something is under way besides the requests."""
@@ -361,7 +361,7 @@ class Host:
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
         if position is not None and resident.keeper is not None and resident.keeper.includes(position):
-            return repeat(resident.keeper, link, request, request_id, position)
+            return repeat(resident.keeper, piece, position)
         started = self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
         counts.wait.add(started - arrived)
         try:
@@ -382,7 +382,7 @@ class Host:
             return False
         self.publish(resident, effects)
         link.answer(request.id, answer)
-        return True
+        return not effects[3] or not self.tells.hold(piece, effects[3])
 
     def _answer_again(self, resident: Resident, request: Rpc, piece: Piece, known: bytes | ZocketError) -> bool:
         """A retry of a call that was answered: runs nothing, and waits for the store as the first one does."""

@@ -68,6 +68,7 @@ class Keeper:
         sessions: as of `Record.sessions`, with what is committed and not stored yet.
         trouble: why the last save is not stored, until the host recovers.
         recovering: the record is being read again.
+        sealed: the last turn is stored, and has told something that has to arrive: no further one runs.
         unsent: one-way calls of the record, from the first one on.
         unshown: watchers are owed a snapshot as soon as `current` holds.
     """
@@ -93,6 +94,7 @@ class Keeper:
         "careful",
         "history",
         "recovering",
+        "sealed",
         "sessions",
         "trouble",
         "unsent",
@@ -132,6 +134,7 @@ class Keeper:
         self.trouble: ZocketError | None = None
         self.recovering = False
         self.unsent: Unsent | None = None
+        self.sealed = False
         self.unshown = False
         self.careful = 0
 
@@ -266,7 +269,9 @@ class Keeper:
 
     @property
     def full(self) -> bool:
-        """Whether no further turn may run before the store has caught up."""
+        """Whether no further turn may run before the store has caught up, or at all."""
+        if self.sealed:
+            return True
         waiting = len(self._unsaved) + len(self._saving)
         return waiting >= (1 if self.careful else MAX_UNSAVED)
 

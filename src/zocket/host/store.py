@@ -64,6 +64,8 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
 
 decode_record: Final = msgspec.json.Decoder(Record).decode
 encode_record: Final = msgspec.json.Encoder().encode
+OUTBOX: Final = b'"outbox":[['
+"""In every record with one-way calls, and in states that look like it: no text within a JSON string does."""
 
 
 @dataclass(frozen=True, slots=True)

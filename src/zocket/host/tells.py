@@ -7,7 +7,6 @@ failure is logged and counted, since nobody waits for it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,13 +23,13 @@ from zocket.metrics import Sample, count_code
 from zocket.protocol.frames import NO_INPUT, decode_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from zocket.clock import Clock
-    from zocket.core import Instance, MethodDefinition
+    from zocket.core import Instance, MethodDefinition, Order
     from zocket.handles import ActorHandle
     from zocket.host.host import Host
-    from zocket.host.resident import Resident
+    from zocket.host.resident import Piece, Resident
     from zocket.host.store import Position
     from zocket.host.unsent import Unsent
     from zocket.protocol.frames import Rpc
@@ -57,6 +56,10 @@ class Letter(NamedTuple):
     def receiver(self) -> Address:
         """Whom it is for."""
         return self.told.actor, self.told.actor_id
+
+    def request(self) -> Rpc:
+        """The call itself."""
+        return rpc(self.told, self.told.method, self.told.input or None, call_name(self.told.request_id))
 
 
 class TellLink(Link):
@@ -97,6 +100,8 @@ class Tells:
         self._clock = clock
         self._max_bytes = limits.max_result_bytes
         self._waiting: dict[Address, int] = {}
+        self._on_their_way: set[str] = set()
+        self._held: dict[str, tuple[Piece, set[str]]] = {}
         self._failed: dict[str, int] = {}
         self._told = 0
         self.post: Callable[[Letter, Callable[[], None]], None] = self._deliver
@@ -126,10 +131,19 @@ class Tells:
         """The turn that ordered it has committed; a durable instance's is stored."""
         if resident.keeper is None:
             self._send(resident, order.told)
-        elif resident.active:
-            self.hand_over(resident)
-        else:  # its last turn: whoever loads the instance next sends it
-            asyncio.get_running_loop().call_soon(self._host.revive, *_address(resident))
+        else:
+            resident.keeper.sealed = self._host.is_leaving(resident)
+            if resident.keeper.unsent is None or resident.keeper.unsent.leaves(order.told):
+                self._send(resident, order.told)
+
+    def hold(self, piece: Piece, orders: Iterable[Order]) -> bool:
+        """Whether the piece of an instance in memory is finished only when these have arrived."""
+        waited = {order.told.request_id for order in orders if isinstance(order, Tell)} & self._on_their_way
+        if piece[3] is None or not waited:
+            return False
+        held = (piece, waited)
+        self._held.update(dict.fromkeys(waited, held))
+        return True
 
     def hand_over(self, resident: Resident) -> None:
         """Sends what is in the record of a durable instance and has not left yet."""
@@ -140,12 +154,14 @@ class Tells:
     def _send(self, resident: Resident, told: Told) -> None:
         sender = _address(resident)
         self._waiting[sender] = self._waiting.get(sender, 0) + 1
+        self._on_their_way.add(told.request_id)
         self._host.begin()
         self.post(Letter(sender, told), partial(self._arrived, resident, told))
 
     def _arrived(self, resident: Resident, told: Told) -> None:
         sender = _address(resident)
         self._told += 1
+        self._on_their_way.discard(told.request_id)
         self._waiting[sender] -= 1
         if not self._waiting[sender]:
             del self._waiting[sender]
@@ -153,6 +169,10 @@ class Tells:
         if unsent is not None:
             unsent.arrived(told)
             self._note(resident)
+        if (held := self._held.pop(told.request_id, None)) is not None:
+            held[1].discard(told.request_id)
+            if not held[1]:
+                self._host.finish(held[0])
         self._host.end()
 
     def _note(self, resident: Resident) -> None:
@@ -170,10 +190,8 @@ class Tells:
     # -- arriving ------------------------------------------------------------------------------------------------
 
     def _deliver(self, letter: Letter, arrived: Callable[[], None]) -> None:
-        told = letter.told
-        request = rpc(told, told.method, told.input or None, call_name(told.request_id))
-        link = TellLink(letter.sender)
-        self._host.submit(link, request, told.request_id, self.finisher(link, request, told.request_id, arrived))
+        link, request, request_id = TellLink(letter.sender), letter.request(), letter.told.request_id
+        self._host.submit(link, request, request_id, self.finisher(link, request, request_id, arrived))
 
     def finisher(
         self, link: TellLink, request: Rpc, request_id: str, done: Callable[[], None], position: Position | None = None

@@ -22,9 +22,11 @@ from zocket.broker.port import Message as BrokerMessage
 from zocket.broker.streams import transport_streams
 from zocket.errors import BootError, PlatformError, Superseded, Unavailable
 from zocket.host import Host
+from zocket.host.calls import ServerInvoker
 from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
+from zocket.runtime.correspondence import Correspondence
 from zocket.runtime.intake import Intake
 from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
@@ -122,6 +124,18 @@ class Runtime:
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._presence = Presence(clock)
         self._intake = Intake(broker, scope, self._host, self._outbox, self._presence, divided=partition.count > 1)
+        self._correspondence = Correspondence(
+            broker,
+            scope,
+            runtime_id=f"rt_{self.epoch}",
+            partition=partition,
+            host=self._host,
+            intake=self._intake,
+            outbox=self._outbox,
+            clock=clock,
+        )
+        self._invokers = definition.invokers
+        self._invoker = ServerInvoker(self._host)
         self._marks = Marks(broker, scope, self.epoch, partition)
         self._suspects = Suspects(
             broker,
@@ -269,11 +283,18 @@ class Runtime:
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
         ]
+        if self._partition.count > 1:
+            correspondence = self._correspondence
+            self._subscriptions += [
+                await self._broker.subscribe(subjects.gateway(scope, f"rt_{self.epoch}"), correspondence.answered),
+                await self._broker.subscribe(subjects.call_cancelled(scope), correspondence.cancelled),
+            ]
         await self._take_consumers()
         self._reach("after_takeover")
         if predecessor is not None:
             await self._remove_leftovers(predecessor)
         self._serving = True
+        self._invokers.append(self._invoker)
         self._announce()
         self._spawn(self._supervise())
         self._spawn(self._repeat(self._beat_s, self._pulse.beat))
@@ -396,6 +417,7 @@ class Runtime:
             self._presence.renew()
             self._missing.update(self._consumers)
             self._disturbed.set()
+            self._correspondence.send_again()
         elif state == "closed" and self._serving:
             self._end(Unavailable("the connection to the broker was closed"))
 
@@ -471,6 +493,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._correspondence.forget()
         self._suspects.stop()
         try:
             await self._marks.stand_down()
@@ -488,6 +511,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._correspondence.forget()
         self._suspects.stop()
         self._end(Unavailable("the runtime was aborted"))
         await self._close_subscriptions()
@@ -499,8 +523,14 @@ class Runtime:
         return self._host.pending
 
     def _end(self, failure: ZocketError) -> None:
+        self._stop_calls()
         self._failure = self._failure or failure
         self._stopped.set()
+
+    def _stop_calls(self) -> None:
+        """This process's own code calls here no more."""
+        with contextlib.suppress(ValueError):
+            self._invokers.remove(self._invoker)
 
     def _reach(self, place: str) -> None:
         if self._crashpoints is not None:
@@ -545,12 +575,14 @@ class Runtime:
         yield from self._intake.samples()
         yield from self._presence.samples()
         yield from self._suspects.samples()
+        yield from self._correspondence.samples()
         yield from self._host.samples()
 
     # -- stop ----------------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
         served, self._serving = self._serving, False
+        self._stop_calls()
         await self._close_subscriptions()
         if served and await self._say_leaving():
             self._reach("in_drain")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zocket.core import AppDefinition
     from zocket.host.store import StateStore
     from zocket.protocol.frames import EventSub, StateSub
+    from zocket.server.sqlite_store import SqliteStore
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
@@ -171,6 +172,9 @@ class LocalServer:
             store = await _open_store(stack, definition, state_file)
             server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
             server._sweep()
+            for key in () if store is None else await store.unsent():
+                if key.actor in definition.actors:
+                    server.host.revive(*key)
             invoker = ServerInvoker(server.host)
             definition.invokers.append(invoker)
             try:
@@ -219,7 +223,7 @@ class LocalServer:
         yield from self.host.samples()
 
 
-async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> StateStore | None:
+async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> SqliteStore | None:
     durable = [actor.cls.durability for actor in definition.actors.values() if actor.durable]
     if not durable:
         return None

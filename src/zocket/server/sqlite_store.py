@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from zocket.errors import BootError, Conflict, Unavailable, ZocketError
-from zocket.host.store import Key, Stored
+from zocket.host.store import OUTBOX, Key, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -119,6 +119,14 @@ class SqliteStore:
         """See `StateStore.save`."""
         self._work.put(_Save(actor, actor_id, record, expected, done))
 
+    async def unsent(self) -> list[Key]:
+        """Instances whose record may hold one-way calls that have not arrived; none of those that do is missing.
+
+        Raises:
+            Unavailable: the file cannot be read.
+        """
+        return await self._ask(self._unsent)
+
     # -- administration ------------------------------------------------------------------------------------------
 
     async def keys(self, actor: str = "") -> list[Key]:
@@ -180,6 +188,10 @@ class SqliteStore:
 
     def _keys(self, actor: str) -> list[Key]:
         rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE ? IN ('', actor)", (actor,))
+        return [Key(*row) for row in rows]
+
+    def _unsent(self) -> list[Key]:
+        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE instr(record, ?)", (OUTBOX,))
         return [Key(*row) for row in rows]
 
     def _delete(self, key: Key, expected: int) -> bool:

@@ -71,8 +71,8 @@ class Bank(Actor[dict[str, int]]):
     async def both_ways(self, other: str) -> str:
         """Waits until the other one is in its turn as well."""
         SEEN.append(self.id)
-        while len(SEEN) < 2:
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert len(SEEN) == 2
         return await self.actors.get(Bank, other).pass_on([])
 
     @method
