@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from zocket.errors import ZocketError
     from zocket.host.host import Host
     from zocket.host.keeper import Outcome
-    from zocket.host.link import Link
     from zocket.host.resident import Piece, Resident
     from zocket.host.store import Position, StateStore
 

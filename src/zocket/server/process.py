@@ -15,11 +15,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from zocket import exposition
-from zocket.errors import Unauthorized
+from zocket.server.http_calls import admission, http_calls
 from zocket.server.local import Identity, LocalServer
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
-from zocket.sockets.port import Refused
 from zocket.sockets.tls import server_context
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from zocket.core import AppDefinition
     from zocket.settings import ServeSettings
     from zocket.sockets.connection import Route
-    from zocket.sockets.port import Admit, Head
 
 log = logging.getLogger("zocket.server")
 
@@ -57,6 +55,7 @@ async def serve(
     socket_limits = SocketLimits.of(limits)
     wants_tls = settings.tls_certificate or settings.tls_key
     tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
+    admit = admission(authorize)
     async with (
         LocalServer.open(
             definition,
@@ -68,8 +67,9 @@ async def serve(
         SocketFront.open(
             settings.host,
             settings.port,
-            admit=_admit(authorize),
+            admit=admit,
             open=lambda peer, admitted: server.open_session(peer, admitted),
+            calls=http_calls(server, admit, socket_limits.admit_timeout_s),
             routes=_routes(definition, pages or {}),
             limits=socket_limits,
             tls=tls,
@@ -107,24 +107,6 @@ async def run(
         await stop.wait()
         log.info("stopping")
     return 0
-
-
-def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
-    async def admit(head: Head) -> Identity:
-        if authorize is None:
-            return Identity()
-        try:
-            identity = await authorize(head.token)
-        except Unauthorized as error:
-            raise Refused(401, error.code, error.message) from error
-        except Exception as error:  # border: a developer's authorize
-            log.error("authorize raised", exc_info=error)
-            raise Refused(500, "internal", "internal error") from error
-        if identity is None:
-            raise Refused(401, "unauthorized", "the token is missing or not accepted")
-        return identity
-
-    return admit
 
 
 def _routes(definition: AppDefinition, pages: Mapping[str, Route]) -> Mapping[str, Route]:

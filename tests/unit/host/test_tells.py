@@ -176,26 +176,14 @@ async def test_a_process_that_ends_at_any_moment_neither_loses_nor_doubles_what_
 async def test_a_receiver_that_is_full_gets_them_when_it_is_not() -> None:
     world = World("durable")
     await world.call("tell", texts=["a"])
-    world.store.full = True
-    real = world.store._save
-    world.store._save = lambda key, *rest: (
-        real(key, *rest) if key[0] != "desk" else _unfull(world.store, real, key, *rest)
-    )  # type: ignore[method-assign]
+    world.store.full_for = "stored"
     await world.call("tell", texts=["b"])
     await world.clock.advance(3.0)
     assert [told[1:4] for told in world.outbox()] == [["stored", "l", "note"]]
-    world.store.full = False
+    world.store.full_for = ""
     await world.clock.advance(5.0)
     assert await world.lines() == ["a", "b"]
     assert world.outbox() == []
-
-
-def _unfull(store: Shelf, save: Any, *arguments: Any) -> Any:
-    store.full = False
-    try:
-        return save(*arguments)
-    finally:
-        store.full = True
 
 
 async def test_an_instance_that_tells_too_much_is_told_so() -> None:
