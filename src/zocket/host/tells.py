@@ -20,7 +20,7 @@ from zocket.host.calls import call_name, rpc
 from zocket.host.link import Link
 from zocket.host.unsent import Tell, Told
 from zocket.metrics import Sample, count_code
-from zocket.protocol.frames import NO_INPUT, decode_head
+from zocket.protocol.frames import decode_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,7 +59,7 @@ class Letter(NamedTuple):
 
     def request(self) -> Rpc:
         """The call itself."""
-        return rpc(self.told, self.told.method, self.told.input or None, call_name(self.told.request_id))
+        return rpc(self.told, self.told.method, self.told.input, call_name(self.told.request_id))
 
 
 class TellLink(Link):
@@ -121,9 +121,8 @@ class Tells:
             raise Overloaded(f"tell: {MAX_WAITING} one-way calls of this instance wait to leave already")
         if value is not None and len(value) > self._max_bytes:
             raise TooLarge(f"tell: arguments of {len(value)} bytes, the limit is {self._max_bytes}")
-        raw = NO_INPUT if value is None else msgspec.Raw(value)
-        told = Told(request_id, *instance_of(handle), method.name, raw)
-        instance.orders.append(Tell(told))
+        arguments = msgspec.Raw(value or b"{}")
+        instance.orders.append(Tell(Told(request_id, *instance_of(handle), method.name, arguments)))
 
     # -- leaving -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ class Told(msgspec.Struct, array_like=True):
 
     Attributes:
         request_id: names it like no other; the same if its turn runs again after a crash.
-        input: JSON of the arguments; empty for none.
+        input: JSON of the arguments.
     """
 
     request_id: str
