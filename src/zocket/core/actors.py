@@ -31,11 +31,12 @@ class Actors(Protocol):
             name: its name in this app, if the class has several.
 
         Raises:
-            UsageError: the class is not in this app; or, when a call is awaited, no turn of this instance runs.
+            UsageError: the class is not in this app; or (when a call is awaited) no turn of this instance runs.
             InvalidId: the id is empty or too long.
-            ActorError: (when a call is awaited) the method failed; code and data as it raised them.
+            ActorError: (when a call is awaited) the method failed, code and data as it raised them; or the call was not
+                carried (`unavailable`, `overloaded`, `too_large`).
             CallCycle: (when a call is awaited) the called instance waits, itself or through others, for this one.
-            Unavailable: (when a call is awaited) it could not be sent, or its answer was lost.
+            CallCancelled: (when a call is awaited) the turn that made it is over.
         """
 
     def tell(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:

@@ -59,13 +59,13 @@ class OpenCalls:
 
     Attributes:
         base: what their request ids begin with.
-        repeats: whether the turn would make the same calls with the same base if it ran again.
+        repeats: whether the turn may run again, and make the same calls with the same base.
     """
 
     __slots__ = ("_links", "_number", "base", "repeats")
 
-    def __init__(self, message_id: str) -> None:
-        self.repeats = bool(message_id)
+    def __init__(self, message_id: str, *, repeats: bool) -> None:
+        self.repeats = repeats and bool(message_id)
         self.base = message_id or "r_" + secrets.token_hex(8)
         self._number = 0
         self._links: set[CallLink] = set()
@@ -127,7 +127,8 @@ class Calls:
             raise UsageError(f"{instance.definition.name}: other actors are called inside a turn of the instance only")
         calls = worker.calls
         if calls is None:
-            calls = worker.calls = OpenCalls(instance.message_id)
+            repeats = self._host.delivers_again or bool(instance.key)
+            calls = worker.calls = OpenCalls(instance.message_id, repeats=repeats)
         return worker, calls
 
     async def invoke(self, instance: Instance, target: Address, method: str, value: bytes | None) -> bytes | None:

@@ -89,6 +89,11 @@ class Host:
         store: keeps the state of durable actors.
         owns: asked after another writer was found in the store: whether this process still owns its instances.
 
+    Attributes:
+        calls: those that actors make.
+        tells: one-way calls.
+        delivers_again: whether a request comes again after a crash.
+
     Raises:
         DefinitionError: an actor is durable, and there is no store.
     """
@@ -114,6 +119,7 @@ class Host:
         self._limits = limits
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
+        self.delivers_again = window is not None
         self._crowd = (window or limits.max_ack_pending) // 2 if window is not None else None
         self._residents: dict[tuple[str, str], Resident] = {}
         self._known: dict[str, dict[Resident, None]] = {}

@@ -115,7 +115,7 @@ class World:
         self.clock = VirtualClock()
         self.store = Shelf(self.clock)
         definition = AppDefinition({"bank": Bank, "kept": Kept, **more})
-        self.host = Host(definition, clock=self.clock, limits=Limits(), store=self.store)
+        self.host = Host(definition, clock=self.clock, limits=Limits(), store=self.store, window=256)
         finalizers.get().push_async_callback(self.host.abort)
         self.alice = Recorder(self.host, "alice", "alice@example")
 

@@ -11,7 +11,7 @@ import pytest
 
 from zocket.core import Actor, method
 from zocket.crashpoints import PLACES, CrashPoints
-from zocket.errors import ActorError
+from zocket.errors import ActorError, Overloaded
 from zocket.handles import ActorHandle
 from zocket.ids import Partition
 from zocket.protocol import envelopes, subjects
@@ -206,6 +206,37 @@ async def test_one_way_calls_arrive_in_order_by_the_stream(bench: type[Bench], d
         wire.call("lines", "l", actor="log", session="s2")
         await world.clock.advance(1.0)
         assert wire.frames("s2") == [{"type": "rpc:result", "id": 1, "result": ["a", "b", "c"]}]
+
+
+async def test_one_that_the_stream_refuses_leaves_before_those_behind_it_and_holds_up_no_other_receiver(
+    bench: type[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = bench()
+    wire = await world.wire()
+    broker = world.server.connect()
+    publish, refused = broker.publish, list[str]()
+
+    def full_at_first(subject: str, payload: bytes, message_id: str, done: Any) -> None:
+        if b'"a"' in payload and subject.endswith(".l") and len(refused) < 2:
+            refused.append(message_id)
+            asyncio.get_running_loop().call_soon(done, Overloaded("the stream is full"))
+        else:
+            publish(subject, payload, message_id, done)
+
+    monkeypatch.setattr(broker, "publish", full_at_first)
+    async with world.runtime(broker=broker, actors=ACTORS, storage="file"):
+        wire.call("tell", "d", actor="desk", input={"other": "l", "texts": ["a", "b"]})
+        wire.call("tell", "d", actor="desk", input={"other": "m", "texts": ["a"]})
+        await world.clock.advance(0.05)
+        for session, log in (("s2", "l"), ("s3", "m")):
+            wire.call("lines", log, actor="log", session=session)
+        await world.clock.advance(0.04)
+        assert [wire.frames(session)[-1]["result"] for session in ("s2", "s3")] == [[], ["a"]]
+        await world.clock.advance(5.0)
+        wire.call("lines", "l", actor="log", session="s2")
+        await world.clock.advance(1.0)
+        assert wire.frames("s2")[-1]["result"] == ["a", "b"]
+        assert len(set(refused)) == 1, "always under the same name"
 
 
 AROUND_A_TELL = ("before_commit", "after_commit", "before_publish", "before_ack")
