@@ -137,13 +137,17 @@ class Durability:
                 piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]
             if not effects[3] or keeper.unsent is None or not keeper.unsent.hold(piece, effects[3]):
                 self._host.finish(piece)
-        if keeper.unsent is not None:
-            for piece in keeper.unsent.freed():
-                self._host.finish(piece)
+        self._finish_freed(keeper)
         if keeper.unshown and keeper.trouble is None:
             self._show(resident, keeper)
         if resident.mailbox:
             self._host.schedule(resident)
+
+    def _finish_freed(self, keeper: Keeper) -> None:
+        """Finishes what waited for one-way calls that are not in the record any more."""
+        if keeper.unsent is not None:
+            for piece in keeper.unsent.freed():
+                self._host.finish(piece)
 
     def _show(self, resident: Resident, keeper: Keeper) -> None:
         keeper.unshown = False
@@ -171,6 +175,7 @@ class Durability:
             if moved or keeper.unshown:
                 self._show(resident, keeper)
             self._host.tells.hand_over(resident)
+            self._finish_freed(keeper)
             if foreign and (newer := keeper.sources - known):
                 lost = self._refuse_overtaken(resident, lost, newer)
         except StoredStateError as error:

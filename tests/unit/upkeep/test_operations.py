@@ -1,4 +1,4 @@
-"""Why a restored record begins a new epoch, and tells nothing again. What else is done to stores: tests/integration/upkeep."""
+"""Why a restored record begins a new epoch and tells nothing again. More about stores: tests/integration/upkeep."""
 
 from __future__ import annotations
 
