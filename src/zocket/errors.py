@@ -11,6 +11,7 @@ ZocketError
 │   ├── TooLarge            too_large            frame, result or state over its size limit
 │   ├── TooManyRequests     rate_limited, too_many_calls, too_many_subscriptions
 │   ├── IdempotencyMismatch idempotency_mismatch an idempotency key of another call
+│   ├── CallCycle           cycle                a call of an actor that would wait for itself
 │   └── Unauthorized        unauthorized
 ├── UsageError              the developer who wrote the actor or the program is at fault
 │   ├── DefinitionError     an actor, method, event or app that cannot be defined so
@@ -144,6 +145,12 @@ class IdempotencyMismatch(CallerError):
     """The idempotency key was used for a call of another method or with another input."""
 
     default_code = "idempotency_mismatch"
+
+
+class CallCycle(CallerError):
+    """A call from one actor to another that would wait for itself; `data` is the chain of (actor, id)."""
+
+    default_code = "cycle"
 
 
 class Unauthorized(CallerError):

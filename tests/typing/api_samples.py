@@ -70,6 +70,15 @@ class ChatRoom(Actor[RoomState]):
         assert_type(self.cancel_running(), bool)
         return True
 
+    @method
+    async def forward(self, to: str, text: str) -> Message:
+        other = self.actors.get(ChatRoom, to)
+        assert_type(other, ChatRoom)
+        self.actors.tell(other.post, text=text)
+        self.actors.tell(other.clear)
+        assert_type(self.caller.chain, tuple[tuple[str, str], ...])
+        return assert_type(await other.post(text=text), Message)
+
 
 class Guarded(Actor[RoomState, Ctx]):
     @method
@@ -139,6 +148,11 @@ async def connected() -> None:
 
 async def from_a_route() -> None:
     assert_type(await app.actor(ChatRoom, "general").post(text="from an HTTP route"), Message)
+
+
+async def from_a_script() -> None:
+    async with app.connected("ws://localhost:3000", token="jwt"):
+        assert_type(await app.actor(ChatRoom, "general").post(text="from a script"), Message)
 
 
 async def tested() -> None:

@@ -10,25 +10,21 @@ from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from zocket.core import Actor, AppDefinition, actor_definition
-from zocket.errors import ActorError, UsageError
+from zocket.core import Actor, AppDefinition
+from zocket.errors import UsageError
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from zocket.client.handles import Invoker
     from zocket.core import Guard, Middleware
     from zocket.core.definition import Rename
-    from zocket.host import Host
+    from zocket.handles import Invoker
     from zocket.protocol.client_session import Instance
     from zocket.server.asgi import AsgiServer, Receive, Scope, Send
     from zocket.server.local import Identity, LocalServer
 
 A = TypeVar("A", bound=Actor[Any, Any])
-
-CALL_TIMEOUT_S = 30.0
-"""Time limit of a call that `App.actor` makes, waiting for its turn included."""
 
 
 class ActorFactory(Protocol):
@@ -78,7 +74,7 @@ class App:
         self.authorize = authorize
         self.limits = limits or Limits()
         self.state_file = state_file
-        self._invoker = _Local(self)
+        self._invoker = _Here(self)
 
     def __repr__(self) -> str:
         return f"App({', '.join(self.definition.actors)})"
@@ -107,10 +103,33 @@ class App:
         finally:
             await self._asgi.stop()
 
+    @asynccontextmanager
+    async def connected(self, url: str, *, token: str | None = None, rpc_timeout: float = 10.0) -> AsyncIterator[None]:
+        """Lets this process call the app where it is deployed: a script, a notebook, another web server.
+
+        Args:
+            url: of the gateway or the standalone server, `ws://…` or `wss://…`.
+            token: who calls; inside the methods this is an ordinary client with a session.
+            rpc_timeout: seconds that a call may take.
+
+        Raises:
+            Unavailable: nobody answers at the address.
+            Unauthorized: the token is refused.
+        """
+        from zocket.client import connect
+
+        async with connect(url, token=token, rpc_timeout=rpc_timeout) as client:
+            self.definition.invokers.append(client)
+            try:
+                yield
+            finally:
+                self.definition.invokers.remove(client)
+
     def actor(self, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
         """A handle for calls from this process: `await app.actor(ChatRoom, "general").post(text="…")`.
 
-        Inside the method `self.caller.kind` is `server`, and `self.session` raises `NoSessionError`.
+        Inside the method `self.caller.kind` is `server`, and `self.session` raises `NoSessionError`; under `connected`
+        it is a client as any.
 
         Args:
             cls: the actor class; the handle is typed as it.
@@ -121,55 +140,41 @@ class App:
             UsageError: the class is not in this app.
             InvalidId: the id is empty or too long.
             ActorError: (when a call is awaited) the method failed; code and data as a client sees them.
-            CallTimeout: (when a call is awaited) no answer within 30 s.
+            CallTimeout: (when a call is awaited) no answer within 30 s, waiting for its turn included.
         """
         return self._handle(self._invoker, cls, actor_id, name=name)
 
     def _handle(self, invoker: Invoker, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
-        from zocket.client.handles import ActorHandle
+        from zocket.handles import ActorHandle
 
-        names = [known for known, item in self.definition.actors.items() if item.cls is cls and name in (None, known)]
-        if len(names) != 1:
-            found = "several names, give name=" if names else f"not in this app ({', '.join(self.definition.actors)})"
-            raise UsageError(f"{cls.__name__}: {found}")
-        return cast("A", ActorHandle(invoker, actor_definition(cls, names[0]), actor_id))
+        return cast("A", ActorHandle(invoker, self.definition.of(cls, name), actor_id))
 
     def running(self) -> LocalServer | None:
         """The standalone server of this app in this process, if it runs."""
         return self._asgi.server
 
 
-class _Local:
-    """Carries a handle's calls to the host of this process."""
+class _Here:
+    """Carries a handle's calls by whatever serves the app in this process."""
 
     __slots__ = ("_app",)
 
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def _host(self) -> Host:
-        server = self._app.running()
-        if server is None:
+    def _invoker(self) -> Invoker:
+        invokers: list[Invoker] = self._app.definition.invokers
+        if not invokers:
             raise UsageError(
-                "the app does not run in this process: serve it, pass lifespan=app.lifespan to the app that mounts it, "
-                "or enter `async with app.lifespan():`"
+                "the app is not connected in this process: serve it, pass lifespan=app.lifespan to the app that mounts "
+                'it, or enter `async with app.lifespan():` or `async with app.connected("ws://…"):`'
             )
-        return server.host
+        return invokers[-1]
 
     async def invoke(self, instance: Instance, method: str, value: bytes | None) -> bytes | None:
         """See `Invoker.invoke`."""
-        answer = await self._host().call(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
-        if answer.error is not None:
-            data = None if answer.data is None else _plain(answer.data)
-            raise ActorError(answer.error, code=answer.code, data=data, request_id=answer.request_id)
-        return None if answer.result is None else bytes(answer.result)
+        return await self._invoker().invoke(instance, method, value)
 
     def stream(self, instance: Instance, method: str, value: bytes | None) -> AsyncGenerator[bytes, None]:
         """See `Invoker.stream`."""
-        return self._host().stream(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
-
-
-def _plain(raw: Any) -> Any:
-    from zocket.protocol.client_session import decode_plain
-
-    return decode_plain(raw)
+        return self._invoker().stream(instance, method, value)

@@ -74,6 +74,8 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.gateway(scope, "*"),
         subjects.announcement(scope),
         subjects.roll_call(scope),
+        f"{subjects.inbound_prefix(scope)}>",
+        subjects.call_cancelled(scope),
         subjects.dead_letter_filter(scope),
         *(f"{_API}.STREAM.INFO.{stream}" for stream in streams),
         *(f"$KV.{name}.>" for name in buckets),
@@ -95,6 +97,8 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.roll_call(scope),
         subjects.rewritten(scope),
         f"runtime.control.{workspace}.{project}.*",
+        subjects.gateway(scope, "*"),
+        subjects.call_cancelled(scope),
         subjects.ANY_ALIVE,
         f"{inbox}.>",
     ]

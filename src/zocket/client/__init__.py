@@ -2,11 +2,11 @@
 
 from zocket.client.client import Client
 from zocket.client.connecting import Connecting, connect
-from zocket.client.handles import ActorHandle, DynamicHandle, Invoker
 from zocket.client.link import Status
 from zocket.client.options import CallOptions
 from zocket.client.streams import EventStream, StateStream
 from zocket.client.transport import Connection, Receiver, Transport
+from zocket.handles import ActorHandle, DynamicHandle, Invoker
 
 __all__ = [
     "ActorHandle",

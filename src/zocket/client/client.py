@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, overload
 from weakref import WeakSet
 
 from zocket.client.calls import Calls
-from zocket.client.handles import ActorHandle, DynamicHandle, definition_of, fitting, instance_of, invoker_of
 from zocket.client.link import Link, Status
 from zocket.client.options import CallOptions, client_of
 from zocket.client.streams import EventStream, StateStream
@@ -20,6 +19,7 @@ from zocket.clock import SystemClock
 from zocket.core.actor import Actor, EventOf
 from zocket.core.definition import actor_definition
 from zocket.errors import Disconnected, EventError, PatchError, UsageError, ZocketError
+from zocket.handles import ActorHandle, DynamicHandle, definition_of, fitting, instance_of, invoker_of
 from zocket.protocol.client_session import (
     Chunk,
     ClientSession,

@@ -10,17 +10,17 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
-from zocket.client.handles import ActorHandle, DynamicHandle
 from zocket.core.actor import Actor
 from zocket.core.definition import actor_definition
 from zocket.errors import UsageError
+from zocket.handles import ActorHandle, DynamicHandle
 from zocket.protocol.frames import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from zocket.client.client import Client
-    from zocket.client.handles import Invoker
+    from zocket.handles import Invoker
     from zocket.protocol.client_session import Instance
 
 A = TypeVar("A", bound=Actor[Any, Any])

@@ -1,6 +1,7 @@
 """What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""
 
 from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method, query
+from zocket.core.actors import Actors
 from zocket.core.beside import Beside
 from zocket.core.cron import CronRule, cron
 from zocket.core.definition import (
@@ -27,6 +28,7 @@ __all__ = [
     "Access",
     "Actor",
     "ActorDefinition",
+    "Actors",
     "AppDefinition",
     "Beside",
     "Call",

@@ -20,6 +20,7 @@ from zocket.errors import DefinitionError, EventError, NoSessionError, StateValu
 if TYPE_CHECKING:
     from types import FrameType
 
+    from zocket.core.actors import Actors
     from zocket.core.definition import EventDefinition
     from zocket.core.guards import Guard
     from zocket.core.instance import Instance
@@ -281,7 +282,8 @@ class Actor(Generic[S, C]):
         """The client session that calls.
 
         Raises:
-            NoSessionError: nobody calls (`on_activate`, `on_deactivate`), or the call came from server code.
+            NoSessionError: nobody calls (`on_activate`, `on_deactivate`), or the call came from server code or another
+                actor.
         """
         session = self._instance.caller.session
         if session is None:
@@ -293,13 +295,18 @@ class Actor(Generic[S, C]):
 
     @property
     def caller(self) -> Caller:
-        """Who caused the turn: a client, server code, or the instance itself."""
+        """Who caused the turn: a client, server code, another actor, or the instance itself."""
         return self._instance.caller
 
     @property
     def timers(self) -> Timers:
         """Starts timers: calls of this instance's methods later on, while it is in memory."""
         return Timers(self._instance)
+
+    @property
+    def actors(self) -> Actors:
+        """The other actors of the app: `await self.actors.get(Room, "archive").post(text="…")`, and one-way `tell`."""
+        return self._instance.actors
 
     @property
     def reminders(self) -> Reminders:
@@ -401,7 +408,7 @@ class Call(Generic[C]):
         """The client session that calls.
 
         Raises:
-            NoSessionError: the call came from server code.
+            NoSessionError: the call came from server code or another actor.
         """
         if self.caller.session is None:
             raise NoSessionError(f"{self.actor}.{self.method}: no client session calls here; look at call.caller first")

@@ -437,6 +437,7 @@ class AppDefinition:
 
     Attributes:
         smoke: checks a new version before it takes over; called with an invoker on a host of its own, or None.
+        invokers: carry the calls of this process's own code, while something serves the app here; the last one does.
     """
 
     def __init__(
@@ -452,6 +453,7 @@ class AppDefinition:
         _callables("middleware", middleware)
         _callables("guards", guards)
         self.smoke: Callable[[Any], Awaitable[None]] | None = None
+        self.invokers: list[Any] = []
         self.actors: dict[str, ActorDefinition] = {}
         for given, cls in actors.items():
             if not (isinstance(cls, type) and issubclass(cls, Actor)):
@@ -465,6 +467,22 @@ class AppDefinition:
             self.actors[name] = ActorDefinition(name, cls, rename=rename, middleware=middleware, guards=guards)
         for definition in self.actors.values():
             _known_names(definition.cls)[definition.name] = definition
+
+    def of(self, cls: type[Actor[Any, Any]], name: str | None = None) -> ActorDefinition:
+        """The definition of a class of this app.
+
+        Args:
+            cls: the actor class.
+            name: its wire name, needed where the app gives the class several names.
+
+        Raises:
+            UsageError: the class is not in this app, or `name` is needed and missing or wrong.
+        """
+        found = [item for known, item in self.actors.items() if item.cls is cls and name in (None, known)]
+        if len(found) != 1:
+            advice = "several names, give name=" if found else f"not in this app ({', '.join(self.actors)})"
+            raise UsageError(f"{cls.__name__}: {advice}")
+        return found[0]
 
 
 def _known_names(cls: type) -> dict[str, ActorDefinition]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from zocket.core.actor import Actor
+    from zocket.core.actors import Actors
     from zocket.core.definition import ActorDefinition, MethodDefinition
     from zocket.core.orders import Order
     from zocket.errors import ZocketError
@@ -42,11 +43,13 @@ class Instance:
         flusher: lets out what `commit_part` gives; set by the host.
         reminders: as the last turn that committed left them.
         wall: gives the time of day, in seconds since the epoch.
+        reach: makes its `actors`; set by the host that runs it.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
 
     __slots__ = (
+        "_actors",
         "abandoned",
         "actor",
         "actor_id",
@@ -60,6 +63,7 @@ class Instance:
         "key",
         "max_result_bytes",
         "orders",
+        "reach",
         "reminders",
         "request_id",
         "send_chunk",
@@ -94,6 +98,8 @@ class Instance:
         self.orders: list[Order] = []
         self.reminders = NO_REMINDERS
         self.wall = wall
+        self.reach: Callable[[Instance], Actors] | None = None
+        self._actors: Actors | None = None
         self.actor = self._new_actor()
 
     def _new_actor(self) -> Actor[Any, Any]:
@@ -137,6 +143,15 @@ class Instance:
             raise
         finally:
             self._end()
+
+    @property
+    def actors(self) -> Actors:
+        """See `Actor.actors`."""
+        if self._actors is None:
+            if self.reach is None:
+                raise UsageError(f"{self.definition.name}: self.actors is there once a host runs the instance")
+            self._actors = self.reach(self)
+        return self._actors
 
     @property
     def message_id(self) -> str:

@@ -34,13 +34,21 @@ class Caller:
     """Who caused the turn in progress.
 
     Attributes:
-        kind: `client` with a session; `server` for a call from this project's own code; `instance` for the hooks that
-            nobody calls (`on_activate`, `on_deactivate`); `timer` for a timer, a reminder or a `@cron`.
+        kind: `client` with a session; `server` for a call from this project's own code; `actor` for a call from another
+            actor; `instance` for the hooks that nobody calls (`on_activate`, `on_deactivate`); `timer` for a timer, a
+            reminder or a `@cron`.
+        actor: wire name of the actor type that calls; "" unless the kind is `actor`.
+        actor_id: which instance of it.
+        chain: the instances whose turns wait for this one, as (actor, id); the last one calls. Empty for a one-way
+            call.
         due: of a `timer`, the time of day that this run was for, in UTC.
     """
 
-    kind: Literal["client", "server", "instance", "timer"]
+    kind: Literal["client", "server", "actor", "instance", "timer"]
     session: Session | None = None
+    actor: str = ""
+    actor_id: str = ""
+    chain: tuple[tuple[str, str], ...] = ()
     due: datetime | None = None
 
 

@@ -182,7 +182,7 @@ class Gateway:
     def open_session(self, peer: Peer, identity: Identity) -> GatewaySession:
         """The session of a socket; `welcome` is its first frame."""
         project = self.directory.join(identity.scope)
-        edge = EdgeSession(new_session_id(), self._limits_of(identity))
+        edge = EdgeSession(new_session_id(), self.limits_of(identity))
         session = GatewaySession(self, project, edge, peer, identity)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
@@ -196,8 +196,8 @@ class Gateway:
             session.end(RESTARTING_CODE, STOPPING)
         return session
 
-    def _limits_of(self, identity: Identity) -> Limits:
-        """Of one session: the project's own, where it has some."""
+    def limits_of(self, identity: Identity) -> Limits:
+        """Bounds of one session: the project's own, where it has some."""
         own = identity.limits
         if own is None:
             return self._limits

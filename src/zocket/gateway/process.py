@@ -24,6 +24,7 @@ from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
 from zocket.gateway.schema import SchemaRoute
 from zocket.settings import check_internal_token, check_streams
+from zocket.sockets.calls import HttpCalls, Rate, address_of
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.port import Refused
@@ -112,6 +113,12 @@ async def serve(
         async def metrics() -> tuple[int, str, bytes]:
             return 200, CONTENT_TYPE, render(chain(gateway.samples(), front.statistics().samples()))
 
+        def rate(identity: Identity, head: Head) -> Rate:
+            caller = identity.user_id or address_of(head)
+            known, bounds = identity.user_id is not None, gateway.limits_of(identity)
+            return Rate((identity.scope, known, caller), bounds.rate_per_s, bounds.rate_burst)
+
+        calls = HttpCalls(admit, open_socket, rate=rate, now=clock.now, admit_timeout_s=limits.admit_timeout_s)
         front = await stack.enter_async_context(
             SocketFront.open(
                 settings.host,
@@ -119,6 +126,7 @@ async def serve(
                 admit=admit,
                 open=open_socket,
                 private={"/schema": SchemaRoute(client, admit)},
+                calls=calls,
                 routes=ChainMap({"/health": health}, pages or {}),  # type: ignore[arg-type]  # never written to
                 limits=limits,
                 tls=tls,

@@ -15,7 +15,7 @@ import msgspec
 from zocket.errors import PASSING, IdempotencyMismatch, PlatformError
 
 if TYPE_CHECKING:
-    from zocket.core import Session
+    from zocket.core import Caller
     from zocket.errors import ZocketError
     from zocket.host.resident import Resident
     from zocket.protocol.frames import Rpc
@@ -105,10 +105,11 @@ class AnswerTable:
                 return
 
 
-def call_key(request: Rpc, session: Session | None) -> CallKey:
-    """The key of a call that has one; sessions without a user share their keys."""
-    user_id = None if session is None else session.user_id
-    name = msgspec.json.encode((request.actor, request.actor_id, user_id, request.idempotency_key))
+def call_key(request: Rpc, caller: Caller) -> CallKey:
+    """The key of a call that has one; sessions without a user share their keys, an actor shares its with nobody."""
+    user = None if caller.session is None else caller.session.user_id
+    owner = (caller.actor, caller.actor_id) if caller.kind == "actor" else user
+    name = msgspec.json.encode((request.actor, request.actor_id, owner, request.idempotency_key))
     what = msgspec.json.encode(request.method) + bytes(request.input)
     return CallKey("k_" + blake2b(name, digest_size=16).hexdigest(), blake2b(what, digest_size=8).hexdigest())
 

@@ -15,7 +15,7 @@ from zocket.core import Session
 from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge, Unavailable
 from zocket.host.flushing import give_up_flushes
 from zocket.host.keeper import Keeper
-from zocket.host.resident import ACTIVATE, FLUSH, Absent
+from zocket.host.resident import ACTIVATE, FLUSH, NOTHING, Absent
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from zocket.errors import ZocketError
     from zocket.host.host import Host
     from zocket.host.keeper import Outcome
-    from zocket.host.link import Link
     from zocket.host.resident import Piece, Resident
     from zocket.host.store import Position, StateStore
 
@@ -110,6 +109,7 @@ class Durability:
             self._await_return(resident, keeper.sessions)
         if resident.failure is None:
             self._host.show(resident)  # nobody watches, unless it starts again
+            self._host.tells.hand_over(resident)
         return True
 
     async def _is_ours(self) -> bool:
@@ -118,7 +118,8 @@ class Durability:
 
     def _give_up(self, resident: Resident, pieces: int) -> None:
         log.warning("another process owns the instance", extra=fields(resident))
-        self._host.abandon(resident, pieces)
+        held = 0 if resident.keeper is None or resident.keeper.unsent is None else resident.keeper.unsent.holding
+        self._host.abandon(resident, pieces + held)
 
     def _await_return(self, resident: Resident, sessions: dict[str, str | None]) -> None:
         """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
@@ -134,16 +135,25 @@ class Durability:
 
     def _release(self, resident: Resident, outcomes: list[Outcome]) -> None:
         """These turns are stored: their effects and answers leave, in order."""
+        keeper = resident.keeper
+        assert keeper is not None
         for piece, effects, answer, _ in outcomes:
             self._host.publish(resident, effects)
             if answer is not None:
                 piece[0].answer(piece[1].id, answer, kept=True)  # type: ignore[union-attr]
-            self._host.finish(piece)
-        keeper = resident.keeper
-        if keeper is not None and keeper.unshown and keeper.trouble is None:
+            if not effects[3] or keeper.unsent is None or not keeper.unsent.hold(piece, effects[3]):
+                self._host.finish(piece)
+        self._finish_freed(keeper)
+        if keeper.unshown and keeper.trouble is None:
             self._show(resident, keeper)
         if resident.mailbox:
             self._host.schedule(resident)
+
+    def _finish_freed(self, keeper: Keeper) -> None:
+        """Finishes what waited for one-way calls that are not in the record any more."""
+        if keeper.unsent is not None:
+            for piece in keeper.unsent.freed():
+                self._host.finish(piece)
 
     def _show(self, resident: Resident, keeper: Keeper) -> None:
         keeper.unshown = False
@@ -170,6 +180,8 @@ class Durability:
                 return
             if moved or keeper.unshown:
                 self._show(resident, keeper)
+            self._host.tells.hand_over(resident)
+            self._finish_freed(keeper)
             if foreign and (newer := keeper.sources - known):
                 lost = self._refuse_overtaken(resident, lost, newer)
         except StoredStateError as error:
@@ -189,7 +201,10 @@ class Durability:
                 failed, *lost = lost
                 self._fail(resident, failed, trouble)
             keeper.careful = len(lost) + 1
-        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+        for outcome in lost:
+            if outcome.piece[1] is NOTHING:
+                self._host.finish(outcome.piece)  # a record that was only written again: whoever needs that asks again
+        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost) if outcome.piece[1] is not NOTHING)
 
     def _without_flushes(self, lost: list[Outcome]) -> list[Outcome]:
         """Parts of turns do not run again by themselves; the call that they are of comes after them."""
@@ -237,14 +252,20 @@ def keeps_sessions(resident: Resident) -> bool:
     return resident.keeper is not None and resident.failure is None and not hooks.isdisjoint(SESSION_HOOKS)
 
 
-def repeat(keeper: Keeper, link: Link, request: Rpc, request_id: str, position: Position) -> bool:
-    """A call that is in the state already was delivered again: its answer goes out again."""
+def repeat(keeper: Keeper, piece: Piece, position: Position) -> bool:
+    """A call that is in the state already was delivered again: its answer goes out again.
+
+    Returns:
+        Whether it is finished; not yet, if something that it has told may still have to leave.
+    """
+    link, request, request_id = piece[:3]
+    assert type(request) is Rpc
     answer = keeper.answer_of(position)
     if answer is None:
         gone = PlatformError("the call took effect; its answer is gone", code="repeated", request_id=request_id)
         answer = frames.failure(request.id, gone)
     link.answer(request.id, answer, kept=True)
-    return True
+    return keeper.unsent is None or not keeper.unsent.hold(piece)
 
 
 def fields(resident: Resident) -> dict[str, str]:

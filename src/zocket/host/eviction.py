@@ -138,6 +138,10 @@ class Eviction:
             resident.keeper.careful = max(resident.keeper.careful, 1)  # no turn before the last one is stored
         return True
 
+    def is_leaving(self, resident: Resident) -> bool:
+        """Whether its last turn has begun."""
+        return resident in self._leaving and not resident.active
+
     def _evict(self, resident: Resident, reason: str) -> None:
         if "on_deactivate" in resident.instance.definition.hooks:
             self._leaving[resident] = reason
@@ -147,7 +151,10 @@ class Eviction:
             self._host.remove(resident)
 
     def _settled(self, resident: Resident) -> None:
-        """The last turn is over and stored, or it was not begun."""
+        """The last turn is over and stored, or it was not begun. What it told has to arrive first."""
+        if not resident.active and resident.keeper is not None and not resident.keeper.idle:
+            self._clock.call_later(PAUSE_S, partial(self._settled, resident))
+            return
         reason = self._leaving.pop(resident)
         if resident.active:
             self._line_up(resident, self._clock.now())

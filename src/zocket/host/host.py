@@ -13,12 +13,9 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
-
 from zocket import logs
 from zocket.core import Access, Instance, Order, is_expected, to_caller
 from zocket.errors import (
-    CallTimeout,
     Cancelled,
     DefinitionError,
     Overloaded,
@@ -29,6 +26,7 @@ from zocket.errors import (
 )
 from zocket.host.answers import call_key, is_final, table_of
 from zocket.host.beside import BesideCalls
+from zocket.host.calls import Calls, rpc
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
@@ -43,19 +41,21 @@ from zocket.host.resident import (
     DISCONNECT,
     EVICT,
     NOBODY,
+    NOTHING,
     Absent,
     Hook,
     Resident,
-    ServerLink,
     Withdrawn,
 )
 from zocket.host.running import Running, call_name, overrun
 from zocket.host.store import Key
 from zocket.host.streams import stream
+from zocket.host.tells import Tells
 from zocket.host.timing import WAKE, Tick, Timing
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
+from zocket.protocol.client_session import Instance as Address
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ FAIR_SHARE: Final = 64
 """Requests of one instance that are served before the others have their turn."""
 GONE_KEPT_S: Final = 120.0
 """How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
+REVIVED_AGAIN_S: Final = 5.0
+"""When an instance whose one-way calls wait, and for which there was no room, is tried again."""
 
 NO_EFFECTS: Final[Effects] = (None, None, (), ())
 """Of a turn that was rolled back, or that did not run."""
@@ -102,6 +104,11 @@ class Host:
 
     Attributes:
         timing: timers, reminders and `@cron`s.
+
+    Attributes:
+        calls: those that actors make.
+        tells: one-way calls.
+        delivers_again: whether a request comes again after a crash.
 
     Raises:
         DefinitionError: an actor is durable, and there is no store.
@@ -131,6 +138,7 @@ class Host:
         self._handler_timeout_s = limits.handler_timeout_s
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
+        self.delivers_again = window is not None
         self._crowd = (window or limits.max_ack_pending) // 2 if window is not None else None
         self._residents: dict[tuple[str, str], Resident] = {}
         self._known: dict[str, dict[Resident, None]] = {}
@@ -143,6 +151,8 @@ class Host:
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
         self._beside = BesideCalls(self, self._running, clock, limits)
+        self.tells = Tells(self, clock, limits)
+        self.calls = Calls(self, self.tells, clock)
         self._pending = 0
         self._quiet: asyncio.Event | None = None
         self._closing = False
@@ -261,21 +271,37 @@ class Host:
         Raises:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
-        link = ServerLink()
-        request_id = self._submit_own(actor, actor_id, method, value, link)
-        timer = self._clock.call_later(timeout_s, link.give_up)
+        return await self.calls.from_server(actor, actor_id, method, value, timeout_s)
+
+    def revive(self, actor: str, actor_id: str) -> None:
+        """Loads a durable instance, which then sends what it has told; tried again while there is no room."""
+        if self._closing or (actor, actor_id) in self._residents:
+            return
         try:
-            frame = await link.frame
-        except asyncio.CancelledError:
-            self.cancel(actor, actor_id, "", request_id)
-            raise
-        finally:
-            timer.cancel()
-        if frame is None:
-            raise CallTimeout(f"{actor}.{method}: no answer within {timeout_s:g} s")
-        answer = frames.decode_server_frame(frame)
-        assert answer is not None
-        return answer
+            self._create(actor, actor_id)
+        except Exception as error:  # border: a developer's __init__
+            log.error("an instance with one-way calls that wait cannot start", exc_info=error)
+            self._clock.call_later(REVIVED_AGAIN_S, lambda: self.revive(actor, actor_id))
+
+    def is_leaving(self, resident: Resident) -> bool:
+        """Whether the last turn of the instance has begun."""
+        return self._eviction.is_leaving(resident)
+
+    def begin(self) -> None:
+        """Something is under way besides the requests."""
+        self._pending += 1
+
+    def end(self) -> None:
+        """It is not under way any more."""
+        self._settle(1)
+
+    def write_again(self, resident: Resident, done: Callable[[], None]) -> None:
+        """Writes the record of a durable instance once more; `done` is called when it is stored."""
+        if self._closing:
+            return
+        self.begin()
+        assert resident.keeper is not None
+        resident.keeper.add(Outcome((NOBODY, NOTHING, "", done, self._clock.now(), None), NO_EFFECTS, None, keyed=True))
 
     def stream(
         self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
@@ -286,8 +312,7 @@ class Host:
 
     def _submit_own(self, actor: str, actor_id: str, method: str, value: bytes | None, link: Link) -> str:
         """Begins a call of this process; gives its request id."""
-        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
-        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
+        request = rpc(Address(actor, actor_id), method, value)
         request_id = "server." + secrets.token_hex(8)
         self.submit(link, request, request_id)
         return request_id
@@ -318,6 +343,7 @@ class Host:
         instance.flusher = self._flushing.flush
         if not definition.durable:
             instance.reminders = self.timing.wheel.reminders_of(Key(definition.name, actor_id))
+        instance.reach = self.calls.reach
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -439,12 +465,12 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
-        key = call_key(request, link.session) if request.idempotency_key and not method.beside else None
+        key = call_key(request, link.caller) if request.idempotency_key and not method.beside else None
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
         keeper = resident.keeper
         if position is not None and keeper is not None and keeper.includes(position) and not method.beside:
-            return repeat(keeper, link, request, request_id, position)
+            return repeat(keeper, piece, position)
         special = method.special or request.cancel_on_close
         if special and method.beside:
             return not self._beside.begin(resident, method, piece)
@@ -471,7 +497,7 @@ class Host:
         if effects[1] is not None or effects[2] or effects[3]:
             self.publish(resident, effects)
         link.answer(request.id, answer)
-        return True
+        return not effects[3] or not self.tells.hold(piece, effects[3])
 
     def _answer_again(self, resident: Resident, request: Rpc, piece: Piece, known: bytes | ZocketError) -> bool:
         """A retry of a call that was answered: runs nothing, and waits for the store as the first one does."""
@@ -488,6 +514,9 @@ class Host:
         """The turn is over; its times count for a call, which arrived at `arrived`."""
         read_clock = self._now
         worker.instance = None
+        if worker.calls is not None:
+            worker.calls.end()
+            worker.calls = None
         worker.now = now = read_clock()
         if worker.timer is not None:
             self._pool.resumed(worker)
@@ -938,6 +967,7 @@ class Host:
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
         yield from self._eviction.samples()
         yield Sample("alarms", "Instances with stored reminders.", "gauge", self.timing.wheel.alarms)
+        yield from self.tells.samples()
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

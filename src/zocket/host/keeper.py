@@ -20,9 +20,10 @@ from zocket.host.answers import AnswerTable
 from zocket.host.history import History
 from zocket.host.resident import CONNECT, DISCONNECT
 from zocket.host.store import Key, Record, decode_record, encode_record
+from zocket.host.unsent import Unsent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zocket.clock import Clock
     from zocket.core import Effects, Instance
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from zocket.host.answers import Answered
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
+    from zocket.host.unsent import Told
     from zocket.host.wheel import Wheel
 
 MAX_UNSAVED: Final = 256
@@ -70,6 +72,8 @@ class Keeper:
         sessions: as of `Record.sessions`, with what is committed and not stored yet.
         trouble: why the last save is not stored, until the host recovers.
         recovering: the record is being read again.
+        sealed: the last turn is stored, and has told something that has to arrive: no further one runs.
+        unsent: one-way calls of the record, from the first one on.
         unshown: watchers are owed a snapshot as soon as `current` holds.
     """
 
@@ -87,6 +91,7 @@ class Keeper:
         "_revision",
         "_saving",
         "_saving_answers",
+        "_saving_outbox",
         "_saving_state",
         "_saving_watermarks",
         "_store",
@@ -99,8 +104,10 @@ class Keeper:
         "careful",
         "history",
         "recovering",
+        "sealed",
         "sessions",
         "trouble",
+        "unsent",
         "unshown",
         "visible",
     )
@@ -132,6 +139,7 @@ class Keeper:
         self._saving_state = b""
         self._saving_watermarks = self._watermarks
         self._saving_answers = self._answers
+        self._saving_outbox: list[Told] = []
         self._attempt = b""
         self._attempt_due = math.inf
         self._planned = False
@@ -142,6 +150,8 @@ class Keeper:
         self.sessions: dict[str, str | None] = {}
         self.trouble: ZocketError | None = None
         self.recovering = False
+        self.unsent: Unsent | None = None
+        self.sealed = False
         self.unshown = False
         self.careful = 0
 
@@ -189,6 +199,7 @@ class Keeper:
                 keyed=self._keyed(),
                 sessions=self.sessions,
                 reminders=dict(self._instance.reminders),
+                outbox=self._outbox(()),
             )
         )
 
@@ -238,6 +249,7 @@ class Keeper:
         self.sessions = record.sessions
         self._instance.reminders = copied(record.reminders) if record.reminders else NO_REMINDERS
         self._wheel.loaded(self._key)
+        self._sent(record.outbox)
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -251,8 +263,15 @@ class Keeper:
         self._instance.reminders = NO_REMINDERS
         self._wheel.loaded(self._key)
         self.answered = None
+        self._sent([])
         self.history = History()
         self.visible = self._instance.document.snapshot()
+
+    def _sent(self, outbox: list[Told]) -> None:
+        if outbox and self.unsent is None:
+            self.unsent = Unsent()
+        if self.unsent is not None:
+            self.unsent.keep(outbox)
 
     def includes(self, position: Position | None) -> bool:
         """Whether the message is in the state already: it was delivered again and must not run."""
@@ -272,25 +291,33 @@ class Keeper:
 
     @property
     def full(self) -> bool:
-        """Whether no further turn may run before the store has caught up."""
+        """Whether no further turn may run before the store has caught up, or at all."""
+        if self.sealed:
+            return True
         waiting = len(self._unsaved) + len(self._saving)
         return waiting >= (1 if self.careful else MAX_UNSAVED)
 
     @property
     def idle(self) -> bool:
-        """Whether everything is stored."""
+        """Whether everything is stored, and every one-way call has arrived."""
+        return self._settled and (self.unsent is None or not self.unsent.stored)
+
+    @property
+    def _settled(self) -> bool:
         return not self._unsaved and not self._saving and self.trouble is None
 
     @property
     def current(self) -> bool:
         """Whether nothing is known or under way that may make `visible` stale."""
-        return self.idle and not self.recovering
+        return self._settled and not self.recovering
 
     def add(self, outcome: Outcome) -> None:
         """Takes a committed turn; it is released once it is stored, after those before it."""
         self._unsaved.append(outcome)
         if outcome.effects[3]:
             self._instance.reminders = changed(self._instance.reminders, outcome.effects[3])
+        if outcome.effects[3] and self.unsent is None:
+            self.unsent = Unsent()
         if outcome.piece[1] is CONNECT or outcome.piece[1] is DISCONNECT:
             self._note_session(outcome.piece)
         if not self._saving and not self._planned and self.trouble is None:
@@ -319,6 +346,7 @@ class Keeper:
         self._commit += 1
         record = self._record(group)
         self._saving_watermarks, self._saving_answers = record.watermarks, record.answers
+        self._saving_outbox = record.outbox
         self._attempt = encode_record(record)
         self._attempt_due = earliest(self._instance.reminders)
         self._write()
@@ -345,7 +373,13 @@ class Keeper:
             keyed=self._keyed(),
             sessions=self.sessions,
             reminders=dict(self._instance.reminders),
+            outbox=self._outbox(group),
         )
+
+    def _outbox(self, group: Sequence[Outcome]) -> list[Told]:
+        if self.unsent is None:
+            return []
+        return self.unsent.record(order for outcome in group for order in outcome.effects[3])
 
     def _keyed(self) -> dict[str, Answered]:
         return {} if self.answered is None else self.answered.kept
@@ -375,6 +409,7 @@ class Keeper:
         self._revision = revision
         self._pause_s = RETRY_FIRST_S
         self._watermarks, self._answers = self._saving_watermarks, self._saving_answers
+        self._sent(self._saving_outbox)
         self.visible = self._saving_state
         self._attempt = b""
         self._wheel.settle(self._key, self._attempt_due)

@@ -14,7 +14,7 @@ from zocket.protocol import frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zocket.core import Instance, MethodDefinition
+    from zocket.core import Caller, Instance, MethodDefinition
     from zocket.errors import ZocketError
     from zocket.host.answers import AnswerTable
     from zocket.host.counts import TypeCounts
@@ -55,6 +55,8 @@ DISCONNECT: Final = Hook("on_disconnect")
 DEACTIVATE: Final = Hook("on_deactivate")
 EVICT: Final = Hook("on_deactivate")
 """The same hook of an instance that leaves because it is idle, or makes room."""
+NOTHING: Final = Hook("")
+"""No hook: a call that was cancelled before its turn came, or a record that is written again."""
 
 
 FLUSH: Final = Hook("flush")
@@ -158,25 +160,29 @@ class Resident:
         self.unused = False
 
 
-class ServerLink(Link):
+class CallLink(Link):
     """The link of a call that this process makes itself.
 
     Attributes:
         frame: resolves to the frame that answers the call, or to None if the caller gave up.
+        answered: whether the answer has come.
     """
 
-    __slots__ = ("frame",)
+    __slots__ = ("answered", "frame")
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller) -> None:
         super().__init__(None)
+        self.caller = caller
+        self.answered = False
         self.frame: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
+        self.answered = True
         if not self.frame.done():
             self.frame.set_result(frame)
 
     def give_up(self) -> None:
-        """The time limit of the call is over."""
+        """The time limit of the call is over, or the turn that makes it."""
         if not self.frame.done():
             self.frame.set_result(None)

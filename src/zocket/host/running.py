@@ -89,9 +89,9 @@ class Running:
         if keeper is None:
             return True  # it was answered when it was cancelled
         link, _, request_id, done, arrived, position = piece
-        if position is not None and keeper.includes(position):
-            return repeat(keeper, link, call, request_id, position)
         answered = (link, call, request_id, done, arrived, position)
+        if position is not None and keeper.includes(position):
+            return repeat(keeper, answered, position)
         return self._host.refuse(link, call, request_id, Cancelled(BY_CALLER), resident, answered)
 
     def cancel_turn(self, resident: Resident, by: str) -> bool:

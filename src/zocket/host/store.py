@@ -14,6 +14,7 @@ import msgspec
 
 from zocket.core import StoredReminder
 from zocket.host.answers import Answered
+from zocket.host.unsent import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
             with their user ids; empty for a class with neither hook.
         reminders: by name; not there if there is none.
+        outbox: one-way calls that have not arrived yet, in order.
     """
 
     version: int
@@ -61,10 +63,13 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     keyed: dict[str, Answered] = {}
     sessions: dict[str, str | None] = {}
     reminders: dict[str, StoredReminder] = {}
+    outbox: list[Told] = []
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode
 encode_record: Final = msgspec.json.Encoder().encode
+OUTBOX: Final = b'"outbox":[['
+"""In every record with one-way calls, and in states that look like it: no text within a JSON string does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock, TimerHandle
     from zocket.core import Instance
+    from zocket.host.calls import OpenCalls
 
 R = TypeVar("R")
 
@@ -42,9 +43,10 @@ class Worker:
         now: the clock's `now()` when the worker last looked: while it does not wait, the end of the work before.
         started: when it began, or its time limit began anew, on the clock's `now()`.
         method: its name, for the log.
+        calls: that the turn makes itself, from the first one on.
     """
 
-    __slots__ = ("base", "instance", "limit_s", "method", "now", "started", "task", "timer", "wake")
+    __slots__ = ("base", "calls", "instance", "limit_s", "method", "now", "started", "task", "timer", "wake")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
@@ -52,6 +54,7 @@ class Worker:
         self.now = 0.0
         self.started = 0.0
         self.method = ""
+        self.calls: OpenCalls | None = None
         self.timer: TimerHandle | None = None
         self.wake: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None]

@@ -249,7 +249,7 @@ class ClientSession:
             return None
         self._calls.discard(call_id)
         if frame.error is not None:
-            return Failed(call_id, _error(frame, frame.error))
+            return Failed(call_id, error_of(frame, frame.error))
         chunks = frame.seq if type(frame.seq) is int else None
         return Result(call_id, None if frame.result is None else bytes(frame.result), chunks)
 
@@ -307,12 +307,12 @@ class ClientSession:
     def _problem(self, frame: frames.ServerFrame) -> ClientEvent:
         instance = _instance(frame)
         if frame.code in PASSING:  # the gateway sends the subscriptions again by itself
-            return Problem(_error(frame, frame.message or "the server reports a problem"))
+            return Problem(error_of(frame, frame.message or "the server reports a problem"))
         held = (self._feeds.get(instance), self._replicas.get(instance))
         ended = tuple(subscription for subscription in held if subscription is not None)
         for subscription in ended:
             self._drop(subscription)
-        return Problem(_error(frame, frame.message or "the server reports a problem"), ended)
+        return Problem(error_of(frame, frame.message or "the server reports a problem"), ended)
 
     def _drop(self, subscription: Feed | Replica) -> None:
         """Forgets it, unless it is forgotten already and another one took its place."""
@@ -334,7 +334,7 @@ def _instance(frame: frames.ServerFrame) -> Instance:
     return Instance(frame.actor or "", frame.actor_id or "")
 
 
-def _error(frame: frames.ServerFrame, message: str) -> ZocketError:
+def error_of(frame: frames.ServerFrame, message: str) -> ZocketError:
     """The error that a frame carries: `ActorError` with the server's code, or `CallTimeout` for its time limit."""
     try:
         data = None if frame.data is None else decode_plain(frame.data)

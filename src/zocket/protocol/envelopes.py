@@ -30,8 +30,26 @@ class WireScope(msgspec.Struct, rename="camel", frozen=True, gc=False):
     project_id: str
 
 
+class CalledBy(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
+    """Who of a project's own runtimes has sent an envelope, and for whom.
+
+    Attributes:
+        actor, actor_id: the instance that calls; "" for server code.
+        chain: the instances whose turns wait, the caller last; empty for a one-way call.
+        timeout_ms: how long the answer is waited for; 0 for a one-way call, which gets none.
+    """
+
+    actor: str = ""
+    actor_id: str = ""
+    chain: list[tuple[str, str]] = []
+    timeout_ms: int = 0
+
+
 class Inbound(msgspec.Struct, rename="camel", gc=False):
-    """A client's request on its way to the runtime; `claims` is kept as JSON until a session needs it."""
+    """A request on its way to the runtime; `claims` is kept as JSON until a session needs it.
+
+    With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call.
+    """
 
     scope: WireScope
     session_id: str
@@ -41,6 +59,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     request_id: str | None = None
     gateway: str | None = None
     credits: bool = False
+    caller: CalledBy | None = None
 
 
 MAX_PARTS: Final = 256
@@ -147,6 +166,13 @@ class Control(msgspec.Struct, rename="camel", omit_defaults=True):
     received: int = 0
 
 
+class Cancelled(msgspec.Struct, rename="camel"):
+    """A runtime waits for the answer of its call no longer; both names are those of the envelope."""
+
+    gateway: str
+    session_id: str
+
+
 class Rewritten(msgspec.Struct, rename="camel"):
     """The record of a durable instance was written or deleted by somebody who is not its runtime."""
 
@@ -162,6 +188,7 @@ decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
 decode_control: Final = msgspec.json.Decoder(Control).decode
+decode_cancelled: Final = msgspec.json.Decoder(Cancelled).decode
 decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
@@ -193,6 +220,18 @@ def inbound_head(
 def inbound(head: bytes, number: int, frame: bytes) -> bytes:
     """One inbound envelope; `number` ends its request id."""
     return b'%b%d","message":%b}' % (head, number, frame)
+
+
+def call(scope: WireScope, runtime: str, call_id: str, request_id: str, caller: CalledBy, frame: bytes) -> bytes:
+    """The inbound envelope of a call that a runtime makes; answers go to `runtime` as to a gateway."""
+    return b'{"scope":%b,"sessionId":%b,"gateway":%b,"requestId":%b,"caller":%b,"message":%b}' % (
+        _encode(scope),
+        _encode(call_id),
+        _encode(runtime),
+        _encode(request_id),
+        _encode(caller),
+        frame,
+    )
 
 
 def burst(parts: Iterable[bytes]) -> bytes:

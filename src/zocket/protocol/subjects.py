@@ -165,6 +165,11 @@ def rewritten(scope: Scope) -> str:
     return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
 
 
+def call_cancelled(scope: Scope) -> str:
+    """Core NATS: a runtime of the project waits for the answer of a call no longer."""
+    return f"runtime.cancelled.{scope.workspace_id}.{scope.project_id}"
+
+
 def owner_bucket(scope: Scope) -> str:
     """Key-value bucket of a project's owner records and marks.
 

@@ -114,6 +114,7 @@ class Intake:
         partitions: that the stream puts into its subjects; set before a consumer is taken.
         finished_before: positions of requests that an earlier runtime has finished, though their messages come again.
         submit: takes each request with its position; the host's own in normal service.
+        called: takes each call that another instance makes.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Intake:
         self.partitions = 1
         self._divided = divided
         self.submit = host.submit
+        self.called: Callable[[Inbound, str, Position, Callable[[], None]], None] = _refuse_called
         self._links: dict[str, SessionLink] = {}
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
@@ -209,8 +211,11 @@ class Intake:
 
     def _submit(self, envelope: Inbound, position: Position, finished: Callable[[], None]) -> None:
         self._requests += 1
-        link = self._link(envelope)
         request_id = envelope.request_id or _request_id_of(position)
+        if envelope.caller is not None:
+            self.called(envelope, request_id, position, finished)
+            return
+        link = self._link(envelope)
         self.submit(link, envelope.message, request_id, finished, position)
         if self._controls.early:
             self._controls.arrived(envelope.message, envelope.session_id, request_id)
@@ -244,6 +249,8 @@ class Intake:
             return InvalidFrame("subject and envelope name different actors")
         if not _are_tokens(envelope.session_id, envelope.gateway):
             return InvalidFrame("the session or gateway id cannot be part of a subject")
+        if envelope.caller is not None and type(message) is not Rpc:
+            return InvalidFrame("an actor subscribes to nothing")
         if self._divided and envelope.gateway is None:
             return InvalidFrame("this project is divided (PARTITIONS), which takes a gateway that announces itself")
         return None
@@ -366,6 +373,10 @@ class Intake:
         yield Sample("inbound_repeated", "Messages that were here already.", "counter", self._repeated)
         yield Sample("acknowledgements_outstanding", "Messages not yet acknowledged.", "gauge", len(self._held))
         yield Sample("sessions", "Sessions that sent something and have not ended.", "gauge", len(self._links))
+
+
+def _refuse_called(envelope: Inbound, request_id: str, position: Position, finished: Callable[[], None]) -> None:
+    raise AssertionError("set before a consumer is taken")
 
 
 def _claims(raw: msgspec.Raw) -> dict[str, Any]:

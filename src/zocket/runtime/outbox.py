@@ -1,6 +1,6 @@
-"""What leaves the runtime: frames on their way to gateways, and the acknowledgements behind them.
+"""What leaves the runtime: frames on their way to gateways, calls, and the acknowledgements behind them.
 
-Rules: everything of one loop turn leaves together, frames before acknowledgements, each session's frames in order. A
+Rules: everything of one loop turn leaves together, acknowledgements last, each session's frames in order. A
 gateway that announced itself gets batches; every session of another one gets each frame as a message of its own (R14).
 While it is in doubt whether this runtime still owns its project, everything is held back. Once muted, nothing leaves
 any more.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
     from zocket.crashpoints import CrashPoints
+    from zocket.errors import ZocketError
     from zocket.host import Audience
     from zocket.ids import Scope
     from zocket.protocol.frames import CallId
@@ -75,6 +76,15 @@ class _Route(NamedTuple):
     single: list[Link]
 
 
+class _Call(NamedTuple):
+    """The arguments of `Broker.publish`."""
+
+    subject: str
+    payload: bytes
+    message_id: str
+    done: Callable[[ZocketError | None], None]
+
+
 class _Batch:
     __slots__ = ("deliveries", "size", "subject")
 
@@ -108,6 +118,7 @@ class Outbox:
         self._scope_json = envelopes.encode(envelopes.wire_scope(scope))
         self._ready: list[Message] = []
         self._batches: dict[str, _Batch] = {}
+        self._calls: list[_Call] = []
         self._acknowledgements: list[Delivered] = []
         self._planned = False
         self._muted = False
@@ -127,6 +138,13 @@ class Outbox:
             self._close(batch)
         batch.deliveries.append(delivery)
         batch.size += len(delivery)
+        self._plan()
+
+    def add_call(
+        self, subject: str, payload: bytes, message_id: str, done: Callable[[ZocketError | None], None]
+    ) -> None:
+        """A call of another instance, as `Broker.publish`; `done` is never called once this outbox is muted."""
+        self._calls.append(_Call(subject, payload, message_id, done))
         self._plan()
 
     def add_lapsed(self, gateway: str) -> None:
@@ -176,15 +194,18 @@ class Outbox:
             self._drop_oldest()
             return
         messages, self._ready = self._ready, []
+        calls, self._calls = self._calls, []
         acknowledgements, self._acknowledgements = self._acknowledgements, []
         if self._muted:
             return
-        if self._crashpoints is not None and (messages or acknowledgements):
+        if self._crashpoints is not None and (messages or calls or acknowledgements):
             acknowledgements = self._crash(self._crashpoints, acknowledgements)
         if messages:
             self.messages += len(messages)
             self.bytes += sum(len(message.payload) for message in messages)
             self._broker.send(messages)
+        for call in calls:
+            self._broker.publish(*call)
         if acknowledgements:
             self._broker.ack(acknowledgements)
 

@@ -22,10 +22,12 @@ from zocket.broker.port import Message as BrokerMessage
 from zocket.broker.streams import transport_streams
 from zocket.errors import BootError, PlatformError, Superseded, Unavailable
 from zocket.host import Host
+from zocket.host.calls import ServerInvoker
 from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
 from zocket.runtime.controls import Controls
+from zocket.runtime.correspondence import Correspondence
 from zocket.runtime.intake import Intake
 from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
@@ -129,6 +131,18 @@ class Runtime:
         self._intake = Intake(
             broker, scope, self._host, self._outbox, self._presence, self._controls, divided=partition.count > 1
         )
+        self._correspondence = Correspondence(
+            broker,
+            scope,
+            runtime_id=f"rt_{self.epoch}",
+            partition=partition,
+            host=self._host,
+            intake=self._intake,
+            outbox=self._outbox,
+            clock=clock,
+        )
+        self._invokers = definition.invokers
+        self._invoker = ServerInvoker(self._host)
         self._marks = Marks(broker, scope, self.epoch, partition)
         self._suspects = Suspects(
             broker,
@@ -280,12 +294,19 @@ class Runtime:
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
             await self._broker.subscribe(subjects.control(scope, self._partition.number), self._controls.received),
         ]
+        if self._partition.count > 1:
+            correspondence = self._correspondence
+            self._subscriptions += [
+                await self._broker.subscribe(subjects.gateway(scope, f"rt_{self.epoch}"), correspondence.answered),
+                await self._broker.subscribe(subjects.call_cancelled(scope), correspondence.cancelled),
+            ]
         await self._take_consumers()
         self._reach("after_takeover")
         if predecessor is not None:
             await self._remove_leftovers(predecessor)
         self._serving = True
         self._host.timing.start()
+        self._invokers.append(self._invoker)
         self._announce()
         self._spawn(self._supervise())
         self._spawn(self._repeat(self._beat_s, self._pulse.beat))
@@ -427,6 +448,7 @@ class Runtime:
             self._presence.renew()
             self._missing.update(self._consumers)
             self._disturbed.set()
+            self._correspondence.send_again()
         elif state == "closed" and self._serving:
             self._end(Unavailable("the connection to the broker was closed"))
 
@@ -502,6 +524,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._correspondence.forget()
         self._suspects.stop()
         try:
             await self._marks.stand_down()
@@ -519,6 +542,7 @@ class Runtime:
         self._serving = False
         self._outbox.mute()
         self._intake.forget()
+        self._correspondence.forget()
         self._suspects.stop()
         self._end(Unavailable("the runtime was aborted"))
         await self._close_subscriptions()
@@ -530,8 +554,14 @@ class Runtime:
         return self._host.pending
 
     def _end(self, failure: ZocketError) -> None:
+        self._stop_calls()
         self._failure = self._failure or failure
         self._stopped.set()
+
+    def _stop_calls(self) -> None:
+        """This process's own code calls here no more."""
+        with contextlib.suppress(ValueError):
+            self._invokers.remove(self._invoker)
 
     def _reach(self, place: str) -> None:
         if self._crashpoints is not None:
@@ -577,12 +607,14 @@ class Runtime:
         yield from self._intake.samples()
         yield from self._presence.samples()
         yield from self._suspects.samples()
+        yield from self._correspondence.samples()
         yield from self._host.samples()
 
     # -- stop ----------------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
         served, self._serving = self._serving, False
+        self._stop_calls()
         await self._close_subscriptions()
         if served and await self._say_leaving():
             self._reach("in_drain")

@@ -1,7 +1,8 @@
 """The standalone server as an ASGI application, for any ASGI server and for mounting into another app.
 
-Rules: only the WebSocket scope is served (HTTP gets 404, except `/health` and `/schema`); what waits for a socket is
-bounded in bytes (`asgi_peer.py` sends it); where nobody runs the lifespan, the server starts with the first socket.
+Rules: WebSockets are served, and of HTTP `/health`, `/schema` and `/call/…`, else 404; what waits for a socket is
+bounded in bytes (`asgi_peer.py` sends it); where nobody runs the lifespan, the server starts with the first socket or
+call.
 Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
@@ -11,14 +12,18 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from zocket.contract import contract_of
 from zocket.errors import Unauthorized
+from zocket.protocol.http_calls import PREFIX
 from zocket.server.asgi_peer import AsgiPeer, Outbound
+from zocket.server.http_calls import admission, http_calls
 from zocket.server.local import Identity, LocalServer
 from zocket.sockets.backlog import Backlog
+from zocket.sockets.calls import CALL_METHODS, HttpCalls, Reply
 from zocket.sockets.limits import SocketLimits
+from zocket.sockets.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -56,6 +61,7 @@ class AsgiServer:
         self._backlog: Backlog | None = None
         self._contract: bytes | None = None
         self._outbound: Outbound | None = None
+        self._calls: HttpCalls[Identity] | None = None
 
     async def start(self) -> LocalServer:
         """The running server; started now if it is not."""
@@ -70,6 +76,7 @@ class AsgiServer:
     async def stop(self) -> None:
         """Stops the running server, if there is one."""
         stack, self._stack, self.server, self._starting = self._stack, None, None, None
+        self._calls = None
         if self._backlog is not None:
             self._backlog.cancel()
             self._backlog = self._outbound = None
@@ -83,7 +90,7 @@ class AsgiServer:
         elif scope["type"] == "lifespan":
             await self._serve_lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._serve_http(scope, send)
+            await self._serve_http(scope, receive, send)
         else:
             raise ValueError(f"unknown ASGI scope {scope['type']!r}")
 
@@ -98,22 +105,43 @@ class AsgiServer:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _serve_http(self, scope: Scope, send: Send) -> None:
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        body: dict[str, Any] = {"error": "connect here with a WebSocket", "code": "not_found"}
-        status, content = 404, b""
         if path == "/health" and self.server is not None:
-            status, body = 200, {"ok": True, "actorTypes": list(self.server.host.definition.actors)}
+            reply = Reply(200, _json({"ok": True, "actorTypes": list(self.server.host.definition.actors)}))
         elif path == "/schema":
-            try:
-                content = await self._schema(scope)
-                status = 200
-            except Unauthorized as error:
-                status, body = 401, {"error": error.message, "code": error.code}
-        content = content or json.dumps(body).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+            reply = await self._schema_reply(scope)
+        elif path.startswith(PREFIX):
+            reply = await self._answer_call(scope, receive)
+        else:
+            reply = Reply(404, _json({"error": "connect here with a WebSocket", "code": "not_found"}))
+        await _send(send, "http.response", reply)
+
+    async def _schema_reply(self, scope: Scope) -> Reply:
+        try:
+            return Reply(200, await self._schema(scope))
+        except Unauthorized as error:
+            return Reply(401, _json({"error": error.message, "code": error.code}))
+
+    async def _answer_call(self, scope: Scope, receive: Receive) -> Reply:
+        if scope["method"] not in CALL_METHODS:
+            body = _json({"error": "a call is made with POST", "code": "method_not_allowed"})
+            return Reply(405, body, (("Allow", ", ".join(CALL_METHODS)),))
+        server = await self.start()
+        limits = SocketLimits.of(server.limits)
+        if self._calls is None:
+            self._calls = http_calls(server, admission(self._authorize), limits.admit_timeout_s)
+        try:
+            async with asyncio.timeout(limits.head_timeout_s):
+                content = await _body(receive, limits.max_frame_bytes)
+        except TimeoutError:
+            return Reply(408, _json({"error": "the request did not come in time", "code": "timeout"}))
+        if content is None:
+            message = f"a body may have {limits.max_frame_bytes} bytes"
+            return Reply(413, _json({"error": message, "code": "too_large"}))
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        root = quote(scope.get("root_path", ""))
+        return await self._calls(scope["method"], _head(scope), raw.decode("latin-1").removeprefix(root), content)
 
     async def _schema(self, scope: Scope) -> bytes:
         """The contract, for whoever may open a socket."""
@@ -175,10 +203,43 @@ class AsgiServer:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
             return
-        content = json.dumps({"error": error.message, "code": error.code}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": content})
+        body = _json({"error": error.message, "code": error.code})
+        await _send(send, "websocket.http.response", Reply(401, body))
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
+async def _send(send: Send, kind: str, reply: Reply) -> None:
+    own = (("content-type", "application/json"), ("content-length", str(len(reply.body))))
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in (*own, *reply.headers)]
+    await send({"type": f"{kind}.start", "status": reply.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": reply.body})
+
+
+async def _body(receive: Receive, limit: int) -> bytes | None:
+    """The body of a request; None if it is larger than it may be, or its client has gone."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > limit or message["type"] != "http.request":
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _head(scope: Scope) -> Head:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    host, port = (scope.get("client") or ("", 0))[:2]
+    return Head(
+        path=scope["path"],
+        host=headers.get("host", "").partition(":")[0].lower(),
+        token=token_of(scope),
+        remote=f"{host}:{port}",
+        headers=headers,
+    )
 
 
 def token_of(scope: Scope) -> str | None:

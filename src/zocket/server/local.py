@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zocket.clock import SystemClock
 from zocket.core import Session
 from zocket.host import Host, Link
+from zocket.host.calls import ServerInvoker
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -205,9 +206,15 @@ class LocalServer:
             await server.host.timing.open(lambda key: key.actor in definition.actors)
             server.host.timing.start()
             server._sweep()
+            for key in () if store is None else await store.unsent():
+                if key.actor in definition.actors:
+                    server.host.revive(*key)
+            invoker = ServerInvoker(server.host)
+            definition.invokers.append(invoker)
             try:
                 yield server
             finally:
+                definition.invokers.remove(invoker)
                 server._running = False
                 server.host.timing.stop()
                 await server.host.drain(drain_timeout_s)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 from zocket import exposition
 from zocket.contract import contract_of
-from zocket.errors import Unauthorized
+from zocket.server.http_calls import admission, http_calls
 from zocket.server.local import Identity, LocalServer
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
-from zocket.sockets.port import Refused
 from zocket.sockets.tls import server_context
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ async def serve(
     socket_limits = SocketLimits.of(limits)
     wants_tls = settings.tls_certificate or settings.tls_key
     tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
-    admit = _admit(authorize)
+    admit = admission(authorize)
     async with (
         LocalServer.open(
             definition,
@@ -73,6 +72,7 @@ async def serve(
             settings.port,
             admit=admit,
             open=lambda peer, admitted: server.open_session(peer, admitted),
+            calls=http_calls(server, admit, socket_limits.admit_timeout_s),
             routes=_routes(definition, pages or {}),
             private={"/schema": _schema(definition, admit)},
             limits=socket_limits,
@@ -111,24 +111,6 @@ async def run(
         await stop.wait()
         log.info("stopping")
     return 0
-
-
-def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
-    async def admit(head: Head) -> Identity:
-        if authorize is None:
-            return Identity()
-        try:
-            identity = await authorize(head.token)
-        except Unauthorized as error:
-            raise Refused(401, error.code, error.message) from error
-        except Exception as error:  # border: a developer's authorize
-            log.error("authorize raised", exc_info=error)
-            raise Refused(500, "internal", "internal error") from error
-        if identity is None:
-            raise Refused(401, "unauthorized", "the token is missing or not accepted")
-        return identity
-
-    return admit
 
 
 def _schema(definition: AppDefinition, admit: Admit[Identity]) -> PrivateRoute:

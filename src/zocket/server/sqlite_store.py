@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from zocket.errors import BootError, Conflict, Unavailable, ZocketError
 from zocket.host.alarms import remove_alarm, set_alarm
-from zocket.host.store import Key, Stored
+from zocket.host.store import OUTBOX, Key, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -129,6 +129,14 @@ class SqliteStore:
         """See `StateStore.save`."""
         self._work.put(_Save(RECORDS, actor, actor_id, record, expected, done))
 
+    async def unsent(self) -> list[Key]:
+        """Instances whose record may hold one-way calls that have not arrived; none of those that do is missing.
+
+        Raises:
+            Unavailable: the file cannot be read.
+        """
+        return await self._ask(self._unsent)
+
     # -- administration ------------------------------------------------------------------------------------------
 
     async def keys(self, actor: str = "") -> list[Key]:
@@ -217,6 +225,10 @@ class SqliteStore:
 
     def _keys(self, table: str, actor: str) -> list[Key]:
         rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our two names
+        return [Key(*row) for row in rows]
+
+    def _unsent(self) -> list[Key]:
+        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE instr(record, ?)", (OUTBOX,))
         return [Key(*row) for row in rows]
 
     def _delete(self, table: str, key: Key, expected: int) -> bool:

@@ -1,8 +1,9 @@
-"""One connection before it is a WebSocket: reads the head, answers a route, or asks whether the upgrade is admitted.
+"""One connection before it is a WebSocket: reads the head, answers a route or a call, or asks who may upgrade.
 
-Rules: one request a connection; the bytes of a head and those that come early are bounded; a client that vanishes
-while it is waited for cancels the waiting; after an answer to a client that may still be sending, its bytes are
-discarded until it closes, since closing at once would make the kernel throw the answer away.
+Rules: one request a connection; the bytes of a head, of a body and those that come early are bounded, and so is the
+time of the first two; a client that vanishes while it is waited for cancels the waiting; after an answer to a client
+that may still be sending, its bytes are discarded until it closes, since closing at once would make the kernel throw
+the answer away.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from zocket.errors import INTERNAL
 from zocket.sockets.deadlines import Deadlines
 from zocket.sockets.goodbye import say_goodbye
-from zocket.sockets.http import Request, answer, read_request, refusal
+from zocket.sockets.http import CONTINUE, JSON, Request, answer, read_request, refusal
 from zocket.sockets.members import Members
 from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
+    from zocket.sockets.calls import Reply
     from zocket.sockets.limits import Counts, SocketLimits
     from zocket.sockets.port import Head
 
@@ -63,10 +65,18 @@ class Take(Protocol):
         """`early` are the bytes that came after the head."""
 
 
+class AnswerCall(Protocol):
+    """What the requests below `/call/` are answered with."""
+
+    async def __call__(self, method: str, head: Head, path: str, body: bytes) -> Reply:
+        """The answer to one POST or OPTIONS; `path` as it stands in the request line."""
+
+
 class State(Enum):
     """Where a connection is."""
 
     READING = "reading"
+    BODY = "body"
     ROUTING = "routing"
     ADMITTING = "admitting"
     ANSWERED = "answered"
@@ -83,7 +93,10 @@ class Site:
         counts: Counts,
         upgrade: Callable[[Head], Awaitable[Take]] | None,
         private: Mapping[str, PrivateRoute],
+        calls: AnswerCall | None = None,
     ) -> None:
+        self.calls = calls
+        self.max_body_bytes = -1 if calls is None else limits.max_frame_bytes
         self.routes = routes
         self.private = private
         self.limits = limits
@@ -114,7 +127,18 @@ class Site:
 class HttpConnection(asyncio.Protocol):
     """One accepted connection."""
 
-    __slots__ = ("_early", "_ended", "_head", "_searched", "_site", "_state", "_task", "_transport", "_unsent")
+    __slots__ = (
+        "_early",
+        "_ended",
+        "_head",
+        "_request",
+        "_searched",
+        "_site",
+        "_state",
+        "_task",
+        "_transport",
+        "_unsent",
+    )
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -125,6 +149,7 @@ class HttpConnection(asyncio.Protocol):
         self._unsent = 0
         self._ended = False
         self._task: asyncio.Task[None] | None = None
+        self._request: Request | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,10 +159,13 @@ class HttpConnection(asyncio.Protocol):
         self._site.heads.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Part of the head, or bytes that come early, or what nobody asked for."""
+        """Part of the head or of a body, or bytes that come early, or what nobody asked for."""
         if self._state is State.READING:
             self._head += data
             self._look_for_end()
+        elif self._state is State.BODY:
+            self._early += data
+            self._look_for_body()
         elif self._state is State.ADMITTING:
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
@@ -156,7 +184,7 @@ class HttpConnection(asyncio.Protocol):
             self._task.cancel()
 
     def head_expired(self) -> None:
-        """The head did not come in time."""
+        """The head, or the body, did not come in time."""
         self._refuse(Refused(408, "timeout", "the request did not come in time"))
 
     def linger_expired(self) -> None:
@@ -178,7 +206,7 @@ class HttpConnection(asyncio.Protocol):
         """The front stops: whoever waits for an answer is told so, an answer on its way has some time."""
         if self._state in (State.ROUTING, State.ADMITTING):
             self._refuse(Refused(503, "unavailable", "the server is stopping"))
-        elif self._state is State.READING:
+        elif self._state in (State.READING, State.BODY):
             self.abort()
 
     def _look_for_end(self) -> None:
@@ -194,7 +222,7 @@ class HttpConnection(asyncio.Protocol):
         head, self._early = bytes(self._head[: end + 4]), self._head[end + 4 :]
         self._head = bytearray()
         try:
-            self._serve(read_request(head, self._remote()))
+            self._serve(read_request(head, self._remote(), max_body_bytes=self._site.max_body_bytes))
         except Refused as refused:
             self._refuse(refused)
 
@@ -203,6 +231,12 @@ class HttpConnection(asyncio.Protocol):
             if self._site.upgrade is None:
                 raise Refused(404, "not_found", "there is no WebSocket here")
             self._wait_for(State.ADMITTING, self._admit(request, request.key, self._site.upgrade))
+        elif request.path:
+            self._state, self._request = State.BODY, request
+            self._site.heads.add(self)
+            if request.waits and len(self._early) < request.body_bytes:
+                self._transport.write(CONTINUE)
+            self._look_for_body()
         else:
             self._wait_for(State.ROUTING, self._answer_route(request, self._route(request.head)))
 
@@ -214,6 +248,19 @@ class HttpConnection(asyncio.Protocol):
         if route is None:
             raise Refused(404, "not_found", "there is nothing at this path")
         return route
+
+    def _look_for_body(self) -> None:
+        request, calls = self._request, self._site.calls
+        assert request is not None
+        assert calls is not None
+        if len(self._early) >= request.body_bytes:
+            body, self._early = bytes(self._early[: request.body_bytes]), bytearray()
+            self._site.heads.discard(self)
+            self._wait_for(State.ROUTING, self._answer_call(request, calls, body))
+
+    async def _answer_call(self, request: Request, calls: AnswerCall, body: bytes) -> None:
+        reply = await calls(request.method, request.head, request.path, body)
+        self._finish(reply.status, answer(reply.status, JSON, reply.body, headers=reply.headers))
 
     def _wait_for(self, state: State, work: Coroutine[None, None, None]) -> None:
         self._state = state

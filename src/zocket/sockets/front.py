@@ -1,4 +1,4 @@
-"""The port of a gateway or a standalone server: WebSockets and a few HTTP paths; and the same without WebSockets.
+"""The port of a gateway or a standalone server: WebSockets, calls, a few HTTP paths; and one with those paths alone.
 
 Rules: `open` owns everything behind the port and leaves nothing behind; a stop ends in bounded time whatever the
 clients do.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from zocket.sockets.connection import PrivateRoute, Route, Take
+    from zocket.sockets.connection import AnswerCall, PrivateRoute, Route, Take
     from zocket.sockets.port import A, Admit, Head, Open
 
 GOING_AWAY: Final = 1001
@@ -93,6 +93,7 @@ class SocketFront:
         open: Open[A],  # noqa: A002 — the verb of the port
         routes: Mapping[str, Route] = _NO_ROUTES,
         private: Mapping[str, PrivateRoute] = _NO_ROUTES,
+        calls: AnswerCall | None = None,
         limits: SocketLimits = SocketLimits(),  # noqa: B008 — frozen
         tls: ssl.SSLContext | None = None,
         reuse_port: bool = False,
@@ -106,6 +107,7 @@ class SocketFront:
             open: makes the session of an admitted socket.
             routes: path → async callable that gives status, content type and body.
             private: the same for paths that are answered by who asks.
+            calls: answers POST and OPTIONS below `/call/`; None for 405.
             limits: bounds of a connection.
             tls: from `server_context`; without it the port speaks plain HTTP and ws://.
             reuse_port: several processes may listen on the port, the kernel shares the connections out.
@@ -115,7 +117,7 @@ class SocketFront:
         """
         counts = Counts()
         sockets = Sockets(limits, counts)
-        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open), private=private)
+        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open), private=private, calls=calls)
         listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         heartbeat = Heartbeat(sockets)
         try:

@@ -1,7 +1,7 @@
 """One HTTP request head as a value, and answers as bytes; no I/O.
 
 Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token;
-every answer closes the connection.
+every answer closes the connection. A body is taken by calls alone, and only if its length is told before.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from urllib.parse import parse_qs, unquote
 import httptools
 import msgspec
 
+from zocket.protocol.http_calls import PREFIX
+from zocket.sockets.calls import CALL_METHODS
 from zocket.sockets.port import Head, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 JSON: Final = "application/json"
 """Media type of every error."""
+
+MAX_LENGTH_DIGITS: Final = 15
+"""Of a Content-Length that is looked at as a number."""
 
 MAX_QUERY_FIELDS: Final = 100
 """Fields of a query; one is used (`token`)."""
@@ -35,17 +40,28 @@ _EXTRA_HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET or HEAD without a body.
+    """A GET or HEAD without a body, or a call.
 
     Attributes:
         head: who asks, and for what path.
-        head_only: the method is HEAD.
+        method: in upper case.
         key: the WebSocket key of an upgrade request, else None.
+        path: of a call as it stands in the request line, "" for everything else.
+        body_bytes: length of a call's body.
+        waits: the client sends the body once it is told to (`Expect: 100-continue`).
     """
 
     head: Head
-    head_only: bool
+    method: str
     key: str | None = field(repr=False)
+    path: str = ""
+    body_bytes: int = 0
+    waits: bool = False
+
+    @property
+    def head_only(self) -> bool:
+        """Whether the answer has no body."""
+        return self.method == "HEAD"
 
 
 class _Collected:
@@ -64,8 +80,13 @@ class _Collected:
         self.complete = True
 
 
-def read_request(raw: bytes, remote: str) -> Request:
+def read_request(raw: bytes, remote: str, *, max_body_bytes: int = -1) -> Request:
     """The request whose head is `raw`, up to and with its empty line.
+
+    Args:
+        raw: the head.
+        remote: who asks, for the log.
+        max_body_bytes: of calls; they are not served if it is negative.
 
     Raises:
         Refused: it is malformed, has a method or a body that nobody takes, or is no valid WebSocket upgrade.
@@ -80,13 +101,14 @@ def read_request(raw: bytes, remote: str) -> Request:
         raise _malformed("this is no HTTP request") from None
     if not collected.complete:
         raise _malformed("this is no HTTP request")
-    method = parser.get_method()
-    if method not in (b"GET", b"HEAD"):
-        raise Refused(405, "method_not_allowed", "only GET and HEAD are served here")
+    method = parser.get_method().decode("latin-1")
     headers = _headers(collected.headers)
-    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise _malformed("a request body is not accepted")
-    path, query = _target(collected.url)
+    calls = max_body_bytes >= 0 and collected.url.startswith(PREFIX.encode())
+    if calls and method not in CALL_METHODS:
+        raise Refused(405, "method_not_allowed", "a call is made with POST", (("Allow", ", ".join(CALL_METHODS)),))
+    if not calls and method not in ("GET", "HEAD"):
+        raise Refused(405, "method_not_allowed", "only GET and HEAD are served here")
+    raw_path, path, query = _target(collected.url)
     head = Head(
         path=path,
         host=_host(headers.get("host", "")),
@@ -94,14 +116,42 @@ def read_request(raw: bytes, remote: str) -> Request:
         remote=remote,
         headers=headers,
     )
+    if calls:
+        waits = headers.get("expect", "").lower() == "100-continue"
+        return Request(head, method, None, raw_path, _body_bytes(headers, max_body_bytes), waits)
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise _malformed("a request body is not accepted")
     key = None
     if "websocket" in _tokens(headers.get("upgrade", "")):
         key = _upgrade_key(method, parser.get_http_version(), headers)
-    return Request(head, method == b"HEAD", key)
+    return Request(head, method, key)
 
 
-def answer(status: int, content_type: str, body: bytes, *, head_only: bool = False) -> bytes:
-    """A whole HTTP answer."""
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Tells a client that waits to send its body."""
+
+
+def _body_bytes(headers: Mapping[str, str], limit: int) -> int:
+    if "transfer-encoding" in headers:
+        raise Refused(411, "length_required", "a body needs a Content-Length")
+    text = headers.get("content-length", "0")
+    if not text.isdecimal() or not text.isascii():
+        raise _malformed("Content-Length is no number")
+    if len(text) > MAX_LENGTH_DIGITS or int(text) > limit:
+        raise Refused(413, "too_large", f"a body may have {limit} bytes")
+    return int(text)
+
+
+def answer(
+    status: int,
+    content_type: str,
+    body: bytes,
+    *,
+    head_only: bool = False,
+    headers: Iterable[tuple[str, str]] = (),
+) -> bytes:
+    """A whole HTTP answer; `headers` in addition to those of every answer, instead of those of its status."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers) or _EXTRA_HEADERS.get(status, "")
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -112,7 +162,7 @@ def answer(status: int, content_type: str, body: bytes, *, head_only: bool = Fal
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-cache\r\n"
         "X-Content-Type-Options: nosniff\r\n"
-        f"{_EXTRA_HEADERS.get(status, '')}"
+        f"{more}"
         "Connection: close\r\n\r\n"
     ).encode("latin-1")
     return head if head_only else head + body
@@ -121,7 +171,7 @@ def answer(status: int, content_type: str, body: bytes, *, head_only: bool = Fal
 def refusal(refused: Refused, *, head_only: bool = False) -> bytes:
     """The answer to a request that is refused."""
     body = msgspec.json.encode({"error": refused.message, "code": refused.code})
-    return answer(refused.status, JSON, body, head_only=head_only)
+    return answer(refused.status, JSON, body, head_only=head_only, headers=refused.headers)
 
 
 def _malformed(message: str) -> Refused:
@@ -140,13 +190,14 @@ def _headers(pairs: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return headers
 
 
-def _target(url: bytes) -> tuple[str, str]:
+def _target(url: bytes) -> tuple[str, str, str]:
+    """The path as it stands there, the path, and the query."""
     try:
         parsed = httptools.parse_url(url)
         path, query = (parsed.path or b"/").decode(), (parsed.query or b"").decode()
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         raise _malformed("the request target is no URL") from None
-    return unquote(path), query
+    return path, unquote(path), query
 
 
 def _token(query: str, headers: Mapping[str, str]) -> str | None:
@@ -172,9 +223,9 @@ def _tokens(header: str) -> list[str]:
     return [part.strip().lower() for part in header.split(",")]
 
 
-def _upgrade_key(method: bytes, version: str, headers: Mapping[str, str]) -> str:
+def _upgrade_key(method: str, version: str, headers: Mapping[str, str]) -> str:
     """The key of a valid upgrade request (RFC 6455, section 4.2.1)."""
-    if method != b"GET":
+    if method != "GET":
         raise Refused(405, "method_not_allowed", "a WebSocket is opened with GET")
     if version != "1.1" or "upgrade" not in _tokens(headers.get("connection", "")):
         raise _malformed("a WebSocket upgrade needs HTTP/1.1 and `Connection: Upgrade`")

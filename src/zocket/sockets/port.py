@@ -18,7 +18,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The HTTP head of an upgrade request.
+    """The HTTP head of an upgrade request, or of a call.
 
     Attributes:
         host: the Host header in lower case without its port; empty if there is none.
@@ -36,7 +36,7 @@ class Head:
 
 @dataclass(eq=False)
 class Refused(Exception):
-    """The upgrade is answered with this HTTP status and a JSON body `{"error": message, "code": code}`.
+    """The request is answered with this HTTP status and a JSON body `{"error": message, "code": code}`.
 
     Not frozen: `contextlib` sets `__traceback__` of an exception that passes through it.
     """
@@ -44,6 +44,7 @@ class Refused(Exception):
     status: int
     code: str
     message: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Peer(Protocol):

@@ -186,6 +186,7 @@ async def restore(store: StateAdministration, chosen: Plan) -> None:
 async def _put(store: StateAdministration, item: Instance, expected: int, writer: str) -> None:
     record = decode_record(item.record)
     record.epoch, record.writer, record.commit = new_epoch(), writer, 0
+    record.outbox = []  # what was under way when the backup was made has arrived since
     encoded = encode_record(record)
     for _ in range(MAX_ATTEMPTS):
         try:

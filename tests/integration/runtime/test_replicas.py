@@ -71,8 +71,8 @@ class Fleet(TestApp):
 
     partitions = PARTITIONS
 
-    def __init__(self) -> None:
-        super().__init__(app)
+    def __init__(self, served: App = app) -> None:
+        super().__init__(served)
         self.stacks: dict[Replica, AsyncExitStack] = {}
 
     async def _start_server(self) -> None:
@@ -90,7 +90,7 @@ class Fleet(TestApp):
         broker = await self._connect_broker("replica", stack)
         replica = await stack.enter_async_context(
             Replica.open(
-                app.definition,
+                self.app.definition,
                 SCOPE,
                 broker,
                 clock=self.clock,

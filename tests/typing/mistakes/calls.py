@@ -38,6 +38,15 @@ class Emitting(ChatRoom):
         self.counted.emit("one")  # mistake: wrong payload of a generic event
         self.state.online[1] = "x"  # mistake: wrong key type
 
+    async def calls(self) -> None:
+        room = self.actors.get(ChatRoom, "other")
+        await room.post(txt="hello")  # mistake: wrong keyword between actors
+        self.actors.get(Message, "other")  # mistake: no actor between actors
+        self.actors.tell(room.post)  # mistake: missing argument of a one-way call
+        self.actors.tell(room.post, text=5)  # mistake: wrong type in a one-way call
+        self.actors.tell(room.publish)  # mistake: unknown method of a one-way call
+        _sent: int = await room.post(text="hello")  # mistake: wrong result type between actors
+
 
 class Late(Timed):
     async def wrong_timers(self) -> None:

@@ -91,6 +91,7 @@ class Shelf:
         self.delay_s = 0.01
         self.away = False
         self.full = False
+        self.full_for = ""
         self.lose_answers = 0
         self.max_bytes = 1_000_000
         self.shared = False
@@ -109,7 +110,7 @@ class Shelf:
     def _save(self, key: tuple[str, str], record: bytes, expected: int) -> int | ZocketError:
         if self.away:
             return Unavailable("away")
-        if self.full:
+        if self.full or self.full_for == key[0]:
             return Overloaded("full")
         if len(record) > self.max_bytes:
             return TooLarge("a large record")

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zocket.core import Session
+from zocket.core import SERVER, Caller, Session
 from zocket.errors import ActorError, HandlerTimeout, IdempotencyMismatch, Overloaded, PlatformError, ValidationFailed
 from zocket.host.answers import (
     KEPT_S,
@@ -22,7 +22,13 @@ from zocket.host.answers import (
 from zocket.host.store import Record, decode_record, encode_record
 from zocket.protocol.frames import NO_INPUT, Rpc
 
-ALICE, BOB = Session("s1", "alice"), Session("s2", "bob")
+
+def client(session_id: str, user_id: str | None = None) -> Caller:
+    return Caller("client", Session(session_id, user_id))
+
+
+ALICE, BOB = client("s1", "alice"), client("s2", "bob")
+DESK = Caller("actor", None, "desk", "a")
 
 
 def outcome(size: int) -> bytes:
@@ -41,17 +47,19 @@ def code_of(found: Any) -> str:
 
 def test_the_name_of_a_call_depends_on_user_instance_and_key_alone() -> None:
     name = call_key(rpc(), ALICE).name
-    assert name == call_key(rpc(method="other", value=b"[1]"), Session("s9", "alice")).name
+    assert name == call_key(rpc(method="other", value=b"[1]"), client("s9", "alice")).name
     others = [
         call_key(rpc(), BOB),
-        call_key(rpc(), Session("s1")),
-        call_key(rpc(), Session("s1", "")),
+        call_key(rpc(), client("s1")),
+        call_key(rpc(), client("s1", "")),
+        call_key(rpc(), DESK),
+        call_key(rpc(), Caller("actor", None, "desk", "b")),
         call_key(rpc("l"), ALICE),
         call_key(rpc(actor_id="y"), ALICE),
         call_key(rpc(actor="its"), ALICE),
     ]
-    assert len({name, *(other.name for other in others)}) == 7
-    assert call_key(rpc(), Session("s1")) == call_key(rpc(), Session("s2")) == call_key(rpc(), None)
+    assert len({name, *(other.name for other in others)}) == 9
+    assert call_key(rpc(), client("s1")) == call_key(rpc(), client("s2")) == call_key(rpc(), SERVER)
 
 
 def test_the_fingerprint_is_of_method_and_input() -> None:

@@ -40,6 +40,11 @@ class Worker(Actor[dict[str, Any]]):
         await asyncio.Event().wait()
 
     @method
+    async def tell(self, other: str, text: str) -> None:
+        self.actors.tell(self.actors.get(type(self), other).kill)
+        self.actors.tell(self.actors.get(type(self), other).note, text=text)
+
+    @method
     async def wait(self, text: str, seconds: float) -> str:
         self.entered.append(text)
         await asyncio.sleep(seconds)
@@ -147,6 +152,23 @@ async def test_a_poison_message_is_given_up_after_three_deaths_and_only_it(bench
         assert letter["envelope"]["message"]["id"] == "poison"
         assert "3 times" in letter["cause"]
         assert lives.bench.server.streams[subjects.INBOUND_STREAM].current() == {}
+
+
+async def test_a_one_way_call_that_kills_ends_in_the_dead_letters_and_the_next_one_arrives(bench: type[Bench]) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        lives.call("tell", "a", "telling", other="b", text="behind it")
+        await lives.died.wait()
+        await lives.deaths(2)
+        await lives.begin()
+        await lives.clock.sleep(GRACE_S + 2)
+        assert lives.worker.entered == ["kill", "kill", "kill", "behind it"]
+        (letter,) = lives.dead_letters()
+        assert (letter["actorId"], letter["method"]) == ("b", "kill")
+        assert letter["envelope"]["caller"] == {"actor": "worker", "actorId": "a"}
+        assert lives.answers == {"telling": None}
+        counts = {sample.name: sample.labels for sample in lives.runtime.samples() if sample.name == "tells_failed"}
+        assert counts == {"tells_failed": {"code": "dead_letter"}}
 
 
 async def test_in_normal_service_and_after_a_clean_stop_nothing_is_marked(bench: type[Bench]) -> None:

@@ -1,14 +1,18 @@
-"""Why a restored record begins a new epoch. What else is done to stores: tests/integration/upkeep."""
+"""Why a restored record begins a new epoch and tells nothing again. More about stores: tests/integration/upkeep."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import msgspec
 
 from tests.unit.host.conftest import Recorder
 from zocket import Actor, method
 from zocket.broker.memory import MemoryServer
 from zocket.core import AppDefinition
 from zocket.host import Host
+from zocket.host.store import Key, Record, decode_record, encode_record
+from zocket.host.unsent import Told
 from zocket.ids import Scope
 from zocket.protocol.frames import StateSub
 from zocket.runtime.state_store import BrokerStateStore
@@ -53,3 +57,17 @@ async def test_a_client_does_not_go_on_from_a_version_that_the_restore_took_back
     await clock.sleep(1)
     assert second.frames[-1]["type"] == "state:snapshot"
     assert (second.frames[-1]["state"], second.frames[-1]["seq"]) == ({"total": 11}, known["seq"])
+
+
+async def test_what_a_backup_had_still_to_tell_is_not_told_again(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "state.jsonl"
+    store = BrokerStateStore(MemoryServer(clock).connect(), Scope("ws", "prj"))
+    told = Told("r1.1", "it", "y", "add", msgspec.Raw(b'{"by":1}'))
+    record = Record(1, msgspec.Raw(b"{}"), {}, {}, "e", 0, "w", 1, outbox=[told])
+    await store.write(Key("it", "x"), encode_record(record), 0)
+    with backup_file.create(path, backup_file.Header(backup_file.FORMAT)) as writer:
+        await operations.back_up(store, writer)
+    await operations.restore(store, await operations.plan(store, operations.check(path), replace=True))
+    stored = await store.load("it", "x")
+    assert stored is not None
+    assert decode_record(stored.record).outbox == []

@@ -189,6 +189,13 @@ def definition_of(handle: ActorHandle) -> ActorDefinition:
     return handle._definition  # noqa: SLF001
 
 
+def target_of(method: object) -> tuple[ActorHandle, MethodDefinition] | None:
+    """The typed handle and the method that `handle.method` means; None for anything else."""
+    if isinstance(method, partial) and isinstance(handle := getattr(method.func, "__self__", None), ActorHandle):
+        return handle, method.args[0]
+    return None
+
+
 def fitting(what: str, decode: Callable[[V], R], raw: V) -> R:
     """What `decode` makes of a server's JSON.
 
@@ -199,7 +206,7 @@ def fitting(what: str, decode: Callable[[V], R], raw: V) -> R:
         return decode(raw)
     except SchemaMismatch as mismatch:
         raise AnswerMismatch(
-            f"{what} does not fit the class that this client has: {mismatch}", data=mismatch.issues
+            f"{what} does not fit the class that is used here: {mismatch}", data=mismatch.issues
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnswerMismatch(f"{what} is no valid JSON: {error}") from error

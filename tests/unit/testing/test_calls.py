@@ -1,0 +1,53 @@
+"""Calls between actors through the whole chain, on the memory broker and on a real NATS server."""
+
+from __future__ import annotations
+
+import pytest
+
+from zocket import Actor, App, method
+from zocket.errors import UsageError
+from zocket.testing import TestApp
+
+
+class Bank(Actor[dict[str, int]]):
+    durability = "file"
+
+    @method
+    async def pay(self, amount: int) -> int:
+        self.state["sum"] = self.state.get("sum", 0) + amount
+        return self.state["sum"]
+
+
+class Desk(Actor[dict[str, int]]):
+    durability = "file"
+
+    @method
+    async def order(self, amount: int) -> int:
+        paid = await self.actors.get(Bank, "b").pay(amount=amount)
+        self.actors.tell(self.actors.get(Desk, "statistics").count)
+        return paid
+
+    @method
+    async def count(self) -> None:
+        self.state["count"] = self.state.get("count", 0) + 1
+
+    @method
+    async def counted(self) -> int:
+        return self.state.get("count", 0)
+
+
+app = App(actors={"bank": Bank, "desk": Desk})
+
+
+@pytest.mark.each_broker
+async def test_actors_call_each_other_and_server_code_calls_them_across_crashes() -> None:
+    async with TestApp(app) as t:
+        client = await t.connect()
+        assert await client.actor(Desk, "d").order(amount=3) == 3
+        await t.settle()
+        await t.crash()
+        assert await app.actor(Desk, "d").order(amount=4) == 7
+        await t.settle()
+        assert await app.actor(Desk, "statistics").counted() == 2
+    with pytest.raises(UsageError, match="not connected in this process"):
+        await app.actor(Desk, "d").counted()
