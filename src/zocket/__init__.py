@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zocket.core import Caller as Caller
     from zocket.core import CallNext as CallNext
     from zocket.core import Event as Event
+    from zocket.core import Private as Private
     from zocket.core import Session as Session
     from zocket.core import method as method
     from zocket.core import migrate as migrate
@@ -44,6 +45,7 @@ _HOMES: Final = {
     "Event": "zocket.core",
     "Identity": "zocket.server.local",
     "Limits": "zocket.settings",
+    "Private": "zocket.core",
     "Session": "zocket.core",
     "Unauthorized": "zocket.errors",
     "ZocketError": "zocket.errors",

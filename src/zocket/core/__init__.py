@@ -14,12 +14,15 @@ from zocket.core.guards import Access, Guard
 from zocket.core.instance import Effects, Instance
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
+from zocket.core.privacy import Private
+from zocket.core.redaction import UNSEEN
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
 
 __all__ = [
     "INSTANCE",
     "SERVER",
+    "UNSEEN",
     "Access",
     "Actor",
     "ActorDefinition",
@@ -38,6 +41,7 @@ __all__ = [
     "MethodDefinition",
     "Middleware",
     "Order",
+    "Private",
     "Schema",
     "SchemaMismatch",
     "Session",

@@ -17,6 +17,8 @@ import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
 from zocket.core.migration import bring_up, migrations_of
+from zocket.core.privacy import find_private
+from zocket.core.redaction import PublicSchema, encode_public, public_schema
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
 from zocket.errors import (
     DefinitionError,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from zocket.core.actor import Middleware
     from zocket.core.guards import Guard
+    from zocket.core.masks import Masks
 
 Rename = Literal["camel"] | None
 
@@ -66,7 +69,7 @@ class MethodDefinition:
         self.input = InputSchema(_parameters(label, self.signature, hints))
         returned = hints.get("return", Any)
         self.void = returned is type(None)
-        self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
+        self.result: Schema[Any] | None = None if returned is Any or self.void else public_schema(returned)
 
     def decode_input(self, raw: Any) -> dict[str, Any]:
         """The keyword arguments of a call.
@@ -88,7 +91,7 @@ class MethodDefinition:
         if self.void:
             return None
         if self.result is None:
-            return encode(value)
+            return encode_public(value)
         return self.result.encode(value)
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
@@ -147,7 +150,7 @@ class EventDefinition:
         self.attribute = event.attribute
         self.name = name
         self.name_json = encode(name)
-        self.schema: Schema[Any] = Schema(annotation)
+        self.schema: Schema[Any] = public_schema(annotation)
 
     def encode(self, payload: Any) -> bytes:
         """See `Event.encode`."""
@@ -163,7 +166,13 @@ class EventDefinition:
 
 
 class ActorDefinition:
-    """One actor type of an app."""
+    """One actor type of an app.
+
+    Attributes:
+        state: schema of the state, all of it.
+        shown: schema of what subscribers get.
+        masks: what is hidden of the state.
+    """
 
     def __init__(
         self,
@@ -180,6 +189,10 @@ class ActorDefinition:
         self.guards = (*guards, *_callables(f"{cls.__name__}.guards", cls.guards))
         self.state: Schema[Any] = Schema(_state_type(cls))
         cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
+        self.masks: Masks = find_private(self.state.annotation, is_state=True).masks
+        self.shown = self.state
+        if self.masks:
+            self.shown = PublicSchema(self.state.annotation, self.masks, is_open=False)
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
@@ -259,12 +272,12 @@ class ActorDefinition:
             raise StoredStateError(f"{self.name}: a migration made what JSON cannot hold: {error.message}") from error
 
     def decode_state(self, raw: Any) -> Any:
-        """The state of a snapshot.
+        """What a subscriber got: the state, its private fields as by default.
 
         Raises:
-            SchemaMismatch: the JSON is not of the state's type.
+            SchemaMismatch: the JSON is not of its type.
         """
-        return self.state.decode(raw)
+        return self.shown.decode(raw)
 
 
 def _callables(label: str, items: Sequence[Any]) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.guards import Access, ask
+from zocket.core.redaction import redact, redact_operations
 from zocket.core.session import INSTANCE, Caller
 from zocket.errors import StateValueError, TooLarge
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from zocket.state import Document
 
 Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]", "list[Order] | tuple[()]"]
-"""What a committed turn causes: the result's JSON (None: none), the patch operations (None: no change), the events, and
-what else it ordered."""
+"""What a committed turn causes: the result's JSON (None: none), the patch operations that clients may see (None: no
+change, `UNSEEN`: none that they may see), the events, and what else it ordered."""
 
 _NOTHING: Final = ()
 
@@ -42,6 +43,7 @@ class Instance:
     """
 
     __slots__ = (
+        "_redacted",
         "abandoned",
         "actor",
         "actor_id",
@@ -76,6 +78,7 @@ class Instance:
         self.request_id = ""
         self.key = ""
         self.in_turn = False
+        self._redacted = b"", b""
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
@@ -131,6 +134,14 @@ class Instance:
         finally:
             self._end()
 
+    def public(self, state: bytes) -> bytes:
+        """What clients may see of a snapshot of the state; kept until another one is asked for."""
+        if not self.definition.masks:
+            return state
+        if state is not self._redacted[0]:
+            self._redacted = state, redact(state, self.definition.masks)
+        return self._redacted[1]
+
     async def admit(self, access: Access[Any]) -> None:
         """Returns if every guard allows it; outside a turn, so that a guard changes nothing.
 
@@ -159,7 +170,10 @@ class Instance:
         if self.abandoned is not None:
             raise self.abandoned
         events = self._take_events()
-        return result, self.document.commit(), events, self.orders or _NOTHING
+        operations = self.document.commit()
+        if operations is not None and self.definition.masks:
+            operations = redact_operations(operations, self.definition.masks)
+        return result, operations, events, self.orders or _NOTHING
 
     def _roll_back(self, error: BaseException) -> None:
         self.document.rollback()

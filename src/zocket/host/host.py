@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from zocket import logs
-from zocket.core import Access, Instance, Order, is_expected, to_caller
+from zocket.core import UNSEEN, Access, Instance, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
     DefinitionError,
@@ -501,7 +501,7 @@ class Host:
         _, operations, events, orders = effects
         if operations is not None:
             self._eviction.weigh(resident)
-            if resident.history is not None:
+            if resident.history is not None and operations != UNSEEN:
                 version = resident.history.add(operations)
                 if resident.watchers.links:
                     self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
@@ -786,7 +786,8 @@ def _done(done: Callable[[], None] | None) -> None:
 
 def _visible(resident: Resident) -> bytes:
     """JSON of what a subscriber may see: of a durable instance, what is stored."""
-    return resident.instance.document.snapshot() if resident.keeper is None else resident.keeper.visible
+    instance, keeper = resident.instance, resident.keeper
+    return instance.public(instance.document.snapshot() if keeper is None else keeper.visible)
 
 
 def _address(resident: Resident) -> tuple[str, str]:
