@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zocket.core import Session as Session
     from zocket.core import method as method
     from zocket.core import migrate as migrate
+    from zocket.core import view as view
     from zocket.errors import ActorError as ActorError
     from zocket.errors import CallTimeout as CallTimeout
     from zocket.errors import Disconnected as Disconnected
@@ -52,6 +53,7 @@ _HOMES: Final = {
     "connect": "zocket.client",
     "method": "zocket.core",
     "migrate": "zocket.core",
+    "view": "zocket.core",
 }
 
 __all__ = sorted(_HOMES)

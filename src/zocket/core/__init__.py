@@ -18,6 +18,7 @@ from zocket.core.privacy import Private
 from zocket.core.redaction import UNSEEN
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
+from zocket.core.views import view
 
 __all__ = [
     "INSTANCE",
@@ -51,4 +52,5 @@ __all__ = [
     "method",
     "migrate",
     "to_caller",
+    "view",
 ]

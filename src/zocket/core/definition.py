@@ -10,16 +10,19 @@ import inspect
 import math
 import re
 import typing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
+from zocket.core.masks import HIDDEN, Masks
 from zocket.core.migration import bring_up, migrations_of
 from zocket.core.privacy import find_private
 from zocket.core.redaction import PublicSchema, encode_public, public_schema
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
+from zocket.core.views import VIEW_MARK, ViewDefinition
 from zocket.errors import (
     DefinitionError,
     InvalidId,
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
     from zocket.core.actor import Middleware
     from zocket.core.guards import Guard
-    from zocket.core.masks import Masks
 
 Rename = Literal["camel"] | None
 
@@ -170,6 +172,7 @@ class ActorDefinition:
 
     Attributes:
         state: schema of the state, all of it.
+        view: what its subscribers get instead of the state; None if they get the state.
         shown: schema of what subscribers get.
         masks: what is hidden of the state.
     """
@@ -189,9 +192,12 @@ class ActorDefinition:
         self.guards = (*guards, *_callables(f"{cls.__name__}.guards", cls.guards))
         self.state: Schema[Any] = Schema(_state_type(cls))
         cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
+        self.view = _view(cls)
         self.masks: Masks = find_private(self.state.annotation, is_state=True).masks
         self.shown = self.state
-        if self.masks:
+        if self.view is not None:
+            self.masks, self.shown = HIDDEN, self.view.schema
+        elif self.masks:
             self.shown = PublicSchema(self.state.annotation, self.masks, is_open=False)
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
@@ -223,7 +229,7 @@ class ActorDefinition:
             raise DefinitionError(f"{label}: another method is called {name} on the wire")
         if getattr(function, METHOD_MARK, None) is None:
             setattr(function, METHOD_MARK, _mark(self.cls, attribute))
-        self.methods[name] = MethodDefinition(label, name, function, _hints(self.cls, function, label))
+        self.methods[name] = MethodDefinition(label, name, function, _hints(self.cls, label, function))
 
     def _add_event(self, attribute: str, event: Event[Any], rename: Rename) -> None:
         name = wire_name(attribute, rename)
@@ -272,7 +278,7 @@ class ActorDefinition:
             raise StoredStateError(f"{self.name}: a migration made what JSON cannot hold: {error.message}") from error
 
     def decode_state(self, raw: Any) -> Any:
-        """What a subscriber got: the state, its private fields as by default.
+        """What a subscriber got: the state, its private fields as by default, or the view.
 
         Raises:
             SchemaMismatch: the JSON is not of its type.
@@ -304,6 +310,20 @@ def _attributes(cls: type) -> dict[str, Any]:
     return found
 
 
+def _view(cls: type[Actor[Any, Any]]) -> ViewDefinition | None:
+    """The view of a class; an override of a marked method is the view."""
+    found = None
+    for attribute, value in _attributes(cls).items():
+        marks = (getattr(vars(base).get(attribute), VIEW_MARK, None) for base in cls.__mro__)
+        mark = next((mark for mark in marks if mark is not None), None)
+        if mark is not None:
+            label = f"{cls.__name__}.{attribute}"
+            if found is not None:
+                raise DefinitionError(f"{label}: the class has a view already, {found.label}")
+            found = ViewDefinition(label, value, mark, partial(_hints, cls, label))
+    return found
+
+
 def _mark(cls: type, attribute: str) -> MethodOptions | None:
     """`@method` of an attribute; an override of a marked method is a method too."""
     for base in cls.__mro__:
@@ -319,7 +339,7 @@ def _check_hook(cls: type, hook: str) -> None:
         raise DefinitionError(f"{cls.__name__}.{hook}: a hook is written `async def {hook}(self) -> None`")
 
 
-def _hints(cls: type[Actor[Any, Any]], function: Any, label: str) -> dict[str, Any]:
+def _hints(cls: type[Actor[Any, Any]], label: str, function: Any) -> dict[str, Any]:
     try:
         return typing_extensions.get_type_hints(function, localns=cls.__zocket_namespace__, include_extras=True)
     except NameError as error:

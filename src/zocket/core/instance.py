@@ -142,6 +142,21 @@ class Instance:
             self._redacted = state, redact(state, self.definition.masks)
         return self._redacted[1]
 
+    def look(self, document: Document[Any], key: Any) -> bytes:
+        """The JSON of the class's view of a document, for one audience; outside any turn.
+
+        Raises:
+            BaseException: whatever the view raised, or its result cannot be written.
+        """
+        view = self.definition.view
+        assert view is not None
+        turn = self.document, self.in_turn, self.caller, self.ctx
+        self.document, self.in_turn, self.caller, self.ctx = document, False, INSTANCE, None
+        try:
+            return view.show(self.actor, key)
+        finally:
+            self.document, self.in_turn, self.caller, self.ctx = turn
+
     async def admit(self, access: Access[Any]) -> None:
         """Returns if every guard allows it; outside a turn, so that a guard changes nothing.
 

@@ -45,6 +45,7 @@ from zocket.host.resident import (
     Resident,
     ServerLink,
 )
+from zocket.host.views import Views
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -121,6 +122,7 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
+        self._views = Views(self, self._outlet, max_bytes=limits.max_state_bytes, dev_mode=dev_mode)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -501,7 +503,9 @@ class Host:
         _, operations, events, orders = effects
         if operations is not None:
             self._eviction.weigh(resident)
-            if resident.history is not None and operations != UNSEEN:
+            if resident.views is not None:
+                self._views.publish(resident, resident.views)
+            elif resident.history is not None and operations != UNSEEN:
                 version = resident.history.add(operations)
                 if resident.watchers.links:
                     self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
@@ -590,8 +594,9 @@ class Host:
     def _may_watch_beside(self, resident: Resident, link: Link) -> bool:
         """Whether there is a state to see by anybody, and no earlier link of the session waits for `on_disconnect`."""
         session_id = "" if link.session is None else link.session.id
-        instance = resident.instance
-        return resident.active and not instance.definition.guards and instance.sessions.get(session_id, link) is link
+        instance, definition = resident.instance, resident.instance.definition
+        beside = resident.active and not definition.guards and definition.view is None
+        return beside and instance.sessions.get(session_id, link) is link
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
@@ -606,6 +611,9 @@ class Host:
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
         """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
         assert link.session is not None
+        if resident.views is not None:
+            self._views.watch(resident, resident.views, link, request, request_id)
+            return
         history = resident.history
         if history is None:
             history = resident.history = History()
@@ -626,6 +634,9 @@ class Host:
 
     def show(self, resident: Resident) -> None:
         """Gives every watcher a snapshot: the state has moved without patches, or patches may have been lost."""
+        if resident.views is not None:
+            self._views.show(resident, resident.views)
+            return
         if not resident.watchers.links or resident.history is None:
             return
         try:

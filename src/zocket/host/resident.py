@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from zocket.core import INSTANCE
 from zocket.host.link import Audience, Link
+from zocket.host.viewers import Viewers
 from zocket.protocol import frames
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Resident:
         used: when it was last served, on the clock's `now()`.
         size: of its state, as it counts towards the limit of memory.
         gone: it has left memory.
+        views: its watchers by what they see, of a class with a view.
     """
 
     __slots__ = (
@@ -102,6 +104,7 @@ class Resident:
         "scheduled",
         "size",
         "used",
+        "views",
         "watchers",
     )
 
@@ -110,7 +113,8 @@ class Resident:
         self.counts = counts
         self.address = frames.address(instance.definition.name, instance.actor_id)
         self.mailbox: deque[Piece] = deque()
-        self.watchers = Audience()
+        self.views = None if instance.definition.view is None else Viewers()
+        self.watchers = Audience() if self.views is None else self.views
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None

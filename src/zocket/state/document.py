@@ -182,6 +182,14 @@ class Document(Generic[S]):
                 self._measured(len(self._snapshot), self._max_bytes)
         return self._snapshot
 
+    def committed(self) -> S:
+        """Return a plain copy of the committed state, also while a turn is open."""
+        root = self._root
+        if self._journal.touched:
+            root = Committed(self._journal).copy(root)
+        copy: S = Untracker()(root)
+        return copy
+
     def _encode(self, root: Any) -> bytes:
         return encode_checked(self._position.encode, Untracker()(root) if self._journal.plain else root)
 
