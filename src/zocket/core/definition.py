@@ -271,8 +271,9 @@ class ActorDefinition:
                 raw = encode(state)
             return self.state.decode(raw)
         except SchemaMismatch as mismatch:
+            issues = None if self.masks else mismatch.issues  # they name keys, and some values
             raise StoredStateError(
-                f"{self.name}: the stored state does not fit {self.state.annotation!r}", data=mismatch.issues
+                f"{self.name}: the stored state does not fit {self.state.annotation!r}", data=issues
             ) from mismatch
         except StateValueError as error:
             raise StoredStateError(f"{self.name}: a migration made what JSON cannot hold: {error.message}") from error
@@ -318,6 +319,8 @@ def _view(cls: type[Actor[Any, Any]]) -> ViewDefinition | None:
         mark = next((mark for mark in marks if mark is not None), None)
         if mark is not None:
             label = f"{cls.__name__}.{attribute}"
+            if attribute in _RESERVED:
+                raise DefinitionError(f"{label}: the name is reserved; call the view something else")
             if found is not None:
                 raise DefinitionError(f"{label}: the class has a view already, {found.label}")
             found = ViewDefinition(label, value, mark, partial(_hints, cls, label))

@@ -107,13 +107,14 @@ class _Finder:
         self.anywhere = Mask()
         self.private_classes: set[type] = set()
         self._known: dict[Any, Mask] = {}
+        self._inside: _Finder | None = None
 
     def masks_of(self, annotation: Any, bound: Mapping[Any, Any]) -> Masks:
         """What is hidden below a place with this annotation; `bound` are the values of type variables."""
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is Annotated:
             if any(isinstance(item, PrivateMark) for item in arguments[1:]):
-                return HIDDEN
+                return self._mark(arguments[0], bound)
             return self.masks_of(arguments[0], bound)
         if origin in QUALIFIERS:
             return self.masks_of(arguments[0], bound)
@@ -139,18 +140,22 @@ class _Finder:
             raise DefinitionError(f"Private marks a field of a model, not what is in {annotation!r}")
         return (Mask(items=items),) if items else ()
 
+    def _mark(self, annotation: Any, bound: Mapping[Any, Any]) -> Masks:
+        """All of it is private; the classes in it are known nevertheless."""
+        if self._inside is None:
+            self._inside = _Finder(is_state=self.is_state, strict=False)
+            self._inside._inside = self._inside  # noqa: SLF001 — of the same class
+            self._inside.private_classes = self.private_classes
+        self._inside.masks_of(annotation, bound)
+        return HIDDEN
+
     def _unknown(self) -> Masks:
         self.open = True
         return (self.anywhere,) if self.is_state else ()
 
     def _together(self, annotations: Iterable[Any], bound: Mapping[Any, Any]) -> Masks:
-        found: Masks = ()
-        for annotation in annotations:
-            masks = self.masks_of(annotation, bound)
-            if masks is HIDDEN:
-                return HIDDEN
-            found += masks
-        return found
+        parts = [self.masks_of(annotation, bound) for annotation in annotations]
+        return HIDDEN if HIDDEN in parts else tuple(mask for masks in parts for mask in masks)
 
     def _alias(self, alias: Any, bound: Mapping[Any, Any]) -> Masks:
         key = memo_key(alias, tuple(bound.values()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.typing.api_samples import ChatRoom, Guarded, Message, app
+from tests.typing.api_samples import ByRole, ChatRoom, Game, Guarded, Message, app, role_of
+from zocket import Actor, view
 from zocket.client import Client
 
 
@@ -26,6 +27,9 @@ async def mistakes(client: Client) -> None:
     await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
     client.actor(Message, "general")  # mistake: no actor
     client.options(idempotency_key=False)  # mistake: neither a key nor True
+    async for seen in client.state(client.actor(Game, "a"), Game.seen_by):
+        seen.round.bit_length()  # mistake: a field of the state, not of the view
+    client.state(client.actor(Game, "a"), ByRole.for_role)  # mistake: the view of another actor
 
 
 class Emitting(ChatRoom):
@@ -33,3 +37,9 @@ class Emitting(ChatRoom):
         self.posted.emit("text")  # mistake: wrong payload
         self.counted.emit("one")  # mistake: wrong payload of a generic event
         self.state.online[1] = "x"  # mistake: wrong key type
+
+
+class Viewing(Actor[dict[str, int]]):
+    @view(key=role_of)  # mistake: the key is a str
+    def by_number(self, number: int) -> int:
+        return number

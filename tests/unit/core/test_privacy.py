@@ -325,7 +325,12 @@ def test_a_state_refuses_a_class_with_private_fields_that_no_annotation_names() 
     with pytest.raises(StateValueError, match=r"Stranger has private fields \(secret\).*at '/a'"):
         document.state["a"] = Stranger(secret=1)
     document.rollback()
-    find_private(list[Stranger], is_state=True)
+
+    class Holder(BaseModel):
+        strangers: Private[list[Stranger] | None] = None
+        holders: Private[list[Holder]] = []
+
+    find_private(Holder, is_state=True)
     document.begin()
     document.state["a"] = Stranger(secret=1)
     document.rollback()

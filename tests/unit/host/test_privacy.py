@@ -13,6 +13,7 @@ from tests.unit.host.conftest import Recorder, Shelf
 from zocket import Actor, ActorError, Event, Private, method
 from zocket.core import AppDefinition
 from zocket.host import Host
+from zocket.host.store import Stored
 from zocket.protocol.frames import StateSub
 from zocket.settings import Limits
 from zocket.testing import VirtualClock, finalizers
@@ -168,3 +169,17 @@ async def test_a_snapshot_beside_a_suspended_turn_has_nothing_private(bench: Cal
     await clock.advance(6)
     assert "SECRET" not in json.dumps(bob.frames)
     assert replica(bob.frames) == {"players": {"bob": {"name": "bob"}}, "round": 0}
+
+
+async def test_stored_state_that_does_not_fit_is_told_without_its_keys_and_values() -> None:
+    b = Bench(Kept)
+    record = {"version": 1, "state": {"deck": [{"SECRET": 1}]}, "watermarks": {}, "answers": {}}
+    stored = json.dumps(record | {"epoch": "e", "seq": 0, "writer": "w", "commit": 1})
+    b.shelf.records["it", "x"] = Stored(stored.encode(), 1)
+    alice = b.session("a")
+    alice.watch()
+    alice.call("next")
+    await b.clock.advance(1)
+    assert alice.kinds() == ["error", "rpc:result"]
+    assert alice.answers()[0]["code"] == "stored_state"
+    assert "deck" not in json.dumps(alice.frames)

@@ -419,7 +419,13 @@ def test_what_is_wrong_with_a_view_is_said_when_the_app_is_made() -> None:
         def two(self) -> int:
             return 2
 
+    class Reserved(Actor[Board]):
+        @view
+        def clients(self) -> int:  # type: ignore[override]
+            return 1
+
     messages = {
+        Reserved: "Reserved.clients: the name is reserved",
         Waits: "Waits.waits: a view is written as a plain `def`",
         NoKey: "NoKey.no_key: a view takes self and the key of its audience",
         NoReturn: "NoReturn.no_return: a view needs a return annotation",
