@@ -31,8 +31,6 @@ def difference(old: bytes, new: bytes) -> bytes | None:
 
 def _between(old: bytes, new: bytes, path: str) -> list[_Operation]:
     """The operations on what lies at a path, which is not the root."""
-    if old == new:
-        return []
     whole: list[_Operation] = [("replace", path, new)]
     if old[:1] != new[:1] or new[:1] not in (b"{", b"["):
         return whole
@@ -49,23 +47,21 @@ def _in_object(old: bytes, new: bytes, path: str) -> list[_Operation]:
     before, after = _members(old), _members(new)
     ops: list[_Operation] = [("remove", f"{path}/{escape(key)}", None) for key in before if key not in after]
     for key, value in after.items():
-        place, data = f"{path}/{escape(key)}", bytes(value)
-        if key in before:
-            ops += _between(bytes(before[key]), data, place)
-        else:
-            ops.append(("add", place, data))
+        known = before.get(key)
+        if known is None:
+            ops.append(("add", f"{path}/{escape(key)}", bytes(value)))
+        elif known != value:
+            ops += _between(bytes(known), bytes(value), f"{path}/{escape(key)}")
     return ops
 
 
 def _in_array(old: bytes, new: bytes, path: str) -> list[_Operation]:
     before, after = _elements(old), _elements(new)
     ops: list[_Operation] = []
-    for index, value in enumerate(after):
-        place, data = f"{path}/{index}", bytes(value)
-        if index < len(before):
-            ops += _between(bytes(before[index]), data, place)
-        else:
-            ops.append(("add", place, data))
+    for index, (known, value) in enumerate(zip(before, after, strict=False)):
+        if known != value:
+            ops += _between(bytes(known), bytes(value), f"{path}/{index}")
+    ops.extend(("add", f"{path}/{index}", bytes(after[index])) for index in range(len(before), len(after)))
     ops.extend(("remove", f"{path}/{index}", None) for index in range(len(before) - 1, len(after) - 1, -1))
     return ops
 
