@@ -134,6 +134,7 @@ class Holder(BaseModel):
 class Loose(BaseModel):
     model_config = ConfigDict(extra="allow")
     hand: int = 0
+    counts: dict[str, int] = {}
     player: Player = Player()
 
 
@@ -230,7 +231,7 @@ def test_values_say_what_they_hide_where_no_annotation_does() -> None:
         "odd": [1, {"2": {"fullName": "b"}}],
         "box": {"value": {"name": "c"}},
         "root": [{"name": ""}],
-        "loose": {"hand": 0, "player": {"name": ""}, "more": {"name": ""}},
+        "loose": {"hand": 0, "counts": {}, "player": {"name": ""}, "more": {"name": ""}},
         "checked": {"name": "d", "rank": 3},
     }
     assert masks_of_value([1, "a", {"b": None}]) == ()
@@ -305,9 +306,10 @@ def test_below_any_a_state_hides_every_name_of_its_private_fields() -> None:
         "free": {"a": [{"b": 2}], "players": 3},
     }
     assert find_private(dict[str, Any], is_state=True).masks == ()
-    loose = Loose.model_validate({"player": {"hand": ["x"]}, "more": {"hand": 1, "b": 2}})
+    loose = Loose.model_validate({"counts": {"hand": 3}, "player": {"hand": ["x"]}, "more": {"hand": 1, "b": 2}})
     masks = find_private(Loose, is_state=True).masks
-    assert json.loads(redact(encode(loose), masks)) == {"hand": 0, "player": {"name": ""}, "more": {"b": 2}}
+    shown = {"hand": 0, "counts": {"hand": 3}, "player": {"name": ""}, "more": {"b": 2}}
+    assert json.loads(redact(encode(loose), masks)) == shown
 
 
 @pytest.mark.parametrize("annotation", [Any, list, dict[str, object], Sequence, Loose, Box, BaseModel, abc.ABC])

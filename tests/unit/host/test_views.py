@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.unit.host.conftest import Recorder, Shelf
 from tests.unit.host.test_privacy import Bench, replica
-from zocket import Actor, ActorError, Private, Session, method, view
+from zocket import Actor, ActorError, Event, Private, Session, method, view
 from zocket.core import AppDefinition
 from zocket.errors import DefinitionError, StaleReferenceError
 from zocket.host import Host
@@ -140,6 +140,9 @@ async def test_turns_that_are_stored_together_are_seen_together() -> None:
     await b.clock.advance(1)
     patches = [frame for frame in alice.frames if frame["type"] == "state:patch"]
     assert len(patches) == b.shelf.saves <= 3
+    alice.call("looked")
+    await b.clock.advance(1)
+    assert sum(len(looks) for looks in alice.results()[-2:]) == 1 + len(patches)
     assert replica(alice.frames)["mine"]["cards"] == [str(number) for number in range(50)]
 
 
@@ -294,6 +297,10 @@ async def test_what_somebody_else_wrote_is_shown_to_every_audience() -> None:
     assert replica(alice.frames)["mine"]["cards"] == ["2"]
     assert replica(bob.frames)["counts"] == {"alice": 1}
     assert alice.kinds()[-1] == bob.kinds()[-1] == "state:snapshot"
+    before = [frame for frame in alice.frames if frame["type"] == "state:patch"][-1]
+    b.host.submit(alice, StateSub("it", "x", {"epoch": before["epoch"], "seq": before["seq"]}), "r")
+    await b.clock.advance(1)
+    assert alice.kinds()[-1] == "state:snapshot"
 
 
 async def test_a_view_changes_nothing(bench: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -317,7 +324,63 @@ async def test_a_view_changes_nothing(bench: Callable[..., Any], caplog: pytest.
     assert any(record.exc_info and record.exc_info[0] is StaleReferenceError for record in caplog.records)
 
 
-async def test_a_view_has_no_caller_and_emits_nothing(bench: Callable[..., Any]) -> None:
+@BOTH
+async def test_a_session_id_that_comes_back_as_somebody_else_sees_only_its_own(cls: type[It]) -> None:
+    b = Bench(cls)
+    alice, bob = b.session("same", "alice"), b.session("same", "bob")
+    alice.watch()
+    await b.clock.advance(1)
+    bob.watch()
+    bob.call("give", name="alice", card="ALICE")
+    bob.call("give", name="bob", card="BOB")
+    await b.clock.advance(1)
+    assert "ALICE" not in json.dumps(bob.frames)
+    assert replica(bob.frames)["mine"] == {"cards": ["BOB"]}
+    assert alice.kinds() == ["state:snapshot"]
+
+
+async def test_a_view_beside_a_suspended_turn_has_no_caller_and_takes_no_part_in_it(
+    bench: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Emits(Actor[Board]):
+        told = Event[str]()
+        emit = False
+
+        @view
+        def asked(self) -> str:
+            if self.emit:
+                self.told.emit("never")
+            return self.caller.kind
+
+        @method
+        async def wait(self) -> str:
+            await b.clock.sleep(5)
+            return self.caller.kind
+
+        @method
+        async def begin_to_emit(self) -> None:
+            self.emit = True
+
+    b = bench(Emits)
+    alice = b.session("a")
+    alice.watch()
+    alice.listen()
+    alice.call("wait")
+    await b.quiet()
+    b.host.show_all()
+    assert [frame["state"] for frame in alice.frames] == ["instance", "instance"]
+    await b.clock.advance(6)
+    alice.call("begin_to_emit")
+    alice.call("wait")
+    await b.quiet()
+    b.host.show_all()
+    await b.clock.advance(6)
+    assert alice.results() == ["client", "void", "client"]
+    assert "event" not in alice.kinds()
+    assert alice.kinds()[-2:] == ["error", "rpc:result"]
+
+
+async def test_a_view_outside_a_turn_has_no_caller(bench: Callable[..., Any]) -> None:
     class Asks(Actor[Board]):
         @view
         def asked(self) -> dict[str, Any]:
