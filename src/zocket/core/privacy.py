@@ -218,6 +218,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes})
 _ARRAYS: Final = (list, tuple, set, frozenset, deque)
 
 _of_class: WeakKeyDictionary[type, tuple[Masks, tuple[Field, ...]]] = WeakKeyDictionary()
+"""What the annotations of a class hide, and the fields to look into; none if the annotations say it all."""
 
 
 def masks_of_value(value: Any) -> Masks:
@@ -226,38 +227,50 @@ def masks_of_value(value: Any) -> Masks:
     Raises:
         DefinitionError: a class in it marks something else than a field.
     """
-    if type(value) in _SCALARS:
+    cls = type(value)
+    if cls in _SCALARS:
         return ()
+    if cls is dict:
+        return _members_masks(value)
+    if cls is list:
+        return _elements_masks(value)
     if isinstance(value, RootModel):
         return masks_of_value(value.root)
-    cls = value.__class__
+    cls = value.__class__  # of a tracked value the developer's own
     if is_record(cls) and not issubclass(cls, tuple):
-        masks, fields = _class_masks(cls)
-        parts = [(name, getattr(value, field.attribute, None)) for field in fields for name in field.names]
-        parts += (getattr(value, "__pydantic_extra__", None) or {}).items()
-        return masks + _parts_masks(parts)
+        return _record_masks(cls, value)
     if isinstance(value, Mapping):
-        return _parts_masks((_json_key(key), part) for key, part in value.items())
-    if isinstance(value, _ARRAYS):
-        return _parts_masks((str(index), part) for index, part in enumerate(value))
-    return ()
+        return _members_masks(value)
+    return _elements_masks(value) if isinstance(value, _ARRAYS) else ()
 
 
-def _parts_masks(parts: Iterable[tuple[str, Any]]) -> Masks:
-    names = {name: masks for name, part in parts if type(part) not in _SCALARS and (masks := masks_of_value(part))}
+def _members_masks(value: Mapping[Any, Any]) -> Masks:
+    names: dict[str, Masks] = {}
+    for key, part in value.items():
+        if type(part) not in _SCALARS and (masks := masks_of_value(part)):
+            names[str(key.value if isinstance(key, enum.Enum) else key)] = masks
     return (Mask(names),) if names else ()
 
 
-def _json_key(key: Any) -> str:
-    return str(key.value if isinstance(key, enum.Enum) else key)
+def _elements_masks(value: Iterable[Any]) -> Masks:
+    names: dict[str, Masks] = {}
+    for index, part in enumerate(value):
+        if type(part) not in _SCALARS and (masks := masks_of_value(part)):
+            names[str(index)] = masks
+    return (Mask(names),) if names else ()
 
 
-def _class_masks(cls: type) -> tuple[Masks, tuple[Field, ...]]:
+def _record_masks(cls: type, value: Any) -> Masks:
     found = _of_class.get(cls)
     if found is None:
         finder = _Finder(is_state=False, strict=False)
-        found = _of_class[cls] = pruned(finder.masks_of(cls, {})), tuple(fields_of(cls))
-    return found
+        masks = pruned(finder.masks_of(cls, {}))
+        found = _of_class[cls] = masks, tuple(fields_of(cls)) if finder.open else ()
+    masks, fields = found
+    if fields:
+        parts = {name: getattr(value, field.attribute, None) for field in fields for name in field.names}
+        masks += _members_masks(parts | (getattr(value, "__pydantic_extra__", None) or {}))
+    return masks
 
 
 # -- classes that a state's annotation does not name -----------------------------------------------------------------
