@@ -1,6 +1,6 @@
 """Measures Zocket and a service written by hand with the same load generator, in one command.
 
-    python benchmarks/run.py [--mode standalone|nats|asgi|peers|all] [--quick] [--repeat 3] [--json FILE]
+    python benchmarks/run.py [--mode standalone|nats|asgi|peers|all]... [--quick] [--repeat 3] [--json FILE]
 
 Starts everything it needs on loopback and free ports and stops it again, also on Ctrl-C. The modes of one scenario run
 at the same time and take turns under load, so that their ratios come from the same minutes. Exit status 1: a violation
@@ -124,7 +124,7 @@ def main() -> int:
         signal.signal(number, _stopped)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    modes = list(MODES) if arguments.mode == "all" else [arguments.mode]
+    modes = list(MODES) if "all" in arguments.mode else arguments.mode or list(MODES)
     timing = Timing(
         duration_s=arguments.duration or (1.5 if arguments.quick else 5.0),
         warm_s=arguments.warm or (0.5 if arguments.quick else 1.0),
@@ -169,7 +169,13 @@ def _stopped(number: int, frame: FrameType | None) -> NoReturn:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=(*MODES, "all"), default="all", help="peers: the FastAPI service")
+    parser.add_argument(
+        "--mode",
+        action="append",
+        choices=(*MODES, "all"),
+        default=[],
+        help="only this one; repeatable; peers: the FastAPI service",
+    )
     parser.add_argument(
         "--scenario",
         action="append",

@@ -1,6 +1,7 @@
-# Sourced by ./run and ./test: makes .venv with what they need, once, and again when pyproject.toml changed.
+# Sourced by ./run and ./test: makes .venv with what they need, once, and again when pyproject.toml changed; the same for
+# the packages of the JavaScript client and its lock file.
 #
-# Needs bash and a Python of 3.11 or later; everything else comes with pip, from wherever pip is set up to look.
+# Needs bash and a Python of 3.11 or later; everything else comes with pip and npm, from wherever they are set up to look.
 
 say() {
   if [ -t 2 ]; then printf '\033[2m%s\033[0m\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi
@@ -49,4 +50,20 @@ ensure_environment() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" ||
     die "pip could not install zocket[$extra]; what it said is above."
   printf '%s\n' "$stamp" >".venv/zocket-$extra.stamp"
+}
+
+# The first Node whose test runner can mock dates, which the tests of the JavaScript client do.
+node_is_new_enough() {
+  node -e 'const [major, minor] = process.versions.node.split(".").map(Number);
+           process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
+}
+
+# ensure_node_modules DIRECTORY: what its package-lock.json names is in its node_modules; 1 if npm cannot have it.
+ensure_node_modules() {
+  local lock
+  lock=$(cksum <"$1/package-lock.json")
+  if [ "$(cat "$1/node_modules/.zocket.stamp" 2>/dev/null)" = "$lock" ]; then return; fi
+  say "Installing the packages that $1 is built and tested with (once; some seconds) …"
+  npm --prefix "$1" ci --ignore-scripts --silent || return 1
+  printf '%s\n' "$lock" >"$1/node_modules/.zocket.stamp"
 }

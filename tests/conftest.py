@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+settings.register_profile("short", deadline=None)
+settings.load_profile("short")
+"""An example takes the time that the machine has for it."""
 settings.register_profile("long", max_examples=5_000, deadline=None)
 """`--hypothesis-profile long`: what a hostile party may send gets its share of so many examples, for minutes."""
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the duration buckets, from half a millisecond to the default handler limit."""
 
+_SHORTEST: Final = SECONDS[0]
+
 MAX_CODES: Final = 64
 """Different result codes that are counted by name. Actors choose codes: what comes after is `other`, so that no actor
 can fill a gateway's memory with names, or a Prometheus server with series."""
@@ -41,7 +43,7 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Counts one duration."""
-        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.counts[0 if seconds <= _SHORTEST else bisect_left(SECONDS, seconds)] += 1
         self.total += seconds
 
 

@@ -1,34 +1,49 @@
-"""The browser client's own tests, so that one command runs everything."""
+"""The module that servers give to pages as `/zocket.js`, in a real browser; its own tests are in clients/js/test."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-NODE = (20, 19)
-"""First Node with mocked timers and dates that also takes a module without being told that it is one."""
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.browser.conftest import Site, Tabs
+
+    Browse = Callable[[], AbstractAsyncContextManager[Tabs]]
+    Start = Callable[[str, str], Awaitable[Site]]
+
+pytestmark = [pytest.mark.browser, pytest.mark.realtime]
+
+CLIENT = """async () => {
+    const { createClient, gatewayUrl } = await import("/zocket.js");
+    globalThis.client = createClient({ url: await gatewayUrl(), rpcTimeoutMs: 60_000 });
+    globalThis.counter = client.counter("of this test");
+    globalThis.counts = [];
+    globalThis.stop = counter.state.subscribe(({ count }) => counts.push(count));
+}"""
 
 
-def node() -> str:
-    """A Node that is new enough; without one the test is skipped, or fails in CI."""
-    found = shutil.which("node")
-    if found is not None:
-        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-        if tuple(int(part) for part in version.strip().lstrip("v").split(".")[:2]) >= NODE:
-            return found
-    message = "Node 20.19 or later is missing: install it from https://nodejs.org"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+async def test_a_client_calls_watches_aborts_and_finds_its_server_again(start: Start, browse: Browse) -> None:
+    site = await start("serve", "counter")
+    async with browse() as tabs:
+        page = await tabs.open(site.url)
+        await page.evaluate(CLIENT)
+        assert await page.evaluate("counter.add({ amount: 3 })") == 3
+        assert await page.evaluate("counter.add()") == 4
+        assert await page.evaluate("[client.status, [...new Set(counts)]]") == ["open", [0, 3, 4]]
 
+        aborted = "counter.add({}, { signal: AbortSignal.abort() }).catch((error) => error.name)"
+        assert await page.evaluate(aborted) == "AbortError"
+        refused = "counter.add({ amount: 1000 }).catch((error) => [error.name, error.code])"
+        assert await page.evaluate(refused) == ["ZocketError", "validation_failed"]
+        assert await page.evaluate("counter.state.getSnapshot().count") == 4
 
-def test_the_browser_client_passes_its_own_tests() -> None:
-    tests = sorted(str(path) for path in (ROOT / "clients/js/test").glob("*.test.js"))
-    assert tests != []
-    done = subprocess.run([node(), "--test", *tests], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stdout[-8_000:]
+        await site.kill_and_restart()
+        assert await page.evaluate("counter.add({ amount: 1 }, { idempotencyKey: true })") == 1
+        await page.wait_for_function("counts.at(-1) === 1")
+        await page.evaluate("stop()")
+        assert await page.evaluate("counter.state.getSnapshot()") is None
+        await page.evaluate("client.close()")

@@ -1,33 +1,9 @@
 import assert from "node:assert/strict";
 import test, { beforeEach, describe, mock } from "node:test";
 
-import { connect, gatewayUrl, ZocketError } from "../../../src/zocket/dev/static/zocket.js";
+import { connect, gatewayUrl } from "../../../src/zocket/dev/static/zocket.js";
 import { FakeSocket } from "./fake-socket.js";
-
-const ROOM = { actor: "chat", actorId: "general" };
-
-/** A client on a fake socket; jitter is 0, so the delays are 250, 500, 1000, 1000 … ms. */
-function start(options = {}) {
-  const client = connect("ws://server:1234", { WebSocket: FakeSocket, random: () => 0, ...options });
-  return { client, room: client.actor("chat", "general"), socket: FakeSocket.last };
-}
-
-function startOpen(options = {}) {
-  const started = start(options);
-  started.socket.open();
-  return started;
-}
-
-/** Lets promises settle; timers stay where they are. */
-const settle = () => new Promise((resolve) => setImmediate(resolve));
-
-const rejects = (promise, code, message = /./) =>
-  assert.rejects(promise, (error) => {
-    assert.ok(error instanceof ZocketError);
-    assert.equal(error.code, code);
-    assert.match(error.message, message);
-    return true;
-  });
+import { rejects, ROOM, settle, start, startOpen } from "./harness.js";
 
 beforeEach(() => {
   FakeSocket.forget();
@@ -223,7 +199,7 @@ describe("handles", () => {
   test("an awaited handle is the handle: it calls no method named then", async () => {
     const { room, socket } = startOpen();
     assert.equal(await room, room);
-    assert.equal(`${room}`, "[object Object]");
+    assert.equal(`${room}`, "chat/general");
     assert.equal(JSON.stringify({ room }), '{"room":{"state":{}}}');
     assert.deepEqual(socket.take(), []);
   });

@@ -32,9 +32,9 @@ export class FakeSocket extends EventTarget {
     this.dispatchEvent(new Event("open"));
   }
 
-  /** The network drops it. */
-  drop() {
-    this.dispatchEvent(new Event("close"));
+  /** The network drops it, or the server closes it with a code. */
+  drop(code = 1006) {
+    this.dispatchEvent(Object.assign(new Event("close"), { code }));
   }
 
   /** The server sends a frame; a string goes as it is. */

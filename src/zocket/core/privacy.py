@@ -78,15 +78,16 @@ class Findings(NamedTuple):
     open: bool
 
 
-def find_private(annotation: Any, *, is_state: bool = False) -> Findings:
+def find_private(annotation: Any, *, is_state: bool = False, decoded: bool = True) -> Findings:
     """What an annotation hides of what is written by it.
 
     Of a state, what lies below `Any` is hidden by name: that of any private field which the state has elsewhere.
+    `decoded` if clients make objects of it: then a private field needs a default.
 
     Raises:
         DefinitionError: a private field has no default, or `Private` marks something else than a field.
     """
-    finder = _Finder(is_state=is_state, strict=True)
+    finder = _Finder(is_state=is_state, strict=decoded)
     masks = finder.masks_of(annotation, {})
     if masks is HIDDEN:
         raise DefinitionError(f"Private marks a field of a model, {annotation!r} is none")

@@ -6,7 +6,6 @@ kept is still a change.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -17,7 +16,7 @@ from zocket.core.schema import Schema
 from zocket.state import encode, pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
@@ -86,41 +85,35 @@ def _redact_operation(raw: bytes, masks: Masks) -> bytes | None:
 
 
 class PublicSchema(Schema[T]):
-    """A schema of what leaves towards clients: `encode` leaves out what is private."""
+    """A schema of what leaves towards clients: `encode` leaves out what is private.
 
-    __slots__ = ("_masks", "_open")
+    Attributes:
+        masks: what the annotation hides.
+    """
+
+    __slots__ = ("_encode_whole", "_open", "masks")
 
     def __init__(self, annotation: Any, masks: Masks, *, is_open: bool) -> None:
         super().__init__(annotation)
-        self._masks = masks
+        self.masks = masks
         self._open = is_open
+        self._encode_whole = self.encode
+        self.encode = self._encode_public
 
-    def encode(self, value: T) -> bytes:
-        """See `Schema.encode`."""
-        data = super().encode(value)
-        masks = self._masks + masks_of_value(value) if self._open else self._masks
+    def _encode_public(self, value: T) -> bytes:
+        data = self._encode_whole(value)
+        masks = self.masks + masks_of_value(value) if self._open else self.masks
         return redact(data, masks) if masks else data
 
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of what is written."""
-        if self._adapter is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a default that JSON cannot hold is left out
-                schema = self._adapter.json_schema(mode="serialization", by_alias=True)
-        else:
-            schema = super().json_schema()
-        redact_schema(schema, self._masks)
-        return schema
 
-
-def public_schema(annotation: Any) -> Schema[Any]:
-    """The schema of what is written by an annotation.
+def public_schema(annotation: Any, *, decoded: bool = True) -> Schema[Any]:
+    """The schema of what is written by an annotation; `decoded` as of `find_private`.
 
     Raises:
         DefinitionError: as of `Schema` and `find_private`.
     """
     schema: Schema[Any] = Schema(annotation)  # first: it says best what is wrong with an annotation
-    masks, is_open = find_private(annotation)
+    masks, is_open = find_private(annotation, decoded=decoded)
     return PublicSchema(annotation, masks, is_open=is_open) if masks or is_open else schema
 
 
@@ -131,8 +124,17 @@ def encode_public(value: Any) -> bytes:
     return redact(data, masks) if masks else data
 
 
-def redact_schema(schema: dict[str, Any], masks: Masks) -> None:
-    """Takes hidden members out of a JSON Schema, its definitions included, and out of its defaults."""
+def without_private(value: Any, plain: Callable[[Any], Any]) -> Any:
+    """What `plain` gives; of a value that has private parts by its classes, its JSON without them."""
+    masks = masks_of_value(value)
+    return msgspec.json.decode(redact(encode(value), masks)) if masks else plain(value)
+
+
+def redact_schema(schema: dict[str, Any], masks: Masks, *, keep_names: bool = False) -> None:
+    """Takes hidden members out of a JSON Schema, its definitions included, and out of its defaults.
+
+    With `keep_names` only out of its defaults.
+    """
     definitions = schema.get("$defs", {})
     seen: set[tuple[int, Masks]] = set()
 
@@ -140,17 +142,21 @@ def redact_schema(schema: dict[str, Any], masks: Masks) -> None:
         if not isinstance(part, dict) or not masks or (id(part), masks) in seen:
             return
         seen.add((id(part), masks))
-        for key in ("default", "examples", "const"):
+        for key in ("default", "const"):
             if key in part:
                 part[key] = msgspec.json.decode(redact(_write(part[key]), masks))
+        if "examples" in part:
+            part["examples"] = [msgspec.json.decode(redact(_write(item), masks)) for item in part["examples"]]
         if "$ref" in part:
             visit(definitions.get(part["$ref"].rpartition("/")[2]), masks)
         properties = part.get("properties", {})
         for name in list(properties):
             found = below(masks, name)
-            if found is HIDDEN:
+            if found is HIDDEN and keep_names:
+                properties[name].pop("default", None)
+            elif found is HIDDEN:
                 del properties[name]
-                part["required"] = [item for item in part.get("required", ()) if item != name]
+                _drop_required(part, name)
             else:
                 visit(properties[name], found)
         for word in ("anyOf", "oneOf", "allOf"):
@@ -159,8 +165,16 @@ def redact_schema(schema: dict[str, Any], masks: Masks) -> None:
         for word in ("items", "additionalProperties"):
             visit(part.get(word), everything)
         _each(part.get("prefixItems", ()), lambda item: visit(item, everything))
+        _each(part.get("patternProperties", {}).values(), lambda item: visit(item, everything))
 
     visit(schema, masks)
+
+
+def _drop_required(schema: dict[str, Any], name: str) -> None:
+    if name in schema.get("required", ()):
+        schema["required"] = [item for item in schema["required"] if item != name]
+        if not schema["required"]:
+            del schema["required"]
 
 
 def _each(parts: Iterable[Any], visit: Any) -> None:

@@ -14,7 +14,7 @@ import re
 import types
 import typing
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NamedTuple, NotRequired, TypeVar
 
 import msgspec
 import typing_extensions
@@ -26,7 +26,7 @@ from zocket.errors import DefinitionError, StateValueError
 from zocket.state import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -110,11 +110,15 @@ def is_model(annotation: Any) -> bool:
 class Schema(Generic[T]):
     """One annotation: `decode` JSON to a value, `encode` a value to JSON, `check` a value's type.
 
+    Attributes:
+        encode: the JSON of a value. It raises StateValueError if JSON cannot hold the value, or it is not what the
+            annotation says.
+
     Raises:
         DefinitionError: neither Pydantic nor msgspec can make sense of the annotation.
     """
 
-    __slots__ = ("_adapter", "_class", "_decoder", "annotation", "native")
+    __slots__ = ("_adapter", "_class", "_decoder", "annotation", "encode", "native")
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -129,6 +133,7 @@ class Schema(Generic[T]):
                 self._adapter = TypeAdapter(annotation)
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError, NameError, ValueError) as error:
             raise DefinitionError(f"{annotation!r} cannot be used as a schema: {error}") from error
+        self.encode: Callable[[T], bytes] = encode if self.native else self._encode
 
     def decode(self, raw: bytes | msgspec.Raw) -> T:
         """The value.
@@ -146,13 +151,9 @@ class Schema(Generic[T]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SchemaMismatch(msgspec_issues(error)) from error
 
-    def encode(self, value: T) -> bytes:
-        """The JSON.
-
-        Raises:
-            StateValueError: JSON cannot hold the value, or it is not what the annotation says.
-        """
-        if self._adapter is None or (self._class is not None and type(value) is self._class):
+    def _encode(self, value: T) -> bytes:
+        assert self._adapter is not None
+        if self._class is not None and type(value) is self._class:
             return encode(value)
         try:
             with warnings.catch_warnings():
@@ -175,12 +176,6 @@ class Schema(Generic[T]):
         except (ValidationError, msgspec.ValidationError):
             return False
         return True
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the annotation."""
-        if self._adapter is not None:
-            return self._adapter.json_schema(by_alias=True)
-        return msgspec.json.schema(self.annotation)
 
 
 def pydantic_issues(error: ValidationError, prefix: tuple[str, ...] = ()) -> Issues:
@@ -219,6 +214,10 @@ class Parameter(NamedTuple):
     required: bool
 
 
+def _is_absent(raw: bytes | msgspec.Raw | None) -> bool:
+    return not raw or bytes(raw) == b"null"
+
+
 class InputSchema:
     """The parameters of a method as the wire's `input` object.
 
@@ -226,13 +225,12 @@ class InputSchema:
     Unknown fields are ignored, as an existing server does.
     """
 
-    __slots__ = ("_deferred", "_fields", "_object", "_whole", "parameters")
+    __slots__ = ("_deferred", "_object", "_whole", "parameters")
 
     def __init__(self, parameters: list[Parameter]) -> None:
         self.parameters = parameters
         self._whole: Schema[Any] | None = None
         self._deferred: dict[str, Schema[Any]] = {}
-        self._fields: list[tuple[str, str]] = []
         self._object: msgspec.json.Decoder[Any] | None = None
         if len(parameters) == 1 and parameters[0].name == "input" and is_model(parameters[0].annotation):
             self._whole = Schema(parameters[0].annotation)
@@ -240,19 +238,20 @@ class InputSchema:
             self._object = self._object_decoder(parameters)
 
     def _object_decoder(self, parameters: list[Parameter]) -> msgspec.json.Decoder[Any]:
-        fields: list[Any] = []
-        for index, item in enumerate(parameters):
+        fields: dict[str, Any] = {}
+        for item in parameters:
             schema: Schema[Any] = Schema(item.annotation)
-            kind = item.annotation
-            if not schema.native:
+            if schema.native and item.annotation is not msgspec.Raw:
+                fields[item.name] = item.annotation if item.required else NotRequired[item.annotation]
+            else:  # msgspec knows no required Raw in a TypedDict
                 self._deferred[item.name] = schema
-                kind = msgspec.Raw
-            attribute = f"p{index}"  # a parameter may have any name; a Struct's attributes may not
-            self._fields.append((attribute, item.name))
-            fields.append((attribute, kind) if item.required else (attribute, kind | msgspec.UnsetType, msgspec.UNSET))
-        names = dict(self._fields)
-        struct = msgspec.defstruct("Input", fields, rename=names, kw_only=True, gc=False)
-        return msgspec.json.Decoder(struct)
+                fields[item.name] = NotRequired[msgspec.Raw]
+        return msgspec.json.Decoder(typing_extensions.TypedDict("Input", fields))  # type: ignore[operator]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the only parameter is the whole object."""
+        return self._whole is not None
 
     def decode(self, raw: bytes | msgspec.Raw | None) -> dict[str, Any]:
         """The keyword arguments; an absent or null `input` is the empty object.
@@ -262,31 +261,33 @@ class InputSchema:
         """
         if self._object is None and self._whole is None:
             return {}
-        if not raw or bytes(raw) == b"null":
-            raw = b"{}"
         if self._whole is not None:
-            return {"input": self._whole.decode(raw)}
+            return {"input": self._whole.decode(b"{}" if raw is None or _is_absent(raw) else raw)}
         assert self._object is not None
         try:
-            found = self._object.decode(raw)
+            arguments: dict[str, Any] = self._object.decode(raw or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if _is_absent(raw):
+                return self.decode(b"{}")
             raise SchemaMismatch(msgspec_issues(error)) from error
-        arguments = {}
-        for attribute, name in self._fields:
-            value = getattr(found, attribute)
-            if value is not msgspec.UNSET:
-                arguments[name] = value
-        for name, schema in self._deferred.items():
-            if name in arguments:
-                arguments[name] = self._decode_deferred(name, schema, arguments[name])
+        if self._deferred:
+            self._decode_deferred(arguments)
         return arguments
 
-    @staticmethod
-    def _decode_deferred(name: str, schema: Schema[Any], raw: msgspec.Raw) -> Any:
-        try:
-            return schema.decode(raw)
-        except SchemaMismatch as mismatch:
-            raise SchemaMismatch([{**issue, "path": [name, *issue["path"]]} for issue in mismatch.issues]) from mismatch
+    def _decode_deferred(self, arguments: dict[str, Any]) -> None:
+        for item in self.parameters:
+            schema = self._deferred.get(item.name)
+            if schema is None:
+                continue
+            if item.name in arguments:
+                try:
+                    arguments[item.name] = schema.decode(arguments[item.name])
+                except SchemaMismatch as mismatch:
+                    issues = [{**issue, "path": [item.name, *issue["path"]]} for issue in mismatch.issues]
+                    raise SchemaMismatch(issues) from mismatch
+            elif item.required:
+                message = f"Object missing required field `{item.name}`"
+                raise SchemaMismatch([{"path": [], "message": message, "code": "invalid"}])
 
     def encode(self, arguments: Mapping[str, Any]) -> bytes | None:
         """The JSON of `input` for keyword arguments; None if there are none."""
@@ -302,13 +303,3 @@ class InputSchema:
                 body = encode(value) if schema is None else schema.encode(value)
                 parts.append(b"%b:%b" % (msgspec.json.encode(item.name), body))
         return b"{%b}" % b",".join(parts)
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the `input` object."""
-        if self._whole is not None:
-            return self._whole.json_schema()
-        return {
-            "type": "object",
-            "properties": {item.name: Schema[Any](item.annotation).json_schema() for item in self.parameters},
-            "required": [item.name for item in self.parameters if item.required],
-        }

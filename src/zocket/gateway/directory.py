@@ -15,6 +15,7 @@ import msgspec
 
 from zocket.broker.port import Message
 from zocket.errors import Unavailable
+from zocket.gateway.dropped import DroppedAnswers
 from zocket.ids import Partition
 from zocket.protocol import envelopes, subjects
 from zocket.settings import MAX_PARTITIONS
@@ -79,10 +80,13 @@ class Project:
         inbound: front part of its inbound subjects.
         sessions: its open sessions by id.
         reigns: by partition, whoever announced itself last; empty while nobody did.
+        epochs: of the reigns; empty while one of a partition is missing.
         partitions: that the project is divided into, as its runtimes say.
         actor_types: what is certainly served; complete if there is a reign.
         doubtful: requests that went out without knowing whether anybody serves their type.
-        past_epochs: superseded ones, oldest first (keys of a dict).
+        past_epochs: superseded ones, oldest first, each with the partition that it served.
+        dropped: answers of superseded runtimes.
+        takes_controls: whether its runtimes hear that calls are cancelled.
         takes_bursts: whether its runtimes take several requests in one message.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
@@ -92,6 +96,8 @@ class Project:
         "actor_types",
         "asked_at",
         "doubtful",
+        "dropped",
+        "epochs",
         "fields",
         "inbound",
         "key",
@@ -101,6 +107,7 @@ class Project:
         "scope",
         "sessions",
         "takes_bursts",
+        "takes_controls",
         "wire_scope",
     )
 
@@ -110,18 +117,26 @@ class Project:
         self.inbound = subjects.inbound_prefix(scope)
         self.sessions: dict[str, GatewaySession] = {}
         self.reigns: dict[int, Reign] = {}
+        self.epochs: frozenset[str] = frozenset()
         self.partitions = 1
         self.takes_bursts = False
+        self.takes_controls = False
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
-        self.past_epochs: dict[str, None] = {}
+        self.past_epochs: dict[str, int] = {}
+        self.dropped = DroppedAnswers()
         self.asked_at = 0.0
         self.wire_scope = envelopes.wire_scope(scope)
         self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
 
-    def supersede(self, epoch: str) -> None:
+    def note_epochs(self) -> None:
+        """A runtime took its place among `reigns`."""
+        complete = len(self.reigns) == self.partitions
+        self.epochs = frozenset(reign.epoch for reign in self.reigns.values()) if complete else frozenset()
+
+    def supersede(self, epoch: str, partition: int) -> None:
         """What still comes from this one counts no more."""
-        self.past_epochs[epoch] = None
+        self.past_epochs[epoch] = partition
         while len(self.past_epochs) > PAST_EPOCHS * self.partitions:
             del self.past_epochs[next(iter(self.past_epochs))]
 
@@ -142,7 +157,7 @@ class Directory:
         Args:
             broker: to ask with.
             clock: measures how old an answer is.
-            restarted: called with a project and the partition whose runtime has lost its subscriptions.
+            restarted: called with a project and the partition that has a new runtime, which knows no subscriptions.
             look_up_wanted: called when somebody should await `look_up`.
             inbound_seen: called with the life of the stream of requests that a runtime reads.
         """
@@ -210,28 +225,30 @@ class Directory:
             if is_later is None:
                 is_later = announcement.epoch not in project.past_epochs
             if not is_later:
-                project.supersede(announcement.epoch)
+                project.supersede(announcement.epoch, place.number)
                 return
         project.past_epochs.pop(announcement.epoch, None)
         if announcement.inbound:
             self._inbound_seen(announcement.inbound)
         if place.count != project.partitions:
-            for earlier in project.reigns.values():
-                project.supersede(earlier.epoch)
+            for number, earlier in project.reigns.items():
+                project.supersede(earlier.epoch, number)
             project.reigns.clear()
             project.partitions, reign = place.count, None
             project.asked_at = float("-inf")  # every runtime to be heard took over from one of them
         is_new = reign is None or reign.epoch != announcement.epoch
         has_lost = is_new and (reign is not None or now - project.asked_at > DISCOVERY_WAIT_S)
         if reign is not None and is_new:
-            project.supersede(reign.epoch)
+            project.supersede(reign.epoch, place.number)
         if reign is None or is_new:
             _log.info("the runtime has epoch %s", announcement.epoch, extra=project.fields)
             project.reigns[place.number] = reign = Reign(announcement.epoch)
+            project.note_epochs()
         reign.heard_at = now
         reign.inbound, reign.rank = announcement.inbound, announcement.rank
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
+        project.takes_controls = announcement.controls
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
         if has_lost:
             self._restarted(project, place)

@@ -24,6 +24,7 @@ from zocket.broker.streams import transport_streams
 from zocket.errors import Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
+from zocket.gateway.dropped import what_counts
 from zocket.gateway.liveness import Liveness
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
@@ -51,6 +52,8 @@ EXPIRED_CODE: Final = 4401
 """Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use; a runtime that does not know it lets a cancelled call run."""
 STOPPING: Final = "the gateway is stopping"
 SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
@@ -58,7 +61,8 @@ RETRY_AFTER_S: Final = 1.0
 """Pause before a failed subscription or stream is tried again."""
 LOST_AFTER_S: Final = 5.0
 """Time for the results that were on their way when the broker lost its memory: a runtime comes back after two seconds
-at most, and most calls that it had taken are finished then. Later results are dropped."""
+at most, and most calls that it had taken are finished then. Later results are dropped. The same for the results of a
+runtime that was superseded with calls that nobody else has."""
 RESUBSCRIPTIONS_PER_TURN: Final = 200
 """Subscriptions sent again in one turn of the event loop, a few milliseconds of work."""
 MAX_OUTSTANDING: Final = 5_000
@@ -76,6 +80,7 @@ class Gateway:
         slow_readers: sessions whose clients do not keep up.
         gateway_id: announces that this gateway takes batches; unique for one run.
         bursts: what its sessions publish in this loop turn.
+        low_bytes: a socket in which more wait is full for streams.
         accepting: False once the gateway is stopping.
     """
 
@@ -96,8 +101,9 @@ class Gateway:
         self.statistics = Statistics()
         self.slow_readers = SlowReaders()
         self.accepting = True
+        self.low_bytes = limits.slow_reader_bytes // 2
         self.now = clock.now
-        self.directory = Directory(broker, clock, self._resubscribe_project, self._wake_up, self._inbound_seen)
+        self.directory = Directory(broker, clock, self._restarted, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
         self._streams = transport_streams(stream_storage, partitions, stream_replicas)
@@ -180,7 +186,7 @@ class Gateway:
         session = GatewaySession(self, project, edge, peer, identity)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
-        session.send(frames.welcome(edge.session_id))
+        session.send(frames.welcome(edge.session_id, FEATURES))
         notice = envelopes.SessionConnected(
             envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
         )
@@ -269,11 +275,11 @@ class Gateway:
             if batch.scope != project.wire_scope:
                 self._unreadable(project)
                 continue
-            if batch.epoch in project.past_epochs:
-                kept = [delivery for delivery in batch.deliveries if delivery.kept]
-                self.statistics.dropped += len(batch.deliveries) - len(kept)
-                batch.deliveries = kept
-            elif batch.lapsed:
+            if batch.epoch not in project.epochs and batch.epoch is not None:
+                counting = what_counts(project, batch.epoch, batch.deliveries)
+                self.statistics.dropped += len(batch.deliveries) - len(counting)
+                batch.deliveries = counting
+            if batch.lapsed and batch.epoch not in project.past_epochs:
                 self._resubscribe_project(project, WHOLE)
             for delivery in batch.deliveries:
                 self._deliver(project, delivery, now)
@@ -387,6 +393,11 @@ class Gateway:
     def _fail_lost_calls(self, moment: float) -> None:
         for session in list(self._sessions.values()):
             session.fail_lost_calls(moment)
+
+    def _restarted(self, project: Project, partition: Partition) -> None:
+        for call in project.dropped.take(partition.number):
+            self._clock.call_later(LOST_AFTER_S, call.give_up)
+        self._resubscribe_project(project, partition)
 
     # Subscribing again
 

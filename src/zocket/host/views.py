@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zocket.core import is_expected, to_caller
 from zocket.errors import TooLarge
+from zocket.host.beside import committed
 from zocket.host.history import History
 from zocket.host.viewers import Group
 from zocket.protocol import frames
@@ -71,11 +72,11 @@ class Views:
 
     def publish(self, resident: Resident, viewers: Viewers) -> None:
         """The state has changed: every audience gets what that changes for it."""
-        source, committed = _source(resident), list[Document[Any]]()
+        source, read = _source(resident), list[Document[Any]]()
         for key, group in list(viewers.groups.items()):
             if source is not None and group.source is source:
                 continue  # this commit was stored together with one that was shown
-            shown = self._look_again(resident, viewers, key, group, committed)
+            shown = self._look_again(resident, viewers, key, group, read)
             group.source = source
             if shown is None or shown == group.shown:
                 continue
@@ -92,9 +93,9 @@ class Views:
 
     def show(self, resident: Resident, viewers: Viewers) -> None:
         """Gives every subscriber a snapshot: the state has moved without patches, or patches may have been lost."""
-        source, committed = _source(resident), list[Document[Any]]()
+        source, read = _source(resident), list[Document[Any]]()
         for key, group in list(viewers.groups.items()):
-            shown = self._look_again(resident, viewers, key, group, committed)
+            shown = self._look_again(resident, viewers, key, group, read)
             group.source = source
             if shown is None:
                 continue
@@ -102,21 +103,21 @@ class Views:
                 group.shown, group.history = shown, History()
             self._outlet.broadcast(group.audience, frames.snapshot(resident.address, shown, group.history.version()))
 
-    def _look(self, resident: Resident, key: Hashable, committed: list[Document[Any]]) -> bytes:
-        """What an audience sees; `committed` holds the committed state once it was needed."""
-        if not committed:
-            committed.append(_committed(resident))
-        shown = resident.instance.look(committed[0], key)
+    def _look(self, resident: Resident, key: Hashable, read: list[Document[Any]]) -> bytes:
+        """What an audience sees; `read` holds the committed state once it was needed."""
+        if not read:
+            read.append(_readable(resident))
+        shown = resident.instance.look(read[0], key)
         if self._max_bytes is not None and len(shown) > self._max_bytes:
             raise TooLarge(f"a view of {len(shown)} bytes, the limit is {self._max_bytes}")
         return shown
 
     def _look_again(
-        self, resident: Resident, viewers: Viewers, key: Hashable, group: Group, committed: list[Document[Any]]
+        self, resident: Resident, viewers: Viewers, key: Hashable, group: Group, read: list[Document[Any]]
     ) -> bytes | None:
         """As `_look`; None if the view fails: then the subscriptions of its audience have ended."""
         try:
-            return self._look(resident, key, committed)
+            return self._look(resident, key, read)
         except Exception as error:  # border: a developer's view
             request_id = f"view.{secrets.token_hex(8)}"
             address = resident.instance.definition.name, resident.instance.actor_id
@@ -134,12 +135,9 @@ def _source(resident: Resident) -> bytes | None:
     return None if resident.keeper is None else resident.keeper.visible
 
 
-def _committed(resident: Resident) -> Document[Any]:
+def _readable(resident: Resident) -> Document[Any]:
     """The committed state, of a durable instance the stored one: the instance's own document, or a copy."""
-    instance, keeper = resident.instance, resident.keeper
-    document = instance.document
+    document, keeper = resident.instance.document, resident.keeper
     if not document.in_turn and (keeper is None or keeper.idle):
         return document
-    if keeper is None:
-        return Document(document.committed())
-    return Document(instance.definition.state.decode(keeper.visible))
+    return committed(resident)

@@ -36,10 +36,23 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A call was answered; `value` is JSON, None if the method returns nothing."""
+    """A call was answered; `value` is JSON, None if the method returns nothing.
+
+    `chunks` says how many came before it, if it was streamed by a server that numbers them.
+    """
 
     call_id: CallId
     value: bytes | None
+    chunks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a call's answer came; `value` is JSON, `number` counts from 1, None from a server that does not."""
+
+    call_id: CallId
+    number: int | None
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Problem:
     ended: tuple[Feed | Replica, ...] = ()
 
 
-ClientEvent = Welcome | Result | Failed | EventArrived | Snapshot | Patched | Problem
+ClientEvent = Welcome | Result | Chunk | Failed | EventArrived | Snapshot | Patched | Problem
 
 
 class ClientSession:
@@ -93,12 +106,14 @@ class ClientSession:
 
     Attributes:
         client_id: the id of the present connection, or None while it has none.
+        features: additions that the server of the present connection takes.
         connected: between `opened` and `lost`.
         outgoing: frames that wait to be sent, in order; taken by whoever drives the session.
     """
 
     def __init__(self) -> None:
         self.client_id: str | None = None
+        self.features: frozenset[str] = frozenset()
         self.connected = False
         self.outgoing: list[bytes] = []
         self._calls: set[CallId] = set()
@@ -118,6 +133,7 @@ class ClientSession:
         """The connection is gone; gives the calls that will never be answered."""
         self.connected = False
         self.client_id = None
+        self.features = frozenset()
         self.outgoing.clear()
         for replica in self._replicas.values():
             replica.live = False
@@ -125,8 +141,12 @@ class ClientSession:
         self._calls.clear()
         return calls
 
-    def call(self, instance: Instance, method: str, value: bytes | None, key: str = "") -> CallId:
+    def call(
+        self, instance: Instance, method: str, value: bytes | None, key: str = "", *, cancel_on_close: bool = False
+    ) -> CallId:
         """Sends a call; `value` is the JSON of its input, None for none; `key` its idempotency key, "" for none.
+
+        `cancel_on_close` asks the server to cancel it when the connection ends; one that does not know that goes on.
 
         Raises:
             RuntimeError: there is no connection; who drives the session keeps the call until there is one.
@@ -136,8 +156,17 @@ class ClientSession:
         self._last_call += 1
         call_id = CallId(b'"%d"' % self._last_call)
         self._calls.add(call_id)
-        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value, key))
+        self.outgoing.append(
+            frames.call(call_id, instance.actor, instance.actor_id, method, value, key, cancel_on_close=cancel_on_close)
+        )
         return call_id
+
+    def cancel(self, call_id: CallId) -> None:
+        """Takes back a call that is not answered, where the server takes that; its answer is ignored."""
+        if call_id in self._calls:
+            self._calls.discard(call_id)
+            if frames.CANCEL in self.features:
+                self.outgoing.append(frames.cancel(call_id))
 
     def forget(self, call_id: CallId) -> None:
         """Nobody waits for the answer any more; one that comes is ignored."""
@@ -191,6 +220,8 @@ class ClientSession:
         match frame.type:
             case "rpc:result":
                 return self._result(frame)
+            case "rpc:stream":
+                return self._chunk(frame)
             case "event":
                 return self._event(frame)
             case "state:patch":
@@ -208,6 +239,8 @@ class ClientSession:
         if frame.client_id is None:
             return None
         self.client_id = frame.client_id
+        if isinstance(frame.features, list):
+            self.features = frozenset(name for name in frame.features if isinstance(name, str))
         return Welcome(frame.client_id)
 
     def _result(self, frame: frames.ServerFrame) -> ClientEvent | None:
@@ -217,7 +250,14 @@ class ClientSession:
         self._calls.discard(call_id)
         if frame.error is not None:
             return Failed(call_id, _error(frame, frame.error))
-        return Result(call_id, None if frame.result is None else bytes(frame.result))
+        chunks = frame.seq if type(frame.seq) is int else None
+        return Result(call_id, None if frame.result is None else bytes(frame.result), chunks)
+
+    def _chunk(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        call_id = CallId(b"" if frame.id is None else bytes(frame.id))
+        if call_id not in self._calls or frame.chunk is None:
+            return None
+        return Chunk(call_id, frame.seq if type(frame.seq) is int else None, bytes(frame.chunk))
 
     def _event(self, frame: frames.ServerFrame) -> ClientEvent | None:
         feed = self._feeds.get(_instance(frame))

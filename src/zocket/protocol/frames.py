@@ -19,29 +19,41 @@ NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     OptionalRaw = msgspec.Raw | None
+    CallId = msgspec.Raw | bytes
 else:
     # msgspec reads a union of Raw and None as null alone; a bare Raw takes everything, also null, and the default None
     # stands for a field that is not there.
     OptionalRaw = msgspec.Raw
+    CallId = msgspec.Raw
 
 
 IDEMPOTENCY_KEY: Final = r"^[ -~]{1,128}\Z"
 """Printable ASCII: a UUID, an order number, a name of the caller's own."""
 
 
-class Rpc(msgspec.Struct, tag="rpc", rename="camel", frozen=True, gc=False):
-    """A call; `id` is the client's JSON value, echoed as it came.
+class Rpc(msgspec.Struct, tag="rpc", rename="camel", gc=False):
+    """A call; `id` is the client's JSON value, echoed as it came: a Raw as it is decoded, bytes behind an edge.
 
-    `idempotency_key` names the call over all its retries, "" for a call that has none: an addition.
+    `idempotency_key` names the call over all its retries, "" for a call that has none; `cancel_on_close` says that the
+    end of the session cancels it: additions.
     """
 
-    id: msgspec.Raw
+    id: CallId
     actor: str
     actor_id: str
     method: str = ""
     input: msgspec.Raw = NO_INPUT
     idempotency_key: Annotated[str, msgspec.Meta(pattern=IDEMPOTENCY_KEY)] = ""
+    cancel_on_close: bool = False
+
+
+class Cancel(msgspec.Struct, tag="rpc:cancel", frozen=True, gc=False):
+    """The caller does not want its call any more: an addition."""
+
+    id: msgspec.Raw
 
 
 class EventSub(msgspec.Struct, tag="event:sub", rename="camel", frozen=True, gc=False):
@@ -97,7 +109,7 @@ class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True,
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_decode_request: Final[Callable[[bytes], Request | Cancel]] = msgspec.json.Decoder(Request | Cancel).decode
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -108,20 +120,23 @@ class _CallHead(msgspec.Struct, rename="camel"):
 _call_heads: Final = msgspec.json.Decoder(_CallHead)
 
 
-def decode_request(frame: bytes) -> Request | None:
-    """The client's request, or None for a frame that is to be ignored.
+def decode_request(frame: bytes) -> Request | Cancel | None:
+    """What a client asks for, or None for a frame that is to be ignored.
 
     Raises:
         InvalidFrame: it is an `rpc` that can be answered, but its other fields are wrong; `data` is its id's JSON text.
     """
     try:
-        return _requests.decode(frame)
+        return _decode_request(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     call_id = salvage_id(frame)
     if call_id is None:
         return None
-    expected = "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters if any"
+    expected = (
+        "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters and a boolean "
+        "cancelOnClose if any"
+    )
     raise InvalidFrame(f"rpc: expected {expected}, and valid Unicode", data=call_id.decode())
 
 
@@ -172,12 +187,14 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     type: str
     id: OptionalRaw = None
     result: OptionalRaw = None
+    chunk: OptionalRaw = None
     error: str | None = None
     code: str | None = None
     message: str | None = None
     data: OptionalRaw = None
     request_id: str | None = None
     client_id: str | None = None
+    features: Any = None
     actor: str | None = None
     actor_id: str | None = None
     event: str | None = None
@@ -212,6 +229,7 @@ class FrameHead(msgspec.Struct, rename="camel", frozen=True, gc=False):
     error: OptionalRaw = None
     code: str | None = None
     request_id: str | None = None
+    seq: Any = None
 
     @property
     def outcome(self) -> str:
@@ -233,16 +251,42 @@ def decode_head(frame: bytes) -> FrameHead | None:
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def welcome(client_id: str) -> bytes:
-    """First frame after the upgrade."""
-    return b'{"type":"welcome","clientId":%b}' % _encode(client_id)
+CANCEL: Final = "rpc:cancel"
+"""Feature of a server that takes `rpc:cancel` and `cancelOnClose`."""
+
+
+def welcome(client_id: str, features: Sequence[str] = ()) -> bytes:
+    """First frame after the upgrade; `features` are the additions that the client may use."""
+    more = b',"features":%b' % _encode(features) if features else b""
+    return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
+
+
+CREDIT_CHUNKS: Final = 16
+"""A gateway tells a runtime of every so many-th chunk of a stream that its socket has taken it."""
+CREDIT_BYTES: Final = 16 * 1024
+"""And of every chunk whose frame is so large."""
+
+
+def chunk(call_id: bytes | msgspec.Raw, number: int, value: bytes) -> bytes:
+    """A part of a call's answer; `value` is JSON, `number` counts from 1."""
+    return b'{"type":"rpc:stream","id":%b,"seq":%d,"chunk":%b}' % (call_id, number, value)
+
+
+_RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
 
 
 def result(call_id: bytes | msgspec.Raw, value: bytes | None) -> bytes:
     """The answer to a call; `value` is JSON, None for a method that returns nothing."""
     if value is None:
-        return b'{"type":"rpc:result","id":%b}' % call_id
-    return b'{"type":"rpc:result","id":%b,"result":%b}' % (call_id, value)
+        return b"".join((_RESULT_HEAD, call_id, b"}"))
+    return b"".join((_RESULT_HEAD, call_id, b',"result":', value, b"}"))
+
+
+def stream_end(call_id: bytes | msgspec.Raw, number: bytes | None) -> bytes:
+    """The answer to a call that was streamed; `number` (JSON) is that of its last chunk, None if none were sent."""
+    if number is None:
+        return result(call_id, None)
+    return b'{"type":"rpc:result","id":%b,"seq":%b}' % (call_id, number)
 
 
 def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
@@ -256,9 +300,6 @@ def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
         data,
         request,
     )
-
-
-_RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
 
 
 def outcome_of(call_id: bytes | msgspec.Raw, answer: bytes) -> bytes:
@@ -323,13 +364,29 @@ _TAGS: Final = {
 }
 
 
-def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None, key: str = "") -> bytes:
+def call(
+    call_id: bytes,
+    actor: str,
+    actor_id: str,
+    method: str,
+    value: bytes | None,
+    key: str = "",
+    *,
+    cancel_on_close: bool = False,
+) -> bytes:
     """A call as a client sends it; `value` is the JSON of `input`, `key` the idempotency key."""
     head = b'{"type":"rpc","id":%b,%b,"method":%b' % (call_id, address(actor, actor_id), _encode(method))
     named = b',"idempotencyKey":%b' % _encode(key) if key else b""
-    return head + named + (b"}" if value is None else b',"input":%b}' % value)
+    bound = b',"cancelOnClose":true' if cancel_on_close else b""
+    return head + named + bound + (b"}" if value is None else b',"input":%b}' % value)
 
 
+def cancel(call_id: bytes | msgspec.Raw) -> bytes:
+    """Takes a call back, as a client sends it."""
+    return b'{"type":"rpc:cancel","id":%b}' % call_id
+
+
+_LIST: Final = ord("[")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """Brackets as signed bytes: one level down, one level up."""
@@ -338,9 +395,13 @@ _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 def too_deep(frame: bytes, max_depth: int) -> bool:
     """Whether arrays and objects nest deeper than `max_depth`; brackets inside strings do not count.
 
-    Counting all openers first makes the usual frame cost two scans in C. Otherwise the time is linear in the frame,
+    Looking for openers first makes the usual frame cost two scans in C. Otherwise the time is linear in the frame,
     whatever is in it. Of what is no JSON, everything that a parser takes before it stops is counted.
     """
+    if _LIST not in frame:
+        inner = frame.find(b"{", 1)
+        if (len(frame) - inner if inner > 0 else 0) < max_depth:
+            return False
     if frame.count(b"[") + frame.count(b"{") <= max_depth:
         return False
     outside_strings = b"".join(frame.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])

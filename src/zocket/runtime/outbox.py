@@ -18,13 +18,12 @@ from zocket.protocol import envelopes, subjects
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import msgspec
-
     from zocket.broker.port import Broker, Delivered
     from zocket.core import Session
     from zocket.crashpoints import CrashPoints
     from zocket.host import Audience
     from zocket.ids import Scope
+    from zocket.protocol.frames import CallId
 
 MAX_BATCH_BYTES: Final = 512 * 1024
 """A batch is sent before it grows beyond this: half of what a NATS server takes by default."""
@@ -41,8 +40,9 @@ class SessionLink(Link):
 
     __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway")
 
-    def __init__(self, outbox: Outbox, session: Session, gateway: str | None) -> None:
+    def __init__(self, outbox: Outbox, session: Session, gateway: str | None, *, does_credit: bool = False) -> None:
         super().__init__(session)
+        self.credits = does_credit
         self._outbox = outbox
         self._subject = subjects.outbound(outbox.scope, session.id)
         self._head = envelopes.outbound_head(outbox.scope, session.id)
@@ -56,7 +56,11 @@ class SessionLink(Link):
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame)
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`."""
+        self.send(frame)
+
+    def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; of a call that is stored also a superseded runtime's answer counts."""
         if kept and self.gateway is not None:
             self._outbox.add_delivery(self.gateway, self._sessions, frame, kept=True)

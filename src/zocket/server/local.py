@@ -19,21 +19,23 @@ from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    import msgspec
-
     from zocket.clock import Clock
     from zocket.core import AppDefinition
-    from zocket.host.store import StateStore
-    from zocket.protocol.frames import EventSub, StateSub
+    from zocket.protocol.edge import Pending
+    from zocket.protocol.frames import CallId, EventSub, StateSub
+    from zocket.server.sqlite_store import SqliteStore
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
 DEFAULT_STATE_FILE: Final = ".zocket/state.db"
 """Where a standalone server keeps its durable actors, from the working directory."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -56,23 +58,34 @@ class Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_server", "edge", "peer")
+    __slots__ = ("_flow", "_server", "edge", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
+        self.credits = True
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
-        peer.send(frames.welcome(session.id))
+        self._flow: Flow | None = None
+        peer.send(frames.welcome(session.id, FEATURES))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
         edge, server = self.edge, self._server
-        request = edge.receive(frame, server.clock.now())
+        read_clock = server.read_clock
+        request = edge.receive(frame, read_clock())
         if edge.outgoing:
             self.flush()
         if request is not None:
             server.host.submit(self, request, edge.request_id)
+        elif edge.withdrawn:
+            self._cancel_withdrawn()
+
+    def _cancel_withdrawn(self) -> None:
+        edge = self.edge
+        withdrawn, edge.withdrawn = edge.withdrawn, []
+        for _, number, actor, actor_id in withdrawn:
+            self._server.host.cancel(actor, actor_id, edge.session_id, f"{edge.request_prefix}{number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -85,10 +98,25 @@ class LocalSession(Link):
         if again:
             self._server.clock.call_later(REFUSED_AGAIN_S, lambda: self.subscribe_again(self.edge.still_wanted(again)))
 
-    def answer(self, call_id: msgspec.Raw, frame: bytes, *, kept: bool = False) -> None:
+    def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
-        if self.edge.settle(bytes(call_id)):
+        edge = self.edge
+        if edge.pending.pop(call_id, None) is not None or edge.settle(bytes(call_id)):
             self.peer.send(frame)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`; a chunk of a call that was already answered is dropped."""
+        pending = self.edge.renew(bytes(call_id), self._server.clock.now())
+        if pending is None:
+            return
+        self.peer.send(frame)
+        if self._flow is None:
+            low_bytes = self._server.limits.slow_reader_bytes // 2
+            self._flow = Flow(lambda: self.peer.unsent_bytes(), low_bytes, self._credit, self._server.clock.call_later)
+        self._flow.sent(pending, number, len(frame))
+
+    def _credit(self, pending: Pending, number: int) -> None:
+        self._server.host.credit(self.edge.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
 
     def flush(self) -> None:
         """Sends what the edge has to say."""
@@ -118,6 +146,8 @@ class LocalSession(Link):
     def closed(self) -> None:
         """See `SocketSession.closed`."""
         self.edge.close()
+        if self._flow is not None:
+            self._flow.close()
         self._server.ended(self)
 
 
@@ -127,6 +157,7 @@ class LocalServer:
     Attributes:
         host: runs the actors.
         slow_readers: sessions whose clients do not keep up.
+        read_clock: the clock's `now`, bound once.
     """
 
     def __init__(
@@ -136,11 +167,13 @@ class LocalServer:
         clock: Clock,
         limits: Limits,
         dev_mode: bool,
-        store: StateStore | None = None,
+        store: SqliteStore | None = None,
     ) -> None:
         self.clock = clock
+        self.read_clock = clock.now
         self.limits = limits
-        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
+        alarms = None if store is None else store.alarms
+        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store, alarms=alarms)
         self.slow_readers = SlowReaders()
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
@@ -169,11 +202,14 @@ class LocalServer:
         async with AsyncExitStack() as stack:
             store = await _open_store(stack, definition, state_file)
             server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
+            await server.host.timing.open(lambda key: key.actor in definition.actors)
+            server.host.timing.start()
             server._sweep()
             try:
                 yield server
             finally:
                 server._running = False
+                server.host.timing.stop()
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):
                     session.close(1001, "server stops")
@@ -215,7 +251,7 @@ class LocalServer:
         yield from self.host.samples()
 
 
-async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> StateStore | None:
+async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> SqliteStore | None:
     durable = [actor.cls.durability for actor in definition.actors.values() if actor.durable]
     if not durable:
         return None

@@ -223,14 +223,14 @@ class SocketPeer(WSListener):
 
     def on_ws_frame(self, ws: WSTransport, frame: WSFrame) -> None:
         """A frame came whole."""
-        kind = frame.msg_type
+        kind = frame.msg_type  # read once: picows makes the enum member anew
         self._active = True
         if self._state is not OPEN:
             if kind is WSMsgType.CLOSE and self._state is State.CLOSING:
                 self.hang_up()
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.violated(PROTOCOL_ERROR, "reserved bits are set", say=True)
-        elif (kind is TEXT or kind is BINARY) and frame.fin and self._fragments is None:
+        elif (kind is TEXT or kind is BINARY) and self._fragments is None and frame.fin:
             self._deliver(frame.get_payload_as_bytes())
         elif kind is WSMsgType.PING:
             if not self._queue and self._pong is None:
@@ -265,6 +265,8 @@ class SocketPeer(WSListener):
         except Exception:  # border: the session is code from above; its failure ends this socket alone
             log.exception("a session failed", extra={"remote": self.remote})
             self._fail()
+        if not self._outgoing.planned:
+            self._outgoing.plan()
 
     def _fail(self) -> None:
         self._counts.failed += 1

@@ -26,6 +26,11 @@ SLACK_BYTES: Final = 4_096
 """Of an estimated size, besides twice the state: small states are not measured at every change."""
 
 
+def read_only(owner: str) -> str:
+    """How the owner of a state that nothing can write to is named in messages."""
+    return f"{owner} (only to be read here)"
+
+
 class Document(Generic[S]):
     """Tracked state.
 
@@ -39,42 +44,54 @@ class Document(Generic[S]):
         size: estimated bytes of the committed state as JSON: not less than it has, and at most twice what it had since
             it was measured and `SLACK_BYTES`; 0 without `max_bytes`. A snapshot measures it, and so does a commit when
             the patches since the last time have outgrown it.
+        state: the tracked root; reads like the plain value that it was made of.
 
     Raises:
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
     """
 
-    __slots__ = ("_journal", "_max_bytes", "_measure_above", "_opaque", "_position", "_root", "_snapshot", "size")
+    __slots__ = (
+        "_committed",
+        "_journal",
+        "_max_bytes",
+        "_measure_above",
+        "_opaque",
+        "_position",
+        "_snapshot",
+        "size",
+        "state",
+    )
 
     def __init__(self, initial: S, *, max_bytes: int | None = None, owner: str = "") -> None:
         self._journal = Journal(owner)
         self._max_bytes = max_bytes
         self._snapshot: bytes | None = None
+        self._committed: Document[S] | None = None
         self._measure_above = 0
         self.size = 0
+        self.state: S
         self._adopt(initial)
 
     def _adopt(self, initial: Any) -> None:
         journal = Journal(self._journal.owner)
-        self._root = adopt_root(initial, journal)
+        self.state = adopt_root(initial, journal)
         self._journal = journal
-        kind = TRACKED[type(self._root)]
+        kind = TRACKED[type(self.state)]
         self._position: Position = root_position(getattr(kind, "cls", dict))
         self._opaque = type(self._position) is Position or getattr(kind, "opaque", False)
         journal.special = journal.special or self._opaque
-        self._snapshot = None
+        self._snapshot = self._committed = None
         if self._max_bytes is not None:
-            self._measured(len(self._encode(self._root)), self._max_bytes)
+            self._measured(len(self._encode(self.state)), self._max_bytes)
 
     def _measured(self, size: int, max_bytes: int) -> None:
         self.size = size
         self._measure_above = min(2 * size + SLACK_BYTES, max_bytes)
 
     @property
-    def state(self) -> S:
-        """The tracked root; reads like the plain value that it was made of."""
-        root: S = self._root
-        return root
+    def owner(self) -> str:
+        """Whose state it is."""
+        return self._journal.owner
 
     @property
     def in_turn(self) -> bool:
@@ -99,21 +116,27 @@ class Document(Generic[S]):
         journal = self._journal
         if not journal.open:
             raise UsageError("No turn of this state is open")
-        if not journal.touched:
+        touched = journal.touched
+        if not touched:
             journal.open = False
             if journal.undo:
                 journal.close()
             return None
+        self._committed = None
         patches: Any = False if journal.special else quick_commit(journal, self._position)
         if patches is False:
             journal.places.clear()
             patches = self._commit(journal)
         elif patches is not None:
-            if self._max_bytes is not None:
+            size = self.size + len(patches)
+            if size <= self._measure_above:
+                self.size = size
+                self._snapshot = None
+            else:
                 self._grow(patches)
-            self._snapshot = None
-        for node in journal.touched:
-            TRACKED[type(node)].set_changes(node, None)
+        for node in touched:
+            set_changes = TRACKED[type(node)].set_changes
+            set_changes(node, None)
         journal.touched = []
         journal.open = False
         if journal.orders or journal.undo:
@@ -128,9 +151,9 @@ class Document(Generic[S]):
         try:
             settled = settlement.run()
             if self._opaque:
-                ops = whole_difference(old, self._encode(self._root))
+                ops = whole_difference(old, self._encode(self.state))
             else:
-                emission = Emission(self._root, self._position, settlement)
+                emission = Emission(self.state, self._position, settlement)
                 emission.run(settled)
                 if computed is not None:
                     computed.emit(emission)
@@ -152,7 +175,7 @@ class Document(Generic[S]):
             if size <= self._measure_above:
                 self.size = size
             else:
-                size = len(self._encode(self._root))
+                size = len(self._encode(self.state))
                 if size > self._max_bytes:
                     raise TooLarge(f"The state would have {size} bytes, {self._max_bytes} are allowed")
                 self._measured(size, self._max_bytes)
@@ -174,7 +197,7 @@ class Document(Generic[S]):
     def snapshot(self) -> bytes:
         """Return the JSON of the committed state, also while a turn is open; cached until a commit changes it."""
         if self._snapshot is None:
-            root = self._root
+            root = self.state
             if self._journal.touched:
                 root = Committed(self._journal).copy(root)
             self._snapshot = self._encode(root)
@@ -182,13 +205,17 @@ class Document(Generic[S]):
                 self._measured(len(self._snapshot), self._max_bytes)
         return self._snapshot
 
-    def committed(self) -> S:
-        """Return a plain copy of the committed state, also while a turn is open."""
-        root = self._root
-        if self._journal.touched:
-            root = Committed(self._journal).copy(root)
-        copy: S = Untracker()(root)
-        return copy
+    def committed(self) -> Document[S]:
+        """Return a copy of the committed state that nothing can write to, also while a turn is open.
+
+        Copied until a commit changes it; one copy is shared by all who ask. It costs the whole state.
+        """
+        if self._committed is None:
+            root = self.state
+            if self._journal.touched:
+                root = Committed(self._journal).copy(root)
+            self._committed = Document(Untracker()(root), owner=read_only(self.owner))
+        return self._committed
 
     def _encode(self, root: Any) -> bytes:
         return encode_checked(self._position.encode, Untracker()(root) if self._journal.plain else root)

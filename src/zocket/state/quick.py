@@ -14,6 +14,7 @@ import msgspec
 
 from zocket.state.adopt import Settlement
 from zocket.state.builtin import DictKind, ListKind
+from zocket.state.containers import TrackedList
 from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
@@ -28,6 +29,9 @@ _REPLACEABLE: Final = _SCALARS | {Missing}
 MAX_PLACES: Final = 1024
 """Places that a journal remembers; in an ordinary turn no part leaves its place, any other turn forgets them all."""
 
+_UNKNOWN: Final[dict[Any, Any]] = {}
+"""Steps of nodes for which a position remembers none."""
+
 _ADD: Final = b'{"op":"add","path":'
 
 
@@ -37,10 +41,22 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     Raises:
         StateValueError: a value that was placed into the state holds what JSON cannot.
     """
+    touched = journal.touched
+    first = touched[0]
+    if len(touched) == 1:
+        model: Any = root_position.tracked
+        if type(first) is model and first._zp is journal and len(first._zc) == 1:
+            patches = _one_field(first, root_position)
+            if patches is not False:
+                return patches
+        elif type(first) is TrackedList:
+            appended = _one_append(first, journal)
+            if appended is not None:
+                return appended
     parts: list[bytes] = []
     late: list[Any] = []
     places = journal.places
-    for node in journal.touched:
+    for node in touched:
         kind: Any = TRACKED[type(node)]
         place = places.get(id(node))
         if place is None:
@@ -57,6 +73,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
         if entries is None:
             return False
         before = len(parts)
+        known = position.known if type(node) is position.tracked else _UNKNOWN
         for entry in entries:
             if store is None:
                 key, old, new = entry
@@ -68,7 +85,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if old_class is new_class and old == new:
                 continue
-            step = position.known.get(key) if type(node) is position.tracked else None
+            step = known.get(key)
             if step is None:
                 step = position.step(node, key)
             if step is OPAQUE:
@@ -89,8 +106,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             else:
                 late.append((len(parts), node, kind, key, new, head, step[1]))
                 parts.append(b"")
-        count = len(parts) - before
-        if count > 1 and path and _may_be_shorter(node, kind, count, len(path)):
+        if path and len(parts) > before + 1 and _may_be_shorter(node, kind, len(parts) - before, len(path)):
             return False
     if late:
         settlement = Settlement(journal)
@@ -101,6 +117,42 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     if not parts:
         return None
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
+
+
+def _one_field(node: Any, position: Position) -> bytes | bool | None:
+    """As `quick_commit`, for one change of a model at the root; False too where that is not one scalar for another."""
+    [(key, old)] = node._zc.items()
+    store = TRACKED[type(node)].store(node)
+    step = position.known.get(key)
+    if store is None or step is None or step is HIDDEN:
+        return False
+    new = store.get(key, MISSING)
+    old_class, new_class = type(old), type(new)
+    if old_class not in _SCALARS or new_class not in _SCALARS or not step[1].scalars:
+        return False
+    if old_class is new_class and old == new:
+        return None
+    return b"[%b%b}]" % (step[2], _text(new))
+
+
+def _one_append(node: Any, journal: Journal) -> bytes | None:
+    """As `quick_commit`, for one model at the end of a list; None where there is more, or the place is not known."""
+    changes = node._zc
+    length: int = changes.length
+    place = journal.places.get(id(node))
+    if place is None or changes.start != length or changes.changed or len(node) != length + 1:
+        return None
+    value = list.__getitem__(node, length)
+    kind = KINDS.get(type(value))
+    step = place[1].step(node, length)
+    if kind is None or kind.tracked is None or step is OPAQUE or step is HIDDEN or not kind.flat(value):
+        return None
+    adopted = kind.adopt(value, node, length, Settlement(journal))
+    list.__setitem__(node, length, adopted)
+    return b'[{"op":"add","path":%b,"value":%b}]' % (
+        _text(place[0] + step[0]),
+        encode_checked(step[1].encode, adopted),
+    )
 
 
 def _adopted(

@@ -158,6 +158,24 @@ async def test_a_take_over_gets_everything_unacknowledged_at_once_and_in_order(w
     assert await new.consumer_names(f"S{world.name}") == [world.consumer().name]
 
 
+async def test_an_acknowledgement_of_the_old_owner_counts_for_the_new_one(world: World) -> None:
+    """A superseded runtime can take a call away from its successor; `gateway.dropped` is there for what follows."""
+    old, new = await world.connect(), await world.connect()
+    await world.stream(old)
+    first, second, third = world.intake(), world.intake(), world.intake()
+    await first.take_over(old, world.consumer())
+    for number in world.numbers(2):
+        await world.publish(old, world.subject("a"), number)
+    delivered = await first.wait(2)
+    await second.take_over(new, world.consumer())
+    await second.wait(2)
+    old.ack(delivered[:1])
+    await old.drain(world.deadline_s)
+    await third.take_over(new, world.consumer())
+    await third.wait(1)
+    assert third.payloads == [b"1"]
+
+
 async def test_taking_over_again_on_the_same_connection_is_no_loss(world: World) -> None:
     broker = await world.connect()
     await world.stream(broker)

@@ -338,22 +338,6 @@ def test_a_state_refuses_a_class_with_private_fields_that_no_annotation_names() 
     document.rollback()
 
 
-def test_a_json_schema_of_what_is_written_has_no_private_field() -> None:
-    class Game(BaseModel):
-        players: list[Player] = [Player(hand=["SECRET"])]
-        tree: Tree = Tree()
-
-    class GameStruct(msgspec.Struct):
-        secret: Private[int] = 0
-        players: list[PlayerStruct] = msgspec.field(default_factory=list)
-
-    for annotation in (Game, GameStruct):
-        text = json.dumps(public_schema(annotation).json_schema())
-        for name in ("hand", "inHand", "note", "secret", "SECRET"):
-            assert f'"{name}"' not in text
-    assert '"hand"' in json.dumps(Schema(Player).json_schema())
-
-
 def test_the_data_of_an_error_loses_what_is_private() -> None:
     data = {"player": PlayerStruct("a", ["x"]), "n": 1}
     assert to_caller(ActorError("no", data=data), "r").data == {"player": {"fullName": "a"}, "n": 1}

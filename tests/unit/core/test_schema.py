@@ -224,6 +224,18 @@ class TestInput:
             schema.decode(b'{"number":"1","message":{"author":"a","text":"b"}}')
         assert caught.value.issues[0]["path"] == ["number"]
 
+    @pytest.mark.parametrize("annotation", [int, Model, msgspec.Raw])
+    def test_a_parameter_without_default_must_be_there(self, annotation: Any) -> None:
+        schema = InputSchema([Parameter("a", int, False), Parameter("b", annotation, True)])
+        with pytest.raises(SchemaMismatch) as caught:
+            schema.decode(b'{"a":1}')
+        message = "Object missing required field `b`"
+        assert caught.value.issues == [{"path": [], "message": message, "code": "invalid"}]
+
+    def test_a_raw_parameter_is_the_json(self) -> None:
+        schema = InputSchema([Parameter("a", msgspec.Raw, True)])
+        assert schema.decode(b'{"a":[1]}') == {"a": msgspec.Raw(b"[1]")}
+
     def test_parameters_may_have_names_that_a_struct_may_not(self) -> None:
         schema = InputSchema([Parameter("__class__", int, True), Parameter("from_", int, True)])
         assert schema.decode(b'{"__class__":1,"from_":2}') == {"__class__": 1, "from_": 2}

@@ -109,6 +109,9 @@ class _Peer:
     def send(self, frame: bytes) -> None:
         self.pipe.loop.call_soon(self.pipe.receiver.on_frame, frame)
 
+    def unsent_bytes(self) -> int:
+        return 0
+
     def close(self, code: int, reason: str = "") -> None:
         self.pipe.loop.call_soon(self.pipe.receiver.on_closed, code, reason)
 

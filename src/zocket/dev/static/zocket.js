@@ -1,124 +1,406 @@
 /**
- * Zocket in the browser: call actors, hear their events, watch their state.
- *
- * One ES module without dependencies, served as `/zocket.js`. Its rules:
- *
- * 1. A call is sent at most once. It may wait for the connection; once it was sent, a dropped socket rejects it, because
- *    nobody knows whether it ran. Only a call with an idempotency key is sent again: after a dropped socket, and when the
- *    server is `unavailable` or `overloaded`.
- * 2. Subscriptions belong to the client, not to the socket: they are counted, and sent again on every new socket.
- * 3. A snapshot is never changed. A patch makes a new one that shares every untouched part with the old one, so `===`
- *    tells whether a part changed.
- * 4. An unknown frame is ignored, a broken listener disturbs nobody else, a patch that does not fit is answered by asking
- *    for a fresh snapshot.
- * 5. Where the server numbers the versions of a state, a new socket asks only for what it missed, and a missing patch is
- *    noticed and asked for.
- *
- *     import { connect, gatewayUrl } from "/zocket.js";
- *     const client = connect(await gatewayUrl());
- *     const room = client.actor("chat", "general");
- *     room.state.subscribe((state) => render(state));
- *     room.on("posted", (message) => notify(message));
- *     await room.post({ text: "hello" });
+ * Zocket in the browser: call actors, hear their events, watch their state. Built from clients/js/src; docs/javascript.md
+ * says how to use it.
  */
 
-/** Delay before the first reconnect, at least; it doubles with every attempt that fails. */
-const BACKOFF_MIN_MS = 250;
-/** Delay before a reconnect, at most: a server that comes back is found within two seconds. */
-const BACKOFF_MAX_MS = 2_000;
-/** A call that waits for the connection and its answer longer than this is rejected with the code `timeout`. */
-const RPC_TIMEOUT_MS = 10_000;
-/** Delay before a refused call with an idempotency key is sent again, at most; it doubles with every refusal. */
-const RETRY_MIN_MS = 250;
-/** The most that this delay grows to. */
-const RETRY_MAX_MS = 2_000;
-/** Codes that say: not served, try again. */
-const PASSING = new Set(["unavailable", "overloaded"]);
-/** A socket that is still not open after this long is given up; the next attempt follows. */
-const CONNECT_TIMEOUT_MS = 10_000;
-
-/** @typedef {"connecting" | "open" | "reconnecting" | "closed"} Status */
-/** @typedef {() => void} Off  ends a subscription; a second call does nothing */
-/** @typedef {{op: string, path: string, from?: string, value?: any}} Operation  one RFC 6902 operation */
-/** @typedef {{epoch: string, seq: number}} Version  of a state: one life of it, and a count of its patches */
-/**
- * @typedef {object} Options
- * @property {string | (() => string | Promise<string>)} [token]  sent as `?token=`; a function is asked before every attempt
- * @property {number} [rpcTimeoutMs]
- * @property {number} [connectTimeoutMs]
- * @property {boolean} [reconnect]  false: the first lost socket closes the client
- * @property {typeof WebSocket} [WebSocket]  the class to use where the platform has none
- * @property {() => number} [random]  source of the jitter, in [0, 1)
- */
-/**
- * @typedef {object} CallOptions
- * @property {string | true} [idempotencyKey]  names the call over all its retries, 1–128 printable ASCII characters; true
- *     makes a random one. Such a call is repeated by itself until its time limit, and takes effect once
- * @property {number} [timeoutMs]  instead of the client's `rpcTimeoutMs`
- */
-/**
- * @typedef {object} StateStore  has the shape that React's `useSyncExternalStore` takes
- * @property {(listener: (state: any) => void) => Off} subscribe  called after every change, first when the snapshot arrives;
- *     not called on subscribing
- * @property {() => any} getSnapshot  the newest state; `undefined` before the first snapshot and when nobody subscribes
- */
-/**
- * @typedef {object} HandleMembers
- * @property {StateStore} state
- * @property {(event: string, listener: (payload: any) => void) => Off} on
- * @property {(method: string, input?: any, options?: CallOptions) => Promise<any>} call  for a method whose name is taken (`on`, `state`, `call`)
- */
-/** @typedef {HandleMembers & Record<string, (input?: any, options?: CallOptions) => Promise<any>>} Handle */
-
-/**
- * Every error of this module. Match on `code`: the server's codes (`validation_failed`, `unknown_method`, a code of your
- * own from `ActorError`, …), or one of the client's: `timeout`, `disconnected`, `closed`, `bad_patch`. A server that sends
- * no code gives `error`.
- */
-export class ZocketError extends Error {
-  /** @param {string} message  @param {{code?: string, requestId?: string, data?: any}} [details] */
-  constructor(message, { code = "error", requestId, data } = {}) {
-    super(message);
-    this.name = "ZocketError";
-    /** Stable, lower case with underscores. */
-    this.code = code;
-    /** Finds the log lines of the call on the server. */
-    this.requestId = requestId;
-    /** Details that the actor attached. */
-    this.data = data;
-  }
+// src/names.ts
+function makeNames(cls, make) {
+  const fallback = new Proxy(Object.prototype, {
+    get(target, name, owner) {
+      if (typeof name === "symbol" || name in target) return Reflect.get(target, name, owner);
+      if (name === "then" || name === "toJSON") return void 0;
+      const value = make(owner, name);
+      Object.defineProperty(owner, name, { value });
+      return value;
+    },
+    set(_target, name, _value, owner) {
+      throw new TypeError(`${owner}.${String(name)} cannot be assigned`);
+    }
+  });
+  Object.setPrototypeOf(cls.prototype, fallback);
 }
 
-/** @param {Record<string, any>} frame  @param {string} message */
-const errorOf = (frame, message) =>
-  new ZocketError(message, { code: frame.code, requestId: frame.requestId, data: frame.data });
+// src/errors.ts
+var ZocketError = class extends Error {
+  name = "ZocketError";
+  /** Stable, lower case with underscores; `error` from a server that sends none. */
+  code;
+  /** Finds the log lines of the call on the server. */
+  requestId;
+  /** Details that the actor attached. */
+  data;
+  constructor(message, { code = "error", requestId, data } = {}) {
+    super(message);
+    this.code = code;
+    this.requestId = requestId;
+    this.data = data;
+  }
+};
+var CallTimeout = class extends ZocketError {
+  name = "CallTimeout";
+  constructor(message, details = {}) {
+    super(message, { ...details, code: "timeout" });
+  }
+};
+var Disconnected = class extends ZocketError {
+  name = "Disconnected";
+};
+var closedError = () => new Disconnected("The client is closed", { code: "closed" });
+var errorOf = (frame, message) => frame.code === "timeout" ? new CallTimeout(message, frame) : new ZocketError(message, frame);
 
-/**
- * Applies RFC 6902 operations and returns the new document; the old one stays as it was, and untouched parts are shared.
- * A container is copied at most once for one list of operations.
- *
- * @template T
- * @param {T} document
- * @param {readonly Operation[]} operations
- * @returns {any}
- * @throws {ZocketError} `bad_patch`: an operation that does not fit the document; nothing is applied then
- */
-export function applyPatch(document, operations) {
+// src/streams.ts
+var MAX_WAITING_CHUNKS = 1e4;
+async function* chunksOf(start, signal) {
+  const waiting = [];
+  let ended = false;
+  let wake = () => {
+  };
+  const { answer, abort } = start((chunk) => {
+    if (waiting.push(chunk) > MAX_WAITING_CHUNKS) abort(tooSlow());
+    wake();
+  });
+  const end = () => {
+    ended = true;
+    wake();
+  };
+  answer.then(end, end);
+  try {
+    for (; ; ) {
+      while (waiting.length > 0) {
+        signal?.throwIfAborted();
+        yield waiting.shift();
+      }
+      if (ended) return await answer;
+      await new Promise((resolve) => wake = resolve);
+    }
+  } finally {
+    abort(void 0);
+  }
+}
+var tooSlow = () => new ZocketError(`More than ${MAX_WAITING_CHUNKS} chunks wait for their reader`, { code: "overloaded" });
+
+// src/handle.ts
+var HandleCore = class _HandleCore {
+  #session;
+  #place;
+  state;
+  static {
+    makeNames(_HandleCore, (handle, name) => handle.#method(name));
+  }
+  constructor(session, actor, actorId) {
+    const place = { actor, actorId };
+    this.#session = session;
+    this.#place = place;
+    this.state = {
+      subscribe: (listener) => session.subscribe(place, (to) => to.onState(listener)),
+      getSnapshot: () => session.snapshot(place)
+    };
+  }
+  on(event, listener) {
+    return this.#session.subscribe(this.#place, (to) => to.onEvent(event, listener));
+  }
+  async call(method, ...args) {
+    return this.#session.start(this.#place, method, ...this.#checked(method, args)).answer;
+  }
+  toString() {
+    return `${this.#place.actor}/${this.#place.actorId}`;
+  }
+  #method(name) {
+    const stream = (...args) => {
+      const [input, options] = this.#checked(name, args);
+      if (options?.idempotencyKey !== void 0) throw new TypeError(`${this}.${name}: a stream is not repeated`);
+      return chunksOf((onChunk) => this.#session.start(this.#place, name, input, options, onChunk), options?.signal);
+    };
+    return Object.assign((...args) => this.call(name, ...args), { stream });
+  }
+  #checked(method, args) {
+    const [input, options] = args;
+    if (args.length > 2 || options === null || !["object", "undefined"].includes(typeof options)) {
+      throw new TypeError(`${this}.${method}: give the input as one object, and options as a second one`);
+    }
+    return [input, options];
+  }
+};
+
+// src/calls.ts
+var RETRY_MIN_MS = 250;
+var RETRY_MAX_MS = 2e3;
+var PASSING = /* @__PURE__ */ new Set(["unavailable", "overloaded"]);
+var Calls = class {
+  #open = /* @__PURE__ */ new Map();
+  #send;
+  #random;
+  #lastId = 0;
+  /** Whether the server of the present connection takes `rpc:cancel`. */
+  cancels = false;
+  /** `send` gives false while there is no connection. */
+  constructor(send, random) {
+    this.#send = send;
+    this.#random = random;
+  }
+  start(request, watch) {
+    const id = String(++this.#lastId);
+    const { signal } = watch;
+    const abort = (reason) => this.#abort(id, reason);
+    const answer = new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const onAbort = () => abort(signal?.reason);
+      signal?.addEventListener("abort", onAbort);
+      const text = JSON.stringify({ type: "rpc", id, ...request });
+      this.#open.set(id, {
+        ...watch,
+        resolve,
+        reject,
+        name: `${request.actor}.${request.method}`,
+        text,
+        timer: this.#limit(id, watch.limitMs),
+        waits: !this.#send(text),
+        repeats: request.idempotencyKey !== void 0,
+        refusals: 0,
+        pause: void 0,
+        unlisten: () => signal?.removeEventListener("abort", onAbort)
+      });
+    });
+    return { answer, abort };
+  }
+  /** A connection is open. */
+  sendWaiting() {
+    for (const call of this.#open.values()) {
+      if (call.waits) call.waits = !this.#send(call.text);
+    }
+  }
+  /** Takes an `rpc:result`. */
+  receive(frame) {
+    const id = String(frame.id);
+    const call = this.#open.get(id);
+    if (call === void 0) return;
+    if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
+    this.#take(id);
+    if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+    else call.resolve(frame.result);
+  }
+  /** Takes an `rpc:stream`. */
+  receiveChunk(frame) {
+    const id = String(frame.id);
+    const call = this.#open.get(id);
+    if (call === void 0) return;
+    clearTimeout(call.timer);
+    call.timer = this.#limit(id, call.limitMs);
+    call.onChunk?.(frame.chunk);
+  }
+  /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */
+  connectionLost() {
+    this.cancels = false;
+    const error = new Disconnected("The connection was lost before the answer came", { code: "disconnected" });
+    this.#rejectAll((call) => !call.waits && !call.repeats, error);
+    for (const call of this.#open.values()) call.waits = call.pause === void 0;
+  }
+  clientClosed() {
+    this.#rejectAll(() => true, closedError());
+  }
+  #sendLater(call) {
+    const mostMs = Math.min(RETRY_MIN_MS * 2 ** call.refusals++, RETRY_MAX_MS);
+    call.pause = setTimeout(() => {
+      call.pause = void 0;
+      call.waits = !this.#send(call.text);
+    }, mostMs * this.#random());
+  }
+  #limit(id, limitMs) {
+    return setTimeout(() => {
+      const call = this.#take(id);
+      const cause = call.waits ? "there was no connection" : "no answer came";
+      call.reject(new CallTimeout(`${call.name}: ${cause} within ${limitMs / 1e3} s`));
+    }, limitMs);
+  }
+  #abort(id, reason) {
+    const call = this.#take(id);
+    if (call === void 0) return;
+    if (this.cancels && !call.waits && call.pause === void 0) this.#send(JSON.stringify({ type: "rpc:cancel", id }));
+    call.reject(reason);
+  }
+  #rejectAll(which, error) {
+    for (const [id, call] of [...this.#open]) {
+      if (which(call)) this.#take(id)?.reject(error);
+    }
+  }
+  /** Settles a call: nothing that comes later concerns it. */
+  #take(id) {
+    const call = this.#open.get(id);
+    if (call === void 0) return void 0;
+    this.#open.delete(id);
+    clearTimeout(call.timer);
+    clearTimeout(call.pause);
+    call.unlisten();
+    return call;
+  }
+};
+
+// src/frames.ts
+function frameOf(text) {
+  try {
+    const frame = JSON.parse(text);
+    return typeof frame?.type === "string" ? frame : void 0;
+  } catch {
+    return void 0;
+  }
+}
+var takesCancel = (welcome) => Array.isArray(welcome.features) && welcome.features.includes("rpc:cancel");
+
+// src/listeners.ts
+var Listeners = class {
+  #entries = /* @__PURE__ */ new Set();
+  get size() {
+    return this.#entries.size;
+  }
+  /** Returns what ends it, which gives false if it was over already. The same function may listen twice. */
+  add(listener) {
+    if (typeof listener !== "function") throw new TypeError("a listener must be a function");
+    const entry = { listener };
+    this.#entries.add(entry);
+    return () => this.#entries.delete(entry);
+  }
+  notify(value) {
+    for (const entry of [...this.#entries]) {
+      if (!this.#entries.has(entry)) continue;
+      try {
+        entry.listener(value);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+};
+
+// src/connection.ts
+var BACKOFF_MIN_MS = 250;
+var BACKOFF_MAX_MS = 2e3;
+var CONNECT_TIMEOUT_MS = 1e4;
+var TOKEN_EXPIRED = 4401;
+var Connection = class {
+  #options;
+  #owner;
+  #listeners = new Listeners();
+  #status = "connecting";
+  #url;
+  #socket;
+  /** Failed attempts since the last connection that held. */
+  #failures = 0;
+  #openedAtMs = 0;
+  #timer;
+  constructor(options, owner) {
+    this.#options = options;
+    this.#owner = owner;
+  }
+  get status() {
+    return this.#status;
+  }
+  onStatus(listener) {
+    return this.#listeners.add(listener);
+  }
+  /**
+   * Begins to connect, unless that has begun.
+   *
+   * @throws TypeError: the address is none of a WebSocket server, or there is no WebSocket here
+   */
+  connect() {
+    if (this.#url !== void 0 || this.#status === "closed") return;
+    const url = new URL(this.#options.url, globalThis.location?.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`not the address of a WebSocket server: ${url}`);
+    if (this.#socketClass() === void 0) throw new TypeError("no WebSocket here: give a class as the option WebSocket");
+    this.#url = url;
+    void this.#open(url);
+  }
+  /** False if there is no open connection; the text is dropped then. */
+  send(text) {
+    if (this.#status !== "open") return false;
+    this.#socket?.send(text);
+    return true;
+  }
+  close() {
+    if (this.#status === "closed") return;
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = void 0;
+    socket?.close(1e3);
+    this.#status = "closed";
+    this.#owner.closed();
+    this.#listeners.notify("closed");
+  }
+  #socketClass() {
+    return this.#options.WebSocket ?? globalThis.WebSocket;
+  }
+  async #open(base) {
+    const url = new URL(base);
+    const { token, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    let socket;
+    try {
+      if (token !== void 0) url.searchParams.set("token", typeof token === "function" ? await token() : token);
+      if (this.#status === "closed") return;
+      socket = new (this.#socketClass())(url.href);
+    } catch (error) {
+      console.warn("zocket: no token or no socket, trying again", error);
+      return this.#lost();
+    }
+    this.#socket = socket;
+    const ours = () => this.#socket === socket;
+    this.#timer = setTimeout(() => ours() && this.#lost(), connectTimeoutMs);
+    socket.addEventListener("open", () => ours() && this.#opened());
+    socket.addEventListener("message", ({ data }) => {
+      const frame = ours() && frameOf(data);
+      if (frame) this.#owner.received(frame);
+    });
+    socket.addEventListener("close", ({ code }) => ours() && this.#lost(code));
+    socket.addEventListener("error", () => {
+    });
+  }
+  #opened() {
+    clearTimeout(this.#timer);
+    this.#openedAtMs = Date.now();
+    this.#status = "open";
+    this.#owner.opened();
+    this.#listeners.notify("open");
+  }
+  #lost(code) {
+    if (this.#status === "closed") return;
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = void 0;
+    socket?.close();
+    const { token, reconnect, random = Math.random } = this.#options;
+    if (this.#status === "open" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
+    const before = this.#status;
+    this.#status = "reconnecting";
+    this.#owner.lost();
+    if (code === TOKEN_EXPIRED && typeof token === "string") {
+      this.#owner.failed(new ZocketError("The token has expired", { code: "unauthorized" }));
+      return this.close();
+    }
+    if (reconnect === false) return this.close();
+    if (before !== "reconnecting") this.#listeners.notify("reconnecting");
+    if (this.#status !== "reconnecting") return;
+    this.#timer = setTimeout(() => this.#open(this.#url), backoffMs(this.#failures++, random));
+  }
+};
+function backoffMs(failures, random) {
+  return Math.min(BACKOFF_MIN_MS * 2 ** failures, BACKOFF_MAX_MS / 2) * (1 + random());
+}
+
+// src/patch.ts
+function applyPatch(document, operations) {
   const patch = new Patch(document);
   for (const operation of operations) patch.apply(operation);
   return patch.root;
 }
-
-class Patch {
-  /** Containers made by this patch: only these may be written to. @type {Set<object>} */
-  #owned = new Set();
-
-  /** @param {any} root */
+var Patch = class {
+  /** Containers made by this patch: only these may be written to. */
+  #owned = /* @__PURE__ */ new Set();
+  root;
   constructor(root) {
     this.root = root;
   }
-
-  /** @param {Operation} operation */
   apply({ op, path, from, value }) {
     switch (op) {
       case "add":
@@ -133,7 +415,7 @@ class Patch {
         return from === path ? void this.#get(path) : this.#add(path, this.#remove(String(from)));
       case "copy": {
         const source = this.#get(String(from));
-        this.#owned.clear(); // now reachable by two paths: writing through one must not show in the other
+        this.#owned.clear();
         return this.#add(path, source);
       }
       case "test":
@@ -143,15 +425,11 @@ class Patch {
         throw badPatch(`unknown operation ${op}`, path);
     }
   }
-
-  /** @param {string} path */
   #get(path) {
     let node = this.root;
     for (const key of keysOf(path)) node = node[existing(node, key, path)];
     return node;
   }
-
-  /** @param {string} path  @param {any} value */
   #add(path, value) {
     const parent = this.#writableParent(path);
     if (!Array.isArray(parent)) return this.#set(path, value);
@@ -160,8 +438,6 @@ class Patch {
     if (index > parent.length) throw badPatch("beyond the end of the array", path);
     parent.splice(index, 0, value);
   }
-
-  /** @param {string} path  @param {any} value */
   #set(path, value) {
     if (path === "") {
       this.root = value;
@@ -171,8 +447,6 @@ class Patch {
     if (key === "__proto__") throw badPatch("a key that no state may have", path);
     this.#writableParent(path)[key] = value;
   }
-
-  /** @param {string} path */
   #remove(path) {
     if (path === "") throw badPatch("cannot remove the whole state", path);
     const parent = this.#writableParent(path);
@@ -182,22 +456,16 @@ class Patch {
     else delete parent[key];
     return value;
   }
-
-  /**
-   * The container that holds `path`, copied together with everything above it, unless this patch made them.
-   * @param {string} path  @returns {any}
-   */
+  /** The container that holds `path`, copied together with everything above it, unless this patch made them. */
   #writableParent(path) {
-    if (path === "") return undefined;
-    let node = (this.root = this.#own(this.root, path));
+    if (path === "") return void 0;
+    let node = this.root = this.#own(this.root, path);
     for (const key of keysOf(path).slice(0, -1)) {
       const place = existing(node, key, path);
       node = node[place] = this.#own(node[place], path);
     }
     return node;
   }
-
-  /** @param {any} container  @param {string} path */
   #own(container, path) {
     if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
     if (this.#owned.has(container)) return container;
@@ -205,43 +473,25 @@ class Patch {
     this.#owned.add(copy);
     return copy;
   }
-}
-
-/** @param {string} reason  @param {string} path */
-const badPatch = (reason, path) => new ZocketError(`Patch at ${JSON.stringify(path)}: ${reason}`, { code: "bad_patch" });
-
-/** @param {string} path  @returns {string[]} */
+};
+var badPatch = (reason, path) => new ZocketError(`Patch at ${JSON.stringify(path)}: ${reason}`, { code: "bad_patch" });
 function keysOf(path) {
   if (path === "") return [];
   if (typeof path !== "string" || path[0] !== "/") throw badPatch("not a JSON pointer", path);
   const keys = path.slice(1).split("/");
   return path.includes("~") ? keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")) : keys;
 }
-
-/** @param {string} path */
-const lastKeyOf = (path) => /** @type {string} */ (keysOf(path).at(-1));
-
-/** @param {string} key  @param {string} path */
+var lastKeyOf = (path) => keysOf(path).at(-1);
 function indexOf(key, path) {
   if (!/^(0|[1-9]\d*)$/.test(key)) throw badPatch("not an array index", path);
   return Number(key);
 }
-
-/**
- * `key` itself, if `container` has it.
- * @param {any} container  @param {string} key  @param {string} path
- */
 function existing(container, key, path) {
   if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
   const there = Array.isArray(container) ? indexOf(key, path) < container.length : Object.hasOwn(container, key);
   if (!there) throw badPatch("no such place", path);
   return key;
 }
-
-/**
- * JSON equality: the order of keys does not count.
- * @param {any} a  @param {any} b  @returns {boolean}
- */
 function equal(a, b) {
   if (a === b) return true;
   if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return false;
@@ -250,116 +500,61 @@ function equal(a, b) {
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
 }
 
-/**
- * Callbacks in the order they came; one that throws is reported like any uncaught error, and the others still run.
- * @template T
- */
-class Listeners {
-  /** @type {Set<{listener: (value: T) => void}>} */
-  #entries = new Set();
-
-  get size() {
-    return this.#entries.size;
-  }
-
-  /** @param {(value: T) => void} listener  @returns {() => boolean} ends it; false if it was over already */
-  add(listener) {
-    if (typeof listener !== "function") throw new TypeError("a listener must be a function");
-    const entry = { listener }; // an entry of its own: the same function may listen twice
-    this.#entries.add(entry);
-    return () => this.#entries.delete(entry);
-  }
-
-  /** @param {T} value */
-  notify(value) {
-    for (const entry of [...this.#entries]) {
-      if (!this.#entries.has(entry)) continue; // removed by a listener before it
-      try {
-        entry.listener(value);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
-  }
-}
-
-/**
- * @param {Record<string, any>} frame
- * @returns {Version | null} null from a server that does not number its versions
- */
-const versionOf = ({ epoch, seq }) => (typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : null);
-
-/** What this client has subscribed to of one actor instance; any number of handles share it. */
-class Subscription {
-  /** @type {Map<string, Listeners<any>>} */
-  #events = new Map();
-  /** @type {Listeners<any>} */
+// src/subscription.ts
+var versionOf = ({ epoch, seq }) => typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : null;
+var Subscription = class {
+  #events = /* @__PURE__ */ new Map();
   #stateListeners = new Listeners();
-  /** False until the snapshot for the newest `state:sub` is here: patches have nothing to apply to. */
+  #send;
+  /** False until the answer to the newest `state:sub` is here: patches have nothing to apply to. */
   #inStep = false;
-  /** What the server calls the state that is here, if it numbers its versions. @type {Version | null} */
+  /** What the server calls the state that is here, if it numbers its versions. */
   #version = null;
-  /** @type {any} */
-  state = undefined;
-
-  /** @param {string} actor  @param {string} actorId  @param {(frame: object) => void} send  drops it without a socket */
-  constructor(actor, actorId, send) {
-    this.actor = actor;
-    this.actorId = actorId;
-    this.send = send;
+  /** The newest state; `undefined` before the first snapshot and when nobody listens. */
+  state = void 0;
+  /** `send` takes the type of a frame and further fields, and drops it without a connection. */
+  constructor(send) {
+    this.#send = send;
   }
-
   get empty() {
     return this.#events.size === 0 && this.#stateListeners.size === 0;
   }
-
-  /** @param {string} event  @param {(payload: any) => void} listener  @returns {Off} */
   onEvent(event, listener) {
     const listeners = this.#events.get(event) ?? new Listeners();
     const remove = listeners.add(listener);
     const first = this.#events.size === 0;
     this.#events.set(event, listeners);
-    if (first) this.#sendType("event:sub");
+    if (first) this.#send("event:sub");
     return () => {
       if (!remove() || listeners.size > 0) return;
       this.#events.delete(event);
-      if (this.#events.size === 0) this.#sendType("event:unsub");
+      if (this.#events.size === 0) this.#send("event:unsub");
     };
   }
-
-  /** @param {(state: any) => void} listener  @returns {Off} */
   onState(listener) {
     const remove = this.#stateListeners.add(listener);
     if (this.#stateListeners.size === 1) this.#askForState(null);
     return () => {
       if (!remove() || this.#stateListeners.size > 0) return;
-      this.state = undefined; // nobody keeps it fresh any more
+      this.state = void 0;
       this.#version = null;
       this.#inStep = false;
-      this.#sendType("state:unsub");
+      this.#send("state:unsub");
     };
   }
-
   /** On a new socket: says again what is wanted. */
   renew() {
-    if (this.#events.size > 0) this.#sendType("event:sub");
+    if (this.#events.size > 0) this.#send("event:sub");
     if (this.#stateListeners.size > 0) this.#askForState(this.#version);
   }
-
-  /** @param {Record<string, any>} frame */
+  /** Takes an `event`, `state:snapshot` or `state:patch`. */
   receive(frame) {
     if (frame.type === "event") this.#events.get(frame.event)?.notify(frame.payload);
-    else if (this.#stateListeners.size === 0) return; // was on its way when the last listener left
+    else if (this.#stateListeners.size === 0) return;
     else if (frame.type === "state:snapshot") this.#become(frame.state, versionOf(frame));
-    else if (frame.type === "state:patch" && this.#isNext(frame)) this.#patch(frame.patches, versionOf(frame));
+    else if (this.#isNext(frame)) this.#patch(frame.patches, versionOf(frame));
   }
-
-  /**
-   * Whether a patch leads on from the state that is here; where one is missing, asks for it.
-   * @param {Record<string, any>} frame
-   */
+  /** Whether a patch leads on from the state that is here; where one is missing, asks for it. */
   #isNext(frame) {
     const version = versionOf(frame);
     const known = this.#version;
@@ -373,251 +568,82 @@ class Subscription {
       if (this.#inStep) this.#askForState(known);
       return false;
     }
-    if (version.seq === known.seq) this.#inStep = true; // nothing was missed
+    if (version.seq === known.seq) this.#inStep = true;
     return version.seq > known.seq;
   }
-
-  /** @param {Operation[]} operations  @param {Version | null} version */
   #patch(operations, version) {
     let next;
     try {
       next = applyPatch(this.state, operations);
-    } catch (error) {
-      if (!(error instanceof ZocketError)) throw error;
+    } catch {
       this.#version = null;
       return this.#askForState(null);
     }
     this.#become(next, version);
   }
-
-  /** @param {any} state  @param {Version | null} version */
   #become(state, version) {
     this.#inStep = true;
     this.#version = version;
     this.state = state;
     this.#stateListeners.notify(state);
   }
-
-  /** @param {Version | null} since  the version from which on patches will do; null asks for a snapshot */
+  /** Patches will do from the version `since` on; null asks for a snapshot. */
   #askForState(since) {
     this.#inStep = false;
-    this.#sendType("state:sub", since === null ? {} : { since });
+    this.#send("state:sub", since === null ? {} : { since });
   }
+};
 
-  /** @param {string} type  @param {object} [more] */
-  #sendType(type, more = {}) {
-    this.send({ type, actor: this.actor, actorId: this.actorId, ...more });
-  }
-}
-
-/**
- * @typedef {object} Call
- * @property {(value: any) => void} resolve
- * @property {(error: Error) => void} reject
- * @property {ReturnType<typeof setTimeout>} timer
- * @property {string} text  its frame
- * @property {boolean} waits  for a connection
- * @property {boolean} repeats  it has an idempotency key
- * @property {number} refusals
- * @property {ReturnType<typeof setTimeout>} [pause]  until it is sent again
- */
-
-/** The calls without an answer; each is settled exactly once. */
-class Calls {
-  /** @type {Map<string, Call>} */
-  #open = new Map();
-  #lastId = 0;
-  #send;
-  #random;
-
-  /** @param {(text: string) => boolean} send  false while there is no connection  @param {() => number} [random] */
-  constructor(send, random = Math.random) {
-    this.#send = send;
-    this.#random = random;
-  }
-
-  /**
-   * @param {Record<string, any>} fields  actor, actorId, method, input, idempotencyKey
-   * @param {number} limitMs
-   * @returns {Promise<any>}
-   */
-  start(fields, limitMs) {
-    const id = String(++this.#lastId);
-    const text = JSON.stringify({ type: "rpc", id, ...fields });
-    const what = `${fields.actor}.${fields.method}`;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#timeOut(id, what, limitMs), limitMs);
-      const repeats = fields.idempotencyKey !== undefined;
-      this.#open.set(id, { resolve, reject, timer, text, waits: !this.#send(text), repeats, refusals: 0 });
-    });
-  }
-
-  sendWaiting() {
-    for (const call of this.#open.values()) {
-      if (call.waits) call.waits = !this.#send(call.text);
-    }
-  }
-
-  /** @param {Record<string, any>} frame */
-  receive(frame) {
-    const id = String(frame.id);
-    const call = this.#open.get(id);
-    if (call === undefined) return; // it ran into its time limit
-    if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
-    this.#take(id);
-    if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
-    else call.resolve(frame.result);
-  }
-
-  /** Rejects what was sent and has no key: it may or may not have run. Everything else waits for the next socket. */
-  socketLost() {
-    const isOver = (/** @type {Call} */ call) => !call.waits && !call.repeats;
-    this.#rejectAll(isOver, "The connection was lost before the answer came", "disconnected");
-    for (const call of this.#open.values()) call.waits = call.pause === undefined;
-  }
-
-  /** @param {Call} call */
-  #sendLater(call) {
-    const mostMs = Math.min(RETRY_MIN_MS * 2 ** call.refusals++, RETRY_MAX_MS);
-    call.pause = setTimeout(() => {
-      call.pause = undefined;
-      call.waits = !this.#send(call.text);
-    }, mostMs * this.#random());
-  }
-
-  clientClosed() {
-    this.#rejectAll(() => true, "The client was closed", "closed");
-  }
-
-  /** @param {(call: Call) => boolean} which  @param {string} message  @param {string} code */
-  #rejectAll(which, message, code) {
-    for (const [id, call] of [...this.#open]) {
-      if (which(call)) this.#take(id)?.reject(new ZocketError(message, { code }));
-    }
-  }
-
-  /** @param {string} id  @param {string} what  @param {number} limitMs */
-  #timeOut(id, what, limitMs) {
-    const call = this.#take(id);
-    const cause = call?.waits ? "there was no connection" : "no answer came";
-    call?.reject(new ZocketError(`${what}: ${cause} within ${limitMs / 1000} s`, { code: "timeout" }));
-  }
-
-  /** @param {string} id */
-  #take(id) {
-    const call = this.#open.get(id);
-    this.#open.delete(id);
-    clearTimeout(call?.timer);
-    clearTimeout(call?.pause);
-    return call;
-  }
-}
-
-/** One connection to a gateway or a standalone server, made by `connect`. */
-class Client {
-  /** @type {Status} */
-  #status = "connecting";
-  /** @type {string | undefined} */
-  #id;
-  /** @type {WebSocket | null} */
-  #socket = null;
-  /** Failed attempts since the last connection that held. */
-  #failures = 0;
-  #openedAtMs = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
+// src/session.ts
+var RPC_TIMEOUT_MS = 1e4;
+var Session = class {
+  connection;
+  errorListeners = new Listeners();
+  /** The server's name for the present connection. */
+  id;
   #calls;
-  /** @type {Map<string, Subscription>} */
-  #subscriptions = new Map();
-  /** @type {Listeners<Status>} */
-  #statusListeners = new Listeners();
-  /** @type {Listeners<ZocketError>} */
-  #errorListeners = new Listeners();
-
-  /** @param {string | URL} url  @param {Options} options */
-  constructor(url, options) {
-    this.url = new URL(url, globalThis.location?.href);
-    this.url.protocol = this.url.protocol.replace("http", "ws");
-    if (!/^wss?:$/.test(this.url.protocol)) throw new TypeError(`not the address of a WebSocket server: ${url}`);
-    this.options = options;
-    this.#calls = new Calls(this.#sendText, options.random);
-    this.#open();
-  }
-
-  get status() {
-    return this.#status;
-  }
-
-  /** The id by which actors know this connection (`self.session.id`); `undefined` until the server has told it. */
-  get id() {
-    return this.#id;
-  }
-
-  /** @param {(status: Status) => void} listener  called on every change  @returns {Off} */
-  onStatus(listener) {
-    return this.#statusListeners.add(listener);
-  }
-
-  /**
-   * For failures that answer no call, such as a refused subscription; without a listener they go to the console.
-   * @param {(error: ZocketError) => void} listener  @returns {Off}
-   */
-  onError(listener) {
-    return this.#errorListeners.add(listener);
-  }
-
-  /**
-   * A handle on one actor instance; it costs nothing until it is used. Every name that is not taken is a method:
-   * `room.post({text})` resolves with the method's result.
-   *
-   * @param {string} actor  @param {string} actorId  @returns {Handle}
-   */
-  actor(actor, actorId) {
-    const id = String(actorId);
-    /** @type {HandleMembers} */
-    const members = {
-      call: (method, input, options) => this.#call(actor, id, method, input, options),
-      on: (event, listener) => this.#subscribe(actor, id, (of) => of.onEvent(event, listener)),
-      state: {
-        subscribe: (listener) => this.#subscribe(actor, id, (of) => of.onState(listener)),
-        getSnapshot: () => this.#subscriptions.get(keyOf(actor, id))?.state,
+  #rpcTimeoutMs;
+  #subscriptions = /* @__PURE__ */ new Map();
+  constructor({ rpcTimeoutMs = RPC_TIMEOUT_MS, ...options }) {
+    this.#rpcTimeoutMs = rpcTimeoutMs;
+    this.connection = new Connection(options, {
+      opened: () => {
+        for (const subscription of this.#subscriptions.values()) subscription.renew();
+        this.#calls.sendWaiting();
       },
-    };
-    return handleOf(members, `${actor}/${id}`);
+      received: (frame) => this.#receive(frame),
+      lost: () => {
+        this.id = void 0;
+        this.#calls.connectionLost();
+      },
+      closed: () => {
+        this.#subscriptions.clear();
+        this.#calls.clientClosed();
+      },
+      failed: (error) => this.#fail(error)
+    });
+    this.#calls = new Calls((text) => this.connection.send(text), options.random ?? Math.random);
   }
-
-  /** Ends the connection for good: open calls are rejected with `closed`, subscriptions are forgotten. */
-  close() {
-    if (this.#status === "closed") return;
-    clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = null;
-    socket?.close(1000);
-    this.#subscriptions.clear();
-    this.#calls.clientClosed();
-    this.#setStatus("closed");
-  }
-
   /**
-   * @param {string} actor  @param {string} actorId  @param {string} method  @param {any} input
-   * @param {CallOptions} [options]
+   * Makes a call.
+   *
+   * @throws Disconnected: the client is closed
+   * @throws TypeError: an option that there is not
    */
-  async #call(actor, actorId, method, input, options = {}) {
-    const { idempotencyKey: given, timeoutMs, ...unknown } = options;
-    if (Object.keys(unknown).length > 0) throw new TypeError(`no option of a call: ${Object.keys(unknown).join(", ")}`);
-    if (this.#status === "closed") throw new ZocketError("The client is closed", { code: "closed" });
+  start(place, method, input, { idempotencyKey: given, timeoutMs: limitMs = this.#rpcTimeoutMs, signal, ...unknown } = {}, onChunk) {
+    const [wrong] = Object.keys(unknown);
+    if (wrong !== void 0) throw new TypeError(`no option of a call: ${wrong}`);
+    this.#use();
     const idempotencyKey = given === true ? randomKey() : given;
-    const limitMs = timeoutMs ?? this.options.rpcTimeoutMs ?? RPC_TIMEOUT_MS;
-    return this.#calls.start({ actor, actorId, method, input, idempotencyKey }, limitMs);
+    return this.#calls.start({ ...place, method, input, idempotencyKey }, { limitMs, signal, onChunk });
   }
-
-  /** @param {string} actor  @param {string} actorId  @param {(of: Subscription) => Off} begin  @returns {Off} */
-  #subscribe(actor, actorId, begin) {
-    if (this.#status === "closed") throw new ZocketError("The client is closed", { code: "closed" });
-    const key = keyOf(actor, actorId);
-    const subscription =
-      this.#subscriptions.get(key) ??
-      new Subscription(actor, actorId, (frame) => void this.#sendText(JSON.stringify(frame)));
+  /** Begins to listen; the subscription of an instance is made for the first listener and forgotten with the last. */
+  subscribe(place, begin) {
+    this.#use();
+    const key = keyOf(place);
+    const subscription = this.#subscriptions.get(key) ?? new Subscription((type, more) => {
+      this.connection.send(JSON.stringify({ type, ...place, ...more }));
+    });
     const end = begin(subscription);
     this.#subscriptions.set(key, subscription);
     return () => {
@@ -625,165 +651,101 @@ class Client {
       if (subscription.empty && this.#subscriptions.get(key) === subscription) this.#subscriptions.delete(key);
     };
   }
-
-  async #open() {
-    const url = new URL(this.url);
-    const { token } = this.options;
-    try {
-      if (token !== undefined) url.searchParams.set("token", typeof token === "function" ? await token() : token);
-    } catch (error) {
-      console.warn("zocket: no token, trying again", error);
-      if (this.#status !== "closed") this.#lost();
-      return;
-    }
-    if (this.#status === "closed") return;
-    const socket = new (this.options.WebSocket ?? globalThis.WebSocket)(url.href);
-    this.#socket = socket;
-    // A socket that is no longer this client's may still speak: each listener asks first.
-    const ours = () => this.#socket === socket;
-    this.#timer = setTimeout(() => ours() && this.#lost(), this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
-    socket.addEventListener("open", () => ours() && this.#opened());
-    socket.addEventListener("message", (message) => ours() && this.#receive(message.data));
-    socket.addEventListener("close", () => ours() && this.#lost());
-    socket.addEventListener("error", () => {}); // `close` always follows, and says no less
+  /** The newest state of an instance, if somebody listens to it. */
+  snapshot(place) {
+    return this.#subscriptions.get(keyOf(place))?.state;
   }
-
-  #opened() {
-    clearTimeout(this.#timer);
-    this.#openedAtMs = Date.now();
-    this.#setStatus("open");
-    for (const subscription of this.#subscriptions.values()) subscription.renew();
-    this.#calls.sendWaiting();
+  #use() {
+    if (this.connection.status === "closed") throw closedError();
+    this.connection.connect();
   }
-
-  #lost() {
-    clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = null;
-    this.#id = undefined;
-    socket?.close();
-    // Only a connection that held starts the delays anew: a server that accepts and drops is not hammered.
-    if (this.#status === "open" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
-    this.#calls.socketLost();
-    if (this.options.reconnect === false) return this.close();
-    this.#setStatus("reconnecting");
-    if (this.#status !== "reconnecting") return; // a listener closed the client
-    this.#timer = setTimeout(() => this.#open(), backoffMs(this.#failures++, this.options.random));
-  }
-
-  /** @param {unknown} data */
-  #receive(data) {
-    let frame;
-    try {
-      frame = JSON.parse(/** @type {string} */ (data));
-    } catch {
-      return; // not ours to understand: the contract says to ignore it
-    }
-    switch (frame?.type) {
+  #receive(frame) {
+    switch (frame.type) {
       case "welcome":
-        this.#id = frame.clientId;
+        this.id = frame.clientId;
+        this.#calls.cancels = takesCancel(frame);
         break;
       case "rpc:result":
         this.#calls.receive(frame);
         break;
+      case "rpc:stream":
+        this.#calls.receiveChunk(frame);
+        break;
       case "event":
       case "state:snapshot":
       case "state:patch":
-        this.#subscriptions.get(keyOf(frame.actor, frame.actorId))?.receive(frame);
+        this.#subscriptions.get(keyOf(frame))?.receive(frame);
         break;
-      case "error": {
-        const error = errorOf(frame, frame.message);
-        if (this.#errorListeners.size === 0) console.error("zocket:", error);
-        this.#errorListeners.notify(error);
-        break;
-      }
+      case "error":
+        this.#fail(errorOf(frame, frame.message));
     }
   }
-
-  /** @param {string} text */
-  #sendText = (text) => {
-    if (this.#status !== "open" || this.#socket === null) return false;
-    this.#socket.send(text);
-    return true;
-  };
-
-  /** @param {Status} status */
-  #setStatus(status) {
-    if (status === this.#status) return;
-    this.#status = status;
-    this.#statusListeners.notify(status);
+  #fail(error) {
+    if (this.errorListeners.size === 0) console.error("zocket:", error);
+    this.errorListeners.notify(error);
   }
+};
+var keyOf = ({ actor, actorId }) => `${actor}/${actorId}`;
+var randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+// src/client.ts
+var ClientCore = class _ClientCore {
+  #session;
+  static {
+    makeNames(_ClientCore, (client, type) => (id) => client.actor(type, id));
+  }
+  constructor(options) {
+    this.#session = new Session(options);
+  }
+  get status() {
+    return this.#session.connection.status;
+  }
+  get id() {
+    return this.#session.id;
+  }
+  onStatus(listener) {
+    const off = this.#session.connection.onStatus(listener);
+    this.connect();
+    return off;
+  }
+  onError(listener) {
+    return this.#session.errorListeners.add(listener);
+  }
+  actor(type, id) {
+    return new HandleCore(this.#session, type, String(id));
+  }
+  connect() {
+    this.#session.connection.connect();
+  }
+  close() {
+    this.#session.connection.close();
+  }
+};
+function createClient(options) {
+  return new ClientCore(options);
+}
+function connect(url, options = {}) {
+  const client = createClient({ url, ...options });
+  client.connect();
+  return client;
 }
 
-/** @param {string} actor  @param {string} actorId */
-const keyOf = (actor, actorId) => `${actor}/${actorId}`; // an actor's name holds no slash
-
-/** Not `randomUUID`: that is missing on pages without TLS. */
-const randomKey = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-/**
- * Doubles from 250–500 ms to 1–2 s; the spread keeps a thousand clients from coming back in one instant.
- * @param {number} failures  @param {() => number} [random]
- */
-function backoffMs(failures, random = Math.random) {
-  const leastMs = Math.min(BACKOFF_MIN_MS * 2 ** failures, BACKOFF_MAX_MS / 2);
-  return leastMs * (1 + random());
-}
-
-/** @param {HandleMembers} members  @param {string} name  @returns {Handle} */
-function handleOf(members, name) {
-  /** @type {Map<string, (input?: any, options?: CallOptions) => Promise<any>>} */
-  const methods = new Map();
-  /** @param {string} method */
-  const methodOf = (method) => {
-    /** @param {any[]} args */
-    const call = async (...args) => {
-      const [input, options] = args;
-      if (args.length > 2 || options === null || !["object", "undefined"].includes(typeof options)) {
-        throw new TypeError(`${name}.${method}: give the input as one object, and options as a second one`);
-      }
-      return members.call(method, input, options);
-    };
-    methods.set(method, call);
-    return call;
-  };
-  return /** @type {Handle} */ (
-    new Proxy(members, {
-      get(target, property) {
-        if (typeof property === "symbol" || Object.hasOwn(target, property)) return Reflect.get(target, property);
-        if (property === "then") return undefined; // or `await handle` would call a method of that name
-        if (property in Object.prototype || property === "toJSON") return Reflect.get(target, property);
-        return methods.get(property) ?? methodOf(property);
-      },
-      set(_, property) {
-        throw new TypeError(`${name}.${String(property)} cannot be assigned: call a method of the actor`);
-      },
-    })
-  );
-}
-
-/**
- * Connects, and stays connected until `close()`. Returns at once: calls wait for the connection.
- *
- * @param {string | URL} url  `ws(s)://host[:port]/`; `http(s)` is taken as `ws(s)`, a path is relative to the page
- * @param {Options} [options]
- */
-export function connect(url, options = {}) {
-  return new Client(url, options);
-}
-
-/**
- * Where the page's own server says that its gateway is: `url` in `/zocket-config.json`, otherwise the page's own origin.
- *
- * @returns {Promise<string>}
- */
-export async function gatewayUrl() {
+// src/page.ts
+async function gatewayUrl() {
   const origin = globalThis.location.origin.replace(/^http/, "ws");
   try {
     const response = await fetch("/zocket-config.json", { cache: "no-store" });
-    return response.ok ? ((await response.json()).url ?? origin) : origin;
+    return response.ok ? (await response.json()).url ?? origin : origin;
   } catch {
-    return origin; // a server that has no such file may answer with anything
+    return origin;
   }
 }
+export {
+  CallTimeout,
+  Disconnected,
+  ZocketError,
+  applyPatch,
+  connect,
+  createClient,
+  gatewayUrl
+};

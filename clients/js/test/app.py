@@ -1,0 +1,47 @@
+"""The app that the clients of server.test.js talk to."""
+
+import asyncio
+
+from pydantic import BaseModel
+
+from zocket import Actor, ActorError, App, Event, Identity, method
+
+
+class Message(BaseModel):
+    author: str
+    text: str
+
+
+class RoomState(BaseModel):
+    messages: list[Message] = []
+    topic: str | None = None
+
+
+class ChatRoom(Actor[RoomState]):
+    posted = Event(Message)
+
+    @method
+    async def post(self, text: str) -> Message:
+        message = Message(author=self.session.user_id or "guest", text=text)
+        self.state.messages.append(message)
+        self.posted.emit(message)
+        return message
+
+    @method
+    async def remove(self, at: int) -> None:
+        del self.state.messages[at]
+
+    @method
+    async def fail(self) -> None:
+        raise ActorError("too loud", code="rude", data={"limit": 3})
+
+    @method
+    async def sleep(self) -> None:
+        await asyncio.sleep(3_600)
+
+
+async def authorize(token: str | None) -> Identity | None:
+    return Identity(user_id=token)
+
+
+app = App(actors={"chat": ChatRoom}, authorize=authorize)
