@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zocket.core import CallNext as CallNext
     from zocket.core import Due as Due
     from zocket.core import Event as Event
+    from zocket.core import Private as Private
     from zocket.core import Reminder as Reminder
     from zocket.core import Session as Session
     from zocket.core import Timer as Timer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from zocket.core import method as method
     from zocket.core import migrate as migrate
     from zocket.core import query as query
+    from zocket.core import view as view
     from zocket.errors import ActorError as ActorError
     from zocket.errors import CallTimeout as CallTimeout
     from zocket.errors import Disconnected as Disconnected
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "Event": "zocket.core",
     "Identity": "zocket.server.local",
     "Limits": "zocket.settings",
+    "Private": "zocket.core",
     "Reminder": "zocket.core",
     "Session": "zocket.core",
     "Timer": "zocket.core",
@@ -60,6 +63,7 @@ _HOMES: Final = {
     "method": "zocket.core",
     "migrate": "zocket.core",
     "query": "zocket.core",
+    "view": "zocket.core",
 }
 
 __all__ = sorted(_HOMES)

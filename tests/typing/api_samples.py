@@ -9,7 +9,24 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel, Field
 
-from zocket import Actor, ActorError, App, Call, CallNext, Due, Event, Reminder, Timer, connect, cron, method, query
+from zocket import (
+    Actor,
+    ActorError,
+    App,
+    Call,
+    CallNext,
+    Due,
+    Event,
+    Private,
+    Reminder,
+    Session,
+    Timer,
+    connect,
+    cron,
+    method,
+    query,
+    view,
+)
 from zocket.client import Client
 from zocket.testing import TestApp
 
@@ -166,3 +183,42 @@ async def tested() -> None:
 
 def hidden(states: AsyncIterator[RoomState]) -> None:
     """Keeps the import of a checked name in use."""
+
+
+class GameState(BaseModel):
+    deck: Private[list[str]] = []
+    round: int = 0
+
+
+class Game(Actor[GameState]):
+    @view(key=lambda session: session.user_id)
+    def seen_by(self, user_id: str | None) -> Message:
+        assert_type(self.state.deck, list[str])
+        return Message(author=user_id or "guest", text=self.state.deck[0])
+
+
+def role_of(session: Session) -> str:
+    return str(session.claims["role"])
+
+
+class ByRole(Actor[GameState]):
+    @view(key=role_of)
+    def for_role(self, role: str) -> dict[str, int]:
+        return {role: self.state.round}
+
+
+class ForAll(Actor[GameState]):
+    @view
+    def public(self) -> list[int]:
+        return [self.state.round]
+
+
+async def watches_views(client: Client) -> None:
+    async for message in client.state(client.actor(Game, "a"), Game.seen_by):
+        assert_type(message, Message)
+    async for counts in client.state(client.actor(ByRole, "a"), ByRole.for_role):
+        assert_type(counts, dict[str, int])
+    async for numbers in client.state(client.actor(ForAll, "a"), view=ForAll.public):
+        assert_type(numbers, list[int])
+    async for state in client.state(client.actor(ChatRoom, "a")):
+        assert_type(state, RoomState)

@@ -49,6 +49,7 @@ A = TypeVar("A", bound=Actor[Any, Any])
 S = TypeVar("S")
 P = TypeVar("P")
 T = TypeVar("T")
+V = TypeVar("V")
 
 RPC_TIMEOUT_S: Final = 10.0
 """Time limit of a call: waiting for the connection and for the answer together."""
@@ -204,26 +205,31 @@ class Client:
     @overload
     def state(self, of: Actor[S, Any]) -> StateStream[S]: ...
     @overload
+    def state(self, of: A, view: Callable[[A], V] | Callable[[A, Any], V]) -> StateStream[V]: ...
+    @overload
     def state(self, of: DynamicHandle) -> StateStream[Any]: ...
     @overload
     def state(self, of: Actor[Any, Any], *, raw: bool) -> StateStream[Any]: ...
-    def state(self, of: Actor[Any, Any] | DynamicHandle, *, raw: bool = False) -> StateStream[Any]:
+    def state(self, of: Any, view: Any = None, *, raw: bool = False) -> StateStream[Any]:
         """The states of an instance: the present one, then the newest one after each change, also across reconnects.
 
         All streams of an instance share one subscription and the objects that they give: read those, never change them.
 
         Args:
             of: a handle of this client.
+            view: `Game.seen_by`, the view of its class if it has one: then this is what its subscribers get.
             raw: give plain JSON values that share what did not change, instead of decoding the whole state each time.
 
         Raises:
-            UsageError: it is no handle of this client.
+            UsageError: it is no handle of this client; or `view` is not the view of its class.
             Disconnected: the client is closed.
         """
         handle = self._own(of)
         self._check_open()
         typed = isinstance(handle, ActorHandle) and not raw
-        decode = definition_of(handle).decode_state if isinstance(handle, ActorHandle) and typed else decode_plain
+        decode = (
+            _state_decoder(definition_of(handle), view) if isinstance(handle, ActorHandle) and typed else decode_plain
+        )
         what = f"the state of {instance_of(handle)}"
         replica = self._session.watch(instance_of(handle))
         stream = StateStream(replica, self._release, lambda replica: fitting(what, self._present, (replica, decode)))
@@ -385,6 +391,17 @@ class Client:
     def _check_open(self) -> None:
         if self.status == "closed":
             raise self._link.end or Disconnected("the client was closed")
+
+
+def _state_decoder(definition: ActorDefinition, view: object) -> Callable[[bytes], Any]:
+    """How what a subscriber gets is decoded; `view` says that the caller knows what that is."""
+    expected = None if definition.view is None else definition.view.python_name
+    name = definition.cls.__name__
+    if expected is None and view is not None:
+        raise UsageError(f"{name} has no view, its subscribers get its state: client.state(handle)")
+    if expected is not None and getattr(view, "__name__", None) != expected:
+        raise UsageError(f"subscribers of {name} get its view: client.state(handle, {name}.{expected})")
+    return definition.decode_state
 
 
 def _event(handle: ActorHandle | DynamicHandle, event: object) -> tuple[str, Callable[[bytes], Any]]:

@@ -1,7 +1,8 @@
 """The contract of an app: one JSON document of everything that its clients can name.
 
 Rules: the same definition gives the same document; actors, methods and events stand in the order of the source,
-named schemas in that of their names; what a client cannot see (durability, middleware, hooks) is not in it.
+named schemas in that of their names; what a client cannot see (durability, middleware, hooks, private fields, the state
+behind a view) is not in it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from zocket.contract.form import ActorContract, Contract, EventContract, MethodContract, Schema
 from zocket.contract.schemas import Schemas
 from zocket.contract.walking import Document, resolved
-from zocket.core.schema import Schema as Annotation
+from zocket.core.redaction import public_schema
 from zocket.errors import StateValueError
 
 if TYPE_CHECKING:
@@ -22,16 +23,22 @@ if TYPE_CHECKING:
 
     from zocket.core import AppDefinition
     from zocket.core.definition import MethodDefinition
+    from zocket.core.schema import Schema as Annotation
 
 
 def contract_of(definition: AppDefinition) -> Contract:
     """The contract of an app.
 
-    Schemas of results, states and events say what is written, schemas of inputs what is accepted.
+    Schemas of results, states and events say what is written, schemas of inputs what is accepted: those may have
+    private fields. No default has them.
+
+    Raises:
+        DefinitionError: `Private` marks a parameter.
     """
     methods = [method for actor in definition.actors.values() for method in actor.methods.values()]
     inputs: dict[int, list[Annotation[Any]]] = {
-        id(item): [Annotation(given.annotation) for given in item.input.parameters] for item in methods
+        id(item): [public_schema(given.annotation, decoded=False) for given in item.input.parameters]
+        for item in methods
     }
     schemas = Schemas(_outputs(definition), [schema for group in inputs.values() for schema in group])
     actors = {
@@ -39,7 +46,7 @@ def contract_of(definition: AppDefinition) -> Contract:
             title=actor.cls.__name__,
             description=_text(vars(actor.cls).get("__doc__")),
             state_version=actor.version,
-            state=schemas.of(actor.state, "output"),
+            state=schemas.of(actor.shown, "output"),
             methods={item.name: _method(item, inputs[id(item)], schemas) for item in actor.methods.values()},
             events={event.name: EventContract(schemas.of(event.schema, "output")) for event in actor.events.values()},
         )
@@ -50,7 +57,7 @@ def contract_of(definition: AppDefinition) -> Contract:
 
 def _outputs(definition: AppDefinition) -> Iterator[Annotation[Any]]:
     for actor in definition.actors.values():
-        yield actor.state
+        yield actor.shown
         yield from (method.result for method in actor.methods.values() if method.result is not None)
         yield from (event.schema for event in actor.events.values())
 

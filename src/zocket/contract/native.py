@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import inspect as mi
 
+from zocket.core.redaction import without_private
+
 if TYPE_CHECKING:
     from zocket.contract.walking import Document, Mode
 
@@ -110,9 +112,9 @@ class _Translator:
     def _field(self, field: mi.Field) -> Document:
         schema = self.schema(field.type)
         if field.default_factory in _SAFE_FACTORIES:
-            return {**schema, "default": msgspec.to_builtins(field.default_factory(), str_keys=True)}
+            return {**schema, "default": _builtins(field.default_factory())}
         if field.default is not msgspec.NODEFAULT and field.default is not msgspec.UNSET:
-            return {**schema, "default": msgspec.to_builtins(field.default, str_keys=True)}
+            return {**schema, "default": without_private(field.default, _builtins)}
         return schema
 
     def _anonymous(self, kind: mi.Type) -> Document:
@@ -148,6 +150,10 @@ class _Translator:
         if names and is_text:
             body["propertyNames"] = names
         return {**body, **_limits(kind, _ENTRIES)}
+
+
+def _builtins(value: Any) -> Any:
+    return msgspec.to_builtins(value, str_keys=True)
 
 
 def _is_always_written(kind: Any, field: mi.Field) -> bool:

@@ -15,12 +15,14 @@ from pydantic.json_schema import GenerateJsonSchema, NoDefault
 
 from zocket.contract.native import native_schemas
 from zocket.contract.walking import REFERENCE, Document, Mode, mapped, reachable, renamed
+from zocket.core.redaction import PublicSchema, redact_schema, without_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pydantic_core import core_schema
 
+    from zocket.core.masks import Masks
     from zocket.core.schema import Schema
 
     Describe = Callable[[list[Any], Mode], tuple[list[Document], dict[str, Document]]]
@@ -52,6 +54,10 @@ class _Described(GenerateJsonSchema):
             return factory()
         return schema.get("default", NoDefault)
 
+    def encode_default(self, dft: Any) -> Any:
+        """See `GenerateJsonSchema`: without what is private."""
+        return without_private(dft, super().encode_default)
+
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Document:
         """See `GenerateJsonSchema`: what cannot be described may be anything."""
         return {}
@@ -80,13 +86,19 @@ class Schemas:
         return self._found[id(schema), mode]
 
     def _describe(self, schemas: list[Schema[Any]], mode: Mode) -> None:
-        self._describe_group([schema for schema in schemas if schema.native], native_schemas, mode)
-        self._describe_group([schema for schema in schemas if not schema.native], _pydantic_schemas, mode)
+        for schema in schemas:  # by itself: what is hidden in it may be seen elsewhere
+            if _masks(schema):
+                self._describe_group([schema], native_schemas if schema.native else _pydantic_schemas, mode)
+        plain = [schema for schema in schemas if not _masks(schema)]
+        self._describe_group([schema for schema in plain if schema.native], native_schemas, mode)
+        self._describe_group([schema for schema in plain if not schema.native], _pydantic_schemas, mode)
 
     def _describe_group(self, group: list[Schema[Any]], describe: Describe, mode: Mode) -> None:
         """All at once, since they have much in common; one by one if the code of one of them raises."""
         try:
             bodies, local = describe([schema.annotation for schema in group], mode)
+            if len(group) == 1 and _masks(group[0]):
+                bodies[0], local = _redacted(bodies[0], local, _masks(group[0]), mode)
         except Exception:  # noqa: BLE001 — border: a developer's own types; what they cannot describe may be anything
             if len(group) == 1:
                 bodies, local = [{}], {}
@@ -112,6 +124,21 @@ class Schemas:
             self._names[key] = _free(_identifier(name), mode, self._taken)
             self._taken.add(self._names[key])
         return self._names[key]
+
+
+def _masks(schema: Schema[Any]) -> Masks:
+    return schema.masks if isinstance(schema, PublicSchema) else ()
+
+
+def _redacted(
+    body: Document, local: dict[str, Document], masks: Masks, mode: Mode
+) -> tuple[Document, dict[str, Document]]:
+    """A schema without what is hidden in it, and the definitions that it still refers to."""
+    whole = {**body, "$defs": local}
+    redact_schema(whole, masks, keep_names=mode == "input")
+    del whole["$defs"]
+    kept = reachable(whole, local)
+    return whole, {name: item for name, item in local.items() if name in kept}
 
 
 def _free(name: str, mode: Mode, taken: set[str]) -> str:

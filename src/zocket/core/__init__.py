@@ -17,14 +17,18 @@ from zocket.core.guards import Access, Guard
 from zocket.core.instance import Effects, Instance
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
+from zocket.core.privacy import Private
+from zocket.core.redaction import UNSEEN
 from zocket.core.reminders import ChangeReminder, Due, Reminder, StoredReminder
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
 from zocket.core.timers import CancelTimer, StartTimer, Timer
+from zocket.core.views import view
 
 __all__ = [
     "INSTANCE",
     "SERVER",
+    "UNSEEN",
     "Access",
     "Actor",
     "ActorDefinition",
@@ -49,6 +53,7 @@ __all__ = [
     "MethodDefinition",
     "Middleware",
     "Order",
+    "Private",
     "Reminder",
     "Schema",
     "SchemaMismatch",
@@ -64,4 +69,5 @@ __all__ = [
     "migrate",
     "query",
     "to_caller",
+    "view",
 ]

@@ -10,6 +10,7 @@ import inspect
 import math
 import re
 import typing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -18,9 +19,13 @@ import typing_extensions
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
 from zocket.core.beside import never_waits
 from zocket.core.cron import CRON_MARK
+from zocket.core.masks import HIDDEN, Masks
 from zocket.core.migration import bring_up, migrations_of
+from zocket.core.privacy import find_private
+from zocket.core.redaction import PublicSchema, encode_public, public_schema
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
 from zocket.core.streaming import chunk_annotation, drained, is_iterator
+from zocket.core.views import VIEW_MARK, ViewDefinition
 from zocket.errors import (
     DefinitionError,
     InvalidId,
@@ -111,13 +116,15 @@ class MethodDefinition:
         if self.stream:
             self.function = drained(self, function)
             chunk, returned = chunk_annotation(label, returned), type(None)
-            self.chunk = None if chunk is Any else Schema(chunk)
+            self.chunk = None if chunk is Any else public_schema(chunk)
         elif is_iterator(returned):
             raise DefinitionError(f"{label}: a method that is annotated as an iterator has to `yield`")
         self.void = returned is type(None)
-        self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
+        self.result: Schema[Any] | None = None if returned is Any or self.void else public_schema(returned)
         self.takes_input = bool(self.input.parameters)
-        self.encode_result: Callable[[Any], bytes | None] = _nothing if self.void else (self.result or _ANYTHING).encode
+        self.encode_result: Callable[[Any], bytes | None] = (
+            _nothing if self.void else encode_public if self.result is None else self.result.encode
+        )
 
     def decode_input(self, raw: Any) -> dict[str, Any]:
         """The keyword arguments of a call.
@@ -137,7 +144,7 @@ class MethodDefinition:
             StateValueError: JSON cannot hold it, or it is not what the annotation says.
         """
         if self.chunk is None:
-            return encode(value)
+            return encode_public(value)
         if not self.chunk.check(value):
             raise StateValueError(f"{self.label}: yields {self.chunk.annotation!r}, not {type(value).__name__}")
         return self.chunk.encode(value)
@@ -206,7 +213,7 @@ class EventDefinition:
         self.attribute = event.attribute
         self.name = name
         self.name_json = encode(name)
-        self.schema: Schema[Any] = Schema(annotation)
+        self.schema: Schema[Any] = public_schema(annotation)
 
     def encode(self, payload: Any) -> bytes:
         """See `Event.encode`."""
@@ -222,7 +229,14 @@ class EventDefinition:
 
 
 class ActorDefinition:
-    """One actor type of an app."""
+    """One actor type of an app.
+
+    Attributes:
+        state: schema of the state, all of it.
+        view: what its subscribers get instead of the state; None if they get the state.
+        shown: schema of what subscribers get.
+        masks: what is hidden of the state.
+    """
 
     def __init__(
         self,
@@ -239,6 +253,13 @@ class ActorDefinition:
         self.guards = (*guards, *_callables(f"{cls.__name__}.guards", cls.guards))
         self.state: Schema[Any] = Schema(_state_type(cls))
         cls.__zocket_state__ = _state_factory(cls, self.state.annotation)
+        self.view = _view(cls)
+        self.masks: Masks = find_private(self.state.annotation, is_state=True).masks
+        self.shown = self.state
+        if self.view is not None:
+            self.masks, self.shown = HIDDEN, self.view.schema
+        elif self.masks:
+            self.shown = PublicSchema(self.state.annotation, self.masks, is_open=False)
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
@@ -273,7 +294,7 @@ class ActorDefinition:
             raise DefinitionError(f"{label}: another method is called {name} on the wire")
         if getattr(function, METHOD_MARK, None) is None:
             setattr(function, METHOD_MARK, _mark(self.cls, attribute))
-        self.methods[name] = MethodDefinition(label, name, function, _hints(self.cls, function, label))
+        self.methods[name] = MethodDefinition(label, name, function, _hints(self.cls, label, function))
 
     def _add_event(self, attribute: str, event: Event[Any], rename: Rename) -> None:
         name = wire_name(attribute, rename)
@@ -314,7 +335,7 @@ class ActorDefinition:
             label, function = f"{self.cls.__name__}.{attribute}", getattr(self.cls, attribute, None)
             if not inspect.iscoroutinefunction(function):
                 raise DefinitionError(f"{label}: there is no `async def` of this name")
-            hints = {name: hint for name, hint in _hints(self.cls, function, label).items() if name != "return"}
+            hints = {name: hint for name, hint in _hints(self.cls, label, function).items() if name != "return"}
             found = self._targets[attribute] = MethodDefinition(label, attribute, function, hints)
         return found
 
@@ -330,19 +351,20 @@ class ActorDefinition:
                 raw = encode(state)
             return self.state.decode(raw)
         except SchemaMismatch as mismatch:
+            issues = None if self.masks else mismatch.issues  # they name keys, and some values
             raise StoredStateError(
-                f"{self.name}: the stored state does not fit {self.state.annotation!r}", data=mismatch.issues
+                f"{self.name}: the stored state does not fit {self.state.annotation!r}", data=issues
             ) from mismatch
         except StateValueError as error:
             raise StoredStateError(f"{self.name}: a migration made what JSON cannot hold: {error.message}") from error
 
     def decode_state(self, raw: Any) -> Any:
-        """The state of a snapshot.
+        """What a subscriber got: the state, its private fields as by default, or the view.
 
         Raises:
-            SchemaMismatch: the JSON is not of the state's type.
+            SchemaMismatch: the JSON is not of its type.
         """
-        return self.state.decode(raw)
+        return self.shown.decode(raw)
 
 
 def _callables(label: str, items: Sequence[Any]) -> Sequence[Any]:
@@ -365,6 +387,22 @@ def _attributes(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         found.update(vars(base))
+    return found
+
+
+def _view(cls: type[Actor[Any, Any]]) -> ViewDefinition | None:
+    """The view of a class; an override of a marked method is the view."""
+    found = None
+    for attribute, value in _attributes(cls).items():
+        marks = (getattr(vars(base).get(attribute), VIEW_MARK, None) for base in cls.__mro__)
+        mark = next((mark for mark in marks if mark is not None), None)
+        if mark is not None:
+            label = f"{cls.__name__}.{attribute}"
+            if attribute in RESERVED_NAMES:
+                raise DefinitionError(f"{label}: the name is reserved; call the view something else")
+            if found is not None:
+                raise DefinitionError(f"{label}: the class has a view already, {found.label}")
+            found = ViewDefinition(label, value, mark, partial(_hints, cls, label))
     return found
 
 
@@ -395,7 +433,7 @@ def _check_hook(cls: type, hook: str) -> None:
         raise DefinitionError(f"{cls.__name__}.{hook}: a hook is written `async def {hook}(self) -> None`")
 
 
-def _hints(cls: type[Actor[Any, Any]], function: Any, label: str) -> dict[str, Any]:
+def _hints(cls: type[Actor[Any, Any]], label: str, function: Any) -> dict[str, Any]:
     try:
         return typing_extensions.get_type_hints(function, localns=cls.__zocket_namespace__, include_extras=True)
     except NameError as error:

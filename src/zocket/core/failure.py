@@ -9,6 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+import msgspec
+
+from zocket.core.privacy import masks_of_value
+from zocket.core.redaction import redact
 from zocket.errors import (
     INTERNAL,
     ActorError,
@@ -65,10 +69,11 @@ def _clean(value: object) -> str:
 
 
 def _encodable(data: object) -> object:
-    """The data, or None if JSON cannot hold it: an error must be able to leave."""
+    """The data without what is private, or None if JSON cannot hold it: an error must be able to leave."""
     try:
-        encode(data)
+        whole = encode(data)
     except StateValueError as error:
         log.warning("the data of an error cannot leave: %s", error.message)
         return None
-    return data
+    masks = masks_of_value(data)
+    return msgspec.json.decode(redact(whole, masks)) if masks else data

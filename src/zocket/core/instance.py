@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.guards import Access, ask
+from zocket.core.redaction import redact, redact_operations
 from zocket.core.reminders import NO_REMINDERS
 from zocket.core.session import INSTANCE, Caller
 from zocket.errors import StateValueError, TooLarge, UsageError
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from zocket.state import Document
 
 Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]", "list[Order] | tuple[()]"]
-"""What a committed turn causes: the result's JSON (None: none), the patch operations (None: no change), the events, and
-what else it ordered."""
+"""What a committed turn causes: the result's JSON (None: none), the patch operations that clients may see (None: no
+change, `UNSEEN`: none that they may see), the events, and what else it ordered."""
 
 _NOTHING: Final = ()
 
@@ -50,6 +51,7 @@ class Instance:
 
     __slots__ = (
         "_actors",
+        "_redacted",
         "abandoned",
         "actor",
         "actor_id",
@@ -91,6 +93,7 @@ class Instance:
         self.request_id = ""
         self.key = ""
         self.in_turn = False
+        self._redacted = b"", b""
         self.send_chunk: Callable[[bytes], Awaitable[None]] | None = None
         self.flusher: Callable[[Instance], Awaitable[None]] | None = None
         self.abandoned: ZocketError | None = None
@@ -135,7 +138,7 @@ class Instance:
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
-            if self.abandoned is not None or self.events or self.orders:
+            if self.abandoned is not None or self.events or self.orders or self.definition.masks:
                 return self._commit(result)
             return result, self.document.commit(), _NOTHING, _NOTHING
         except BaseException as error:
@@ -176,6 +179,29 @@ class Instance:
             raise
         finally:
             self._end()
+
+    def public(self, state: bytes) -> bytes:
+        """What clients may see of a snapshot of the state; kept until another one is asked for."""
+        if not self.definition.masks:
+            return state
+        if state is not self._redacted[0]:
+            self._redacted = state, redact(state, self.definition.masks)
+        return self._redacted[1]
+
+    def look(self, document: Document[Any], key: Any) -> bytes:
+        """The JSON of the class's view of a document, for one audience; outside any turn.
+
+        Raises:
+            BaseException: whatever the view raised, or its result cannot be written.
+        """
+        view = self.definition.view
+        assert view is not None
+        turn = self.document, self.in_turn, self.caller, self.ctx
+        self.document, self.in_turn, self.caller, self.ctx = document, False, INSTANCE, None
+        try:
+            return view.show(self.actor, key)
+        finally:
+            self.document, self.in_turn, self.caller, self.ctx = turn
 
     async def run_timer(
         self, name: str, work: Callable[[], Awaitable[object]], caller: Caller, key: str, first: Sequence[Order]
@@ -237,7 +263,10 @@ class Instance:
         if self.abandoned is not None:
             raise self.abandoned
         events = self._checked_events() if self.events else _NOTHING
-        return result, self.document.commit(), events, self.orders or _NOTHING
+        operations = self.document.commit()
+        if operations is not None and self.definition.masks:
+            operations = redact_operations(operations, self.definition.masks)
+        return result, operations, events, self.orders or _NOTHING
 
     def _roll_back(self, error: BaseException) -> None:
         self.document.rollback()

@@ -21,6 +21,7 @@ import typing_extensions
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from zocket.core.privacy import PrivateMark
 from zocket.errors import DefinitionError, StateValueError
 from zocket.state import encode
 
@@ -51,7 +52,8 @@ def is_native(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return all(isinstance(item, msgspec.Meta) for item in arguments[1:]) and is_native(arguments[0], seen)
+        known = all(isinstance(item, (msgspec.Meta, PrivateMark)) for item in arguments[1:])
+        return known and is_native(arguments[0], seen)
     if origin is typing.Literal:
         return True
     if origin is not None and not (origin in _UNIONS or _is_record(origin)):

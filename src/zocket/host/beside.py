@@ -132,9 +132,15 @@ def _state(resident: Resident, method: MethodDefinition) -> Document[Any]:
     definition = instance.definition
     if at_rest and method.never_waits and not definition.middleware and not definition.guards:
         return instance.document
+    return committed(resident)
+
+
+def committed(resident: Resident) -> Document[Any]:
+    """A copy of the committed state, of a durable instance the stored one; it is shared by all who ask."""
+    instance, keeper = resident.instance, resident.keeper
     if keeper is None:
         return instance.document.committed()
     if resident.stored is None or resident.stored[0] is not keeper.visible:
-        state = definition.restore_state(keeper.visible, definition.version)
+        state = instance.definition.restore_state(keeper.visible, instance.definition.version)
         resident.stored = (keeper.visible, Document(state, owner=read_only(instance.document.owner)))
     return resident.stored[1]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zocket import logs
-from zocket.core import Access, Instance, Order, is_expected, to_caller
+from zocket.core import UNSEEN, Access, Instance, Order, is_expected, to_caller
 from zocket.errors import (
     Cancelled,
     DefinitionError,
@@ -52,6 +52,7 @@ from zocket.host.store import Key
 from zocket.host.streams import stream
 from zocket.host.tells import Tells
 from zocket.host.timing import WAKE, Tick, Timing
+from zocket.host.views import Views
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
@@ -145,6 +146,7 @@ class Host:
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
         self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
+        self._views = Views(self, self._outlet, max_bytes=limits.max_state_bytes, dev_mode=dev_mode)
         self._flushing = Flushing(self, clock)
         self._running = Running(self, clock, self._flushing)
         self.timing = Timing(self, alarms, clock, owns)
@@ -198,6 +200,7 @@ class Host:
             type(request) is StateSub
             and instance.in_turn
             and not instance.definition.guards
+            and resident.views is None
             and self._may_watch_beside(resident, link)
         ):
             self._watch_beside(resident, link, request, request_id, now)
@@ -661,7 +664,9 @@ class Host:
         _, operations, events, orders = effects
         if operations is not None:
             self._eviction.weigh(resident)
-            if resident.history is not None:
+            if resident.views is not None:
+                self._views.publish(resident, resident.views)
+            elif resident.history is not None and operations != UNSEEN:
                 version = resident.history.add(operations)
                 if resident.watchers.links:
                     self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
@@ -782,6 +787,9 @@ class Host:
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
         """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
         assert link.session is not None
+        if resident.views is not None:
+            self._views.watch(resident, resident.views, link, request, request_id)
+            return
         history = resident.history
         if history is None:
             history = resident.history = History()
@@ -802,6 +810,9 @@ class Host:
 
     def show(self, resident: Resident) -> None:
         """Gives every watcher a snapshot: the state has moved without patches, or patches may have been lost."""
+        if resident.views is not None:
+            self._views.show(resident, resident.views)
+            return
         if not resident.watchers.links or resident.history is None:
             return
         try:
@@ -979,7 +990,8 @@ def _done(done: Callable[[], None] | None) -> None:
 
 def _visible(resident: Resident) -> bytes:
     """JSON of what a subscriber may see: of a durable instance, what is stored."""
-    return resident.instance.document.snapshot() if resident.keeper is None else resident.keeper.visible
+    instance, keeper = resident.instance, resident.keeper
+    return instance.public(instance.document.snapshot() if keeper is None else keeper.visible)
 
 
 def _address(resident: Resident) -> tuple[str, str]:

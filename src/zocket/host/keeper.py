@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from zocket.core import UNSEEN
 from zocket.core.reminders import NO_REMINDERS, changed, copied, earliest
 from zocket.errors import Conflict, Overloaded, StoredStateError, TooLarge, Unavailable
 from zocket.host.answers import AnswerTable
@@ -68,7 +69,7 @@ class Keeper:
 
     Attributes:
         answered: calls with an idempotency key, from the first one on: those of the record, and of the turns since.
-        visible: JSON of the newest stored state: what a new subscriber may see.
+        visible: JSON of the newest stored state, all of it: what a new subscriber may see is the public part.
         sessions: as of `Record.sessions`, with what is committed and not stored yet.
         trouble: why the last save is not stored, until the host recovers.
         recovering: the record is being read again.
@@ -367,7 +368,7 @@ class Keeper:
             watermarks=watermarks,
             answers=answers,
             epoch=self.history.epoch,
-            seq=self.history.seq + sum(outcome.effects[1] is not None for outcome in group),
+            seq=self.history.seq + sum(outcome.effects[1] not in (None, UNSEEN) for outcome in group),
             writer=self._writer,
             commit=self._commit,
             keyed=self._keyed(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core import INSTANCE
 from zocket.host.link import Audience, Link
+from zocket.host.viewers import Viewers
 from zocket.protocol import frames
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Resident:
         gone: it has left memory.
         ticks: its running timers, from the first one on.
         unused: what is served now is no use of it: a timer of its own.
+        views: its watchers by what they see, of a class with a view.
     """
 
     __slots__ = (
@@ -131,6 +133,7 @@ class Resident:
         "ticks",
         "unused",
         "used",
+        "views",
         "watchers",
         "worker",
     )
@@ -140,7 +143,8 @@ class Resident:
         self.counts = counts
         self.address = frames.address(instance.definition.name, instance.actor_id)
         self.mailbox: deque[Piece] = deque()
-        self.watchers = Audience()
+        self.views = None if instance.definition.view is None else Viewers()
+        self.watchers = Audience() if self.views is None else self.views
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None

@@ -4,8 +4,9 @@ Knows no event loop, no clock, no network and no environment; time and size limi
 """
 
 from zocket.state import pointer
+from zocket.state.difference import difference
 from zocket.state.document import Document
 from zocket.state.encoding import encode
 from zocket.state.patch import apply
 
-__all__ = ["Document", "apply", "encode", "pointer"]
+__all__ = ["Document", "apply", "difference", "encode", "pointer"]

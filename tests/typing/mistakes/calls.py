@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.typing.api_samples import ChatRoom, Guarded, Message, Timed, app
-from zocket import Due, cron
+from tests.typing.api_samples import ByRole, ChatRoom, Game, Guarded, Message, Timed, app, role_of
+from zocket import Actor, Due, cron, view
 from zocket.client import Client
 
 
@@ -30,6 +30,9 @@ async def mistakes(client: Client) -> None:
     await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
     client.actor(Message, "general")  # mistake: no actor
     client.options(idempotency_key=False)  # mistake: neither a key nor True
+    async for seen in client.state(client.actor(Game, "a"), Game.seen_by):
+        seen.round.bit_length()  # mistake: a field of the state, not of the view
+    client.state(client.actor(Game, "a"), ByRole.for_role)  # mistake: the view of another actor
 
 
 class Emitting(ChatRoom):
@@ -46,6 +49,12 @@ class Emitting(ChatRoom):
         self.actors.tell(room.post, text=5)  # mistake: wrong type in a one-way call
         self.actors.tell(room.publish)  # mistake: unknown method of a one-way call
         _sent: int = await room.post(text="hello")  # mistake: wrong result type between actors
+
+
+class Viewing(Actor[dict[str, int]]):
+    @view(key=role_of)  # mistake: the key is a str
+    def by_number(self, number: int) -> int:
+        return number
 
 
 class Late(Timed):
