@@ -21,7 +21,7 @@ import msgspec
 
 from zocket.broker.port import Message
 from zocket.broker.streams import transport_streams
-from zocket.errors import Unavailable
+from zocket.errors import KICKED, Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
 from zocket.gateway.dropped import what_counts
@@ -31,7 +31,7 @@ from zocket.gateway.statistics import Statistics
 from zocket.ids import WHOLE, new_session_id
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import EdgeSession
+from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, EdgeSession
 from zocket.protocol.subjects import INBOUND_STREAM
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("zocket.gateway")
 
-EXPIRED_CODE: Final = 4401
-"""Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
 STOPPING: Final = "the gateway is stopping"
@@ -287,6 +285,8 @@ class Gateway:
             session = sessions.get(delivery.sessions[0])
             if session is not None:
                 session.deliver(frame, now)
+                if delivery.close:
+                    session.end(KICKED_CODE, KICKED)
         elif concerns_no_call(frame):
             reached = 0
             for session_id in delivery.sessions:

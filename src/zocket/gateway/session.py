@@ -182,7 +182,7 @@ class GatewaySession:
     def deliver(self, frame: bytes, now: float) -> None:
         """Takes a runtime's frame for this session alone: an answer settles its call, or is dropped."""
         if frame.startswith(_PROBLEM):
-            again = self.edge.refused_for_now(frame)
+            again = self.edge.take_problem(frame)
             if again:
                 self._gateway.later(REFUSED_AGAIN_S, partial(self._ask_again, again))
         elif not frame.startswith(_PASSING):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from zocket import logs
-from zocket.core import Access, Instance, Order, is_expected, to_caller
+from zocket.core import Access, Instance, Kick, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
     DefinitionError,
@@ -32,6 +33,7 @@ from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
+from zocket.host.kicks import kick
 from zocket.host.link import EachLink
 from zocket.host.resident import (
     ACTIVATE,
@@ -121,7 +123,7 @@ class Host:
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
-        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
+        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {Kick: partial(kick, self)}
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
         self._pending = 0
@@ -581,6 +583,23 @@ class Host:
             del resident.instance.sessions[session_id]
             resident.watchers.discard(session_id)
             resident.events.discard(session_id)
+
+    def part_with(self, resident: Resident, link: Link, *, introduced: bool) -> bool:
+        """The instance does not know the session any more; False if its `on_disconnect` is on its way already.
+
+        That is the next turn, for one that was `introduced`, and does not concern its link, which may come back.
+        """
+        session = link.session
+        assert session is not None
+        if resident not in self._known.get(session.id, ()):
+            return False
+        self._forget(resident, link)
+        self._drop_known(session.id, resident)
+        if introduced:
+            self._pending += 1
+            resident.mailbox.appendleft((Absent(session), DISCONNECT, "", None, self._clock.now(), None))
+            self.schedule(resident)
+        return True
 
     def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> bool:
         session_id = "" if link.session is None else link.session.id

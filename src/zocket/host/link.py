@@ -39,6 +39,10 @@ class Link(ABC):
         """Sends the frame that says why a subscription did not come about."""
         self.send(frame)
 
+    def dismiss(self, frame: bytes) -> None:
+        """Sends the frame that says why, and closes the socket with 4403, where its server knows how to."""
+        self.refuse(frame)
+
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""
         self.send(frame)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from zocket.errors import PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
+from zocket.errors import KICKED, PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
 from zocket.protocol import frames, subjects
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub, decode_request, too_deep
 from zocket.protocol.rate import TokenBucket
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from zocket.errors import ZocketError
     from zocket.protocol.frames import Request, Subscription
 
+EXPIRED_CODE: Final = 4401
+"""Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
+KICKED_CODE: Final = 4403
+"""Close code of a socket that an actor had closed: do not connect again by yourself."""
 REFUSED_AGAIN_S: Final = 2.0
 """When a subscription that was refused for a reason that passes is sent again, by whoever serves the socket."""
 MAX_CALL_ID_BYTES: Final = 256
@@ -188,12 +192,19 @@ class EdgeSession:
         error.request_id = f"{self.request_prefix}{self.number if number is None else number}"
         self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
 
-    def refused_for_now(self, problem: bytes) -> list[EventSub | StateSub]:
-        """The subscriptions that an error frame concerns whose reason passes; nobody else asks for them again."""
+    def take_problem(self, problem: bytes) -> list[EventSub | StateSub]:
+        """Takes note of an actor's error frame: a kick ends the subscriptions that it concerns.
+
+        Those whose reason passes are given back, to be asked for again: nobody else does.
+        """
         frame = frames.decode_server_frame(problem)
-        if frame is None or frame.code not in PASSING or frame.actor is None or frame.actor_id is None:
+        if frame is None or frame.actor is None or frame.actor_id is None:
             return []
-        return self.still_wanted([StateSub(frame.actor, frame.actor_id), EventSub(frame.actor, frame.actor_id)])
+        concerned = self.still_wanted([StateSub(frame.actor, frame.actor_id), EventSub(frame.actor, frame.actor_id)])
+        if frame.code == KICKED:
+            for subscription in concerned:
+                del self.subscriptions[subscription]
+        return concerned if frame.code in PASSING else []
 
     def still_wanted(self, subscriptions: Iterable[EventSub | StateSub]) -> list[EventSub | StateSub]:
         """Those of them that the client has not given up."""

@@ -54,11 +54,16 @@ class Outbound(msgspec.Struct, rename="camel", gc=False):
 
 
 class Delivery(msgspec.Struct, rename="camel", gc=False):
-    """One frame for several sessions of one gateway."""
+    """One frame for several sessions of one gateway.
+
+    `kept` says that it counts also from a runtime that is superseded, `close` that the only session's socket is to be
+    closed after it.
+    """
 
     sessions: list[str]
     message: msgspec.Raw
     kept: bool = False
+    close: bool = False
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
@@ -196,12 +201,15 @@ def outbound(head: bytes, frame: bytes) -> bytes:
     return head + frame + b"}"
 
 
-def delivery(sessions: bytes, frame: bytes, *, kept: bool = False) -> bytes:
-    """One entry of a batch; `sessions` is the JSON array of session ids.
+def delivery(sessions: bytes, frame: bytes, *, kept: bool = False, close: bool = False) -> bytes:
+    """One entry of a batch; `sessions` is the JSON array of session ids, the rest as of `Delivery`.
 
-    `kept` says that the answer is of a call which is stored: it counts also from a runtime that is superseded.
+    `kept` is for the answer to a call that is stored.
     """
-    return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, b',"kept":true' if kept else b"")
+    more = b',"kept":true' if kept else b""
+    if close:
+        more += b',"close":true'
+    return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, more)
 
 
 def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"", *, lapsed: bool = False) -> bytes:

@@ -55,6 +55,13 @@ class SessionLink(Link):
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame)
 
+    def dismiss(self, frame: bytes) -> None:
+        """See `Link.dismiss`; a gateway that does not announce itself is sent the frame alone."""
+        if self.gateway is None:
+            self.send(frame)
+        else:
+            self._outbox.add_delivery(self.gateway, self._sessions, frame, close=True)
+
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; of a call that is stored also a superseded runtime's answer counts."""
         if kept and self.gateway is not None:
@@ -112,12 +119,14 @@ class Outbox:
         self._ready.append(Message(subject, payload))
         self._plan()
 
-    def add_delivery(self, gateway: str, sessions: bytes, frame: bytes, *, kept: bool = False) -> None:
+    def add_delivery(
+        self, gateway: str, sessions: bytes, frame: bytes, *, kept: bool = False, close: bool = False
+    ) -> None:
         """A frame for the listed sessions (JSON) of one gateway."""
         batch = self._batches.get(gateway)
         if batch is None:
             batch = self._batches[gateway] = _Batch(subjects.gateway(self.scope, gateway))
-        delivery = envelopes.delivery(sessions, frame, kept=kept)
+        delivery = envelopes.delivery(sessions, frame, kept=kept, close=close)
         if batch.size and batch.size + len(delivery) > MAX_BATCH_BYTES:
             self._close(batch)
         batch.deliveries.append(delivery)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.clock import SystemClock
 from zocket.core import Session
+from zocket.errors import KICKED
 from zocket.host import Host, Link
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.edge import KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -54,17 +55,20 @@ class Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_server", "edge", "peer")
+    __slots__ = ("_is_ending", "_server", "edge", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
+        self._is_ending = False
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
         peer.send(frames.welcome(session.id))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
+        if self._is_ending:
+            return
         edge, server = self.edge, self._server
         read_clock = server.read_clock
         request = edge.receive(frame, read_clock())
@@ -80,9 +84,14 @@ class LocalSession(Link):
     def refuse(self, frame: bytes) -> None:
         """See `Link.refuse`; for a reason that passes it is asked for again."""
         self.peer.send(frame)
-        again = self.edge.refused_for_now(frame)
+        again = self.edge.take_problem(frame)
         if again:
             self._server.clock.call_later(REFUSED_AGAIN_S, lambda: self.subscribe_again(self.edge.still_wanted(again)))
+
+    def dismiss(self, frame: bytes) -> None:
+        """See `Link.dismiss`."""
+        self.refuse(frame)
+        self.end(KICKED_CODE, KICKED)
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
@@ -96,8 +105,9 @@ class LocalSession(Link):
             self.peer.send(frame)
         outgoing.clear()
 
-    def close(self, code: int, reason: str) -> None:
-        """Closes the socket."""
+    def end(self, code: int, reason: str) -> None:
+        """Closes the socket; what the client sends from now on is not served."""
+        self._is_ending = True
         self.peer.close(code, reason)
 
     def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
@@ -177,7 +187,7 @@ class LocalServer:
                 server._running = False
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):
-                    session.close(1001, "server stops")
+                    session.end(1001, "server stops")
                 await server.host.aclose(drain_timeout_s)
 
     def open_session(self, peer: Peer, identity: Identity) -> LocalSession:

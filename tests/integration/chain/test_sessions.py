@@ -1,0 +1,108 @@
+"""Sessions that an actor parts with (both brokers)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zocket import Actor, ActorError, App, method
+from zocket.errors import Disconnected
+from zocket.protocol.edge import KICKED_CODE
+from zocket.testing import TestApp
+
+if TYPE_CHECKING:
+    from tests.integration.chain.conftest import Outside
+
+pytestmark = pytest.mark.each_broker
+
+
+class Room(Actor[dict[str, Any]]):
+    async def on_disconnect(self) -> None:
+        self.state.setdefault("left", []).append(self.session.id)
+
+    @method
+    async def oust(self, who: str, close: bool = False) -> bool:
+        return self.kick(who, "be nice", close=close)
+
+    @method
+    async def add(self) -> int:
+        self.state["count"] = self.state.get("count", 0) + 1
+        return int(self.state["count"])
+
+    @method
+    async def here(self) -> list[str]:
+        return list(self.clients)
+
+
+class Hall(Room):
+    durability = "file"
+
+
+app = App(actors={"room": Room, "hall": Hall})
+
+
+@pytest.mark.parametrize("actor", ["room", "hall"])
+async def test_a_kicked_session_gets_nothing_more_also_of_the_next_runtime(outside: Outside, actor: str) -> None:
+    async with TestApp(app) as t:
+        mod, troll = outside.socket(t), outside.socket(t)
+        for socket in (mod, troll):
+            socket.subscribe("state:sub", actor, "a")
+            await socket.wait_frames("state:snapshot", 1)
+        mod.call(1, actor, "a", "oust", who=troll.id)
+        assert (await mod.wait_answer(1))["result"] is True
+        (frame,) = await troll.wait_frames("error", 1)
+        assert (frame["code"], frame["message"], frame["actorId"]) == ("kicked", "be nice", "a")
+        await outside.until(lambda: mod.replica().get("left") == [troll.id], "its on_disconnect")
+        await t.crash()
+        await mod.wait_frames("state:snapshot", 2)
+        mod.call(2, actor, "a", "add")
+        await mod.wait_answer(2)
+        mod.call(3, actor, "a", "here")
+        assert (await mod.wait_answer(3))["result"] == [mod.id]
+        await t.settle()
+        assert [frame["type"] for frame in troll.received] == ["welcome", "state:snapshot", "error"]
+        assert troll.closed_with is None
+
+
+async def test_a_kick_that_closes_ends_the_client_and_its_sessions_everywhere(outside: Outside) -> None:
+    async with TestApp(app) as t:
+        mod, troll = await t.connect(), await t.connect()
+        lobby, room = troll.actor(Room, "lobby"), troll.actor(Room, "a")
+        await lobby.add()
+        assert troll.id is not None
+        states = troll.state(room)
+        await anext(states)
+        assert await mod.actor(Room, "a").oust(who=troll.id, close=True)
+        with pytest.raises(ActorError, match="be nice"):
+            await asyncio.wait_for(anext(states), 10)
+        await outside.until(lambda: troll.status == "closed", "its client is closed")
+        with pytest.raises(Disconnected, match=str(KICKED_CODE)):
+            await room.add()
+        watched = mod.state(mod.actor(Room, "lobby"))
+        async with asyncio.timeout(10):
+            async for state in watched:
+                if state.get("left"):
+                    break
+
+
+async def test_who_kicks_itself_out_has_its_answer_before_its_socket_closes(outside: Outside) -> None:
+    async with TestApp(app) as t:
+        socket = outside.socket(t)
+        socket.call(1, "room", "a", "oust", who=socket.id, close=True)
+        assert (await socket.wait_answer(1))["result"] is True
+        await outside.until(lambda: socket.closed_with is not None, "its socket is closed")
+        assert socket.closed_with == KICKED_CODE
+        assert socket.frames("error")[0]["code"] == "kicked"
+
+
+async def test_a_session_of_an_existing_gateway_is_told_and_keeps_its_socket(outside: Outside) -> None:
+    async with TestApp(app) as t:
+        mod, wire = outside.socket(t), await (await outside.wire(t)).spy()
+        wire.inbound({"type": "state:sub", "actor": "room", "actorId": "a"})
+        await wire.wait_frames_to("s_foreign", "state:snapshot", 1)
+        mod.call(1, "room", "a", "oust", who="s_foreign", close=True)
+        assert (await mod.wait_answer(1))["result"] is True
+        (frame,) = await wire.wait_frames_to("s_foreign", "error", 1)
+        assert frame["code"] == "kicked"
