@@ -88,7 +88,10 @@ class App:
         from zocket.server.local import LocalServer
 
         return AsgiServer(
-            lambda: LocalServer.open(self.definition, limits=self.limits, state_file=self.state_file), self.authorize
+            lambda: LocalServer.open(
+                self.definition, limits=self.limits, state_file=self.state_file, authorize=self.authorize
+            ),
+            self.authorize,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -59,7 +59,8 @@ def connect(
 
     Args:
         url: `ws://host:port` or `wss://host`.
-        token: the session's token, or a function (plain or async) that is asked for one before every connection.
+        token: the session's token, or a function (plain or async) that is asked for one before every connection, and
+            for another one before the token of an open connection expires.
         rpc_timeout: seconds that a call may take, waiting for the connection included.
         connect_timeout: seconds that one attempt to connect may take.
         reconnect: False closes the client with its first lost connection.
@@ -72,11 +73,18 @@ def connect(
         Unauthorized: (when opened) the server refuses the token.
         Unavailable: (when opened) there is no server, or it did not answer within `connect_timeout`.
     """
+    fresh_token = None
     if transport is None:
         from zocket.client.websocket import WebSocketTransport
 
-        transport = WebSocketTransport(url, token=token, ssl=ssl)
+        transport = web_socket = WebSocketTransport(url, token=token, ssl=ssl)
+        fresh_token = web_socket.fresh_token if callable(token) else None
     client = Client(
-        transport, rpc_timeout=rpc_timeout, connect_timeout=connect_timeout, reconnect=reconnect, clock=clock
+        transport,
+        rpc_timeout=rpc_timeout,
+        connect_timeout=connect_timeout,
+        reconnect=reconnect,
+        clock=clock,
+        fresh_token=fresh_token,
     )
     return Connecting(client)

@@ -86,7 +86,7 @@ class WebSocketTransport:
     async def connect(self, receiver: Receiver, /) -> WebSocketConnection:
         """See `Transport.connect`."""
         options: dict[str, Any] = {}
-        token = await self._current_token()
+        token = await self.fresh_token()
         if token is not None:
             options["additional_headers"] = {"Authorization": f"Bearer {token}"}
         if self._ssl is not None:
@@ -107,7 +107,13 @@ class WebSocketTransport:
             raise Unavailable(f"no connection to {self._name}: {failure or type(failure).__name__}") from failure
         return WebSocketConnection(socket, receiver)
 
-    async def _current_token(self) -> str | None:
+    async def fresh_token(self) -> str | None:
+        """The token, asked for now if it comes from a function.
+
+        Raises:
+            Unavailable: the function failed.
+            UsageError: what it gave cannot stand in a header.
+        """
         source = self._token
         if source is None or isinstance(source, str):
             return source

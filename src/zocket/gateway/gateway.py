@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from zocket.metrics import Sample
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
@@ -173,14 +174,20 @@ class Gateway:
         """Whether new sessions can be served: the broker is there, its streams are, and nobody stops the gateway."""
         return self.accepting and self.broker.connected and not self._was_away
 
-    def open_session(self, peer: Peer, identity: Identity) -> GatewaySession:
-        """The session of a socket; `welcome` is its first frame."""
+    def open_session(self, peer: Peer, identity: Identity, renew: Renew[Identity] | None = None) -> GatewaySession:
+        """The session of a socket; `welcome` is its first frame.
+
+        Args:
+            peer: the socket.
+            identity: whose it is.
+            renew: says whose a further token is; without it the client is not told that it may offer one.
+        """
         project = self.directory.join(identity.scope)
         edge = EdgeSession(new_session_id(), self._limits_of(identity))
-        session = GatewaySession(self, project, edge, peer, identity)
+        session = GatewaySession(self, project, edge, peer, identity, renew)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
-        session.send(frames.welcome(edge.session_id))
+        session.send(frames.welcome(edge.session_id, [] if renew is None else [frames.REFRESH], identity.expires_at))
         notice = envelopes.SessionConnected(
             envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
         )

@@ -12,8 +12,9 @@ import signal
 from collections import ChainMap
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from zocket.settings import GatewaySettings
     from zocket.sockets.connection import Route
     from zocket.sockets.port import Head, Peer, SocketSession
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
@@ -56,6 +58,11 @@ class Serving:
     gateway: Gateway
     port: int
     metrics_port: int
+
+
+class _Admitted(NamedTuple):
+    identity: Identity
+    renew: Renew[Identity]
 
 
 @asynccontextmanager
@@ -86,13 +93,13 @@ async def serve(
         client = await stack.enter_async_context(control_plane(settings.control_plane_url, settings.internal_token))
         authorize = ControlPlaneAuthorizer(client, clock)
 
-        async def admit(head: Head) -> Identity:
+        async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return await authorize(head)
+            return _Admitted(await authorize(head), partial(authorize.renew, head.host))
 
-        def open_socket(peer: Peer, admitted: Identity) -> SocketSession:
-            return gateway.open_session(peer, admitted)
+        def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
+            return gateway.open_session(peer, admitted.identity, admitted.renew)
 
         async def health() -> tuple[int, str, bytes]:
             return 200, _JSON, b'{"ok":true}'

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from zocket.errors import CallTimeout, Unavailable, UnknownActor
+from zocket.errors import CallTimeout, Unauthorized, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import REFUSED_AGAIN_S
 from zocket.protocol.frames import EventSub, StateSub
+from zocket.sockets.refresh import Refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zocket.protocol.edge import EdgeSession
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
@@ -95,7 +97,10 @@ class GatewaySession:
         "_gateway",
         "_is_closed",
         "_is_ending",
+        "_refresh",
+        "_refreshes",
         "_statistics",
+        "_user_id",
         "edge",
         "expires_at",
         "fields",
@@ -104,17 +109,20 @@ class GatewaySession:
         "stale",
     )
 
-    def __init__(self, gateway: Gateway, project: Project, edge: EdgeSession, peer: Peer, identity: Identity) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        project: Project,
+        edge: EdgeSession,
+        peer: Peer,
+        identity: Identity,
+        renew: Renew[Identity] | None,
+    ) -> None:
         self._gateway = gateway
         self._statistics = gateway.statistics
-        self._envelope_head = envelopes.inbound_head(
-            project.scope,
-            edge.session_id,
-            identity.user_id,
-            identity.claims,
-            gateway.gateway_id,
-            edge.request_prefix,
-        )
+        self._user_id = identity.user_id
+        self._refreshes = 0
+        self._refresh = None if renew is None else Refresh(renew, self._accept, self.send)
         self._is_closed = False
         self._is_ending = False
         self.project = project
@@ -123,6 +131,7 @@ class GatewaySession:
         self.expires_at = identity.expires_at
         self.stale: set[Partition] = set()
         self.fields = {**project.fields, "session": edge.session_id}
+        self._envelope_head = self._head(identity)
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -135,6 +144,8 @@ class GatewaySession:
         if request is None:
             if edge.outgoing:
                 self.flush()
+            elif edge.token is not None:
+                self._offer(edge.token)
             return
         if request.actor not in self.project.actor_types and not self._gateway.directory.serves(self, request):
             self.refuse_unknown(request)
@@ -146,6 +157,7 @@ class GatewaySession:
         """See `SocketSession.closed`."""
         if not self._is_closed:
             self._is_closed = True
+            self._stop_refresh()
             self.edge.close()
             self._gateway.ended(self)
 
@@ -162,7 +174,38 @@ class GatewaySession:
         """Closes the socket; what the client sends from now on is not served."""
         if not self._is_ending:
             self._is_ending = True
+            self._stop_refresh()
             self.peer.close(code, reason)
+
+    def _head(self, identity: Identity) -> bytes:
+        edge = self.edge
+        return envelopes.inbound_head(
+            self.project.scope,
+            edge.session_id,
+            identity.user_id,
+            identity.claims,
+            self._gateway.gateway_id,
+            edge.request_prefix,
+            self._refreshes,
+        )
+
+    def _offer(self, token: str) -> None:
+        self.edge.token = None
+        if self._refresh is not None:
+            self._refresh.offer(token, self.edge.request_id)
+
+    def _accept(self, identity: Identity) -> float | None:
+        """The session has the claims of another token of its user from its next frame on."""
+        if identity.scope != self.project.scope or identity.user_id != self._user_id:
+            raise Unauthorized("the token is somebody else's")
+        self._refreshes += 1
+        self._envelope_head = self._head(identity)
+        self.expires_at = identity.expires_at
+        return identity.expires_at
+
+    def _stop_refresh(self) -> None:
+        if self._refresh is not None:
+            self._refresh.cancel()
 
     def send(self, frame: bytes) -> None:
         """Sends a frame to the client."""

@@ -31,6 +31,11 @@ class Link(ABC):
         self.lapsed = False
         self.caller: Caller = SERVER if session is None else Caller("client", session)
 
+    def renew(self, session: Session) -> None:
+        """The session has other claims from its next turn on."""
+        self.session = session
+        self.caller = Caller("client", session)
+
     @abstractmethod
     def send(self, frame: bytes) -> None:
         """Sends one frame to the session, after those sent before."""

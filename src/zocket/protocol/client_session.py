@@ -29,9 +29,17 @@ CallId = NewType("CallId", bytes)
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The connection has an id."""
+    """The connection has an id; its token expires then, in seconds since the epoch (None: never, or not known)."""
 
     client_id: str
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The server took another token; `expires_at` as of `Welcome`."""
+
+    expires_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class Problem:
     ended: tuple[Feed | Replica, ...] = ()
 
 
-ClientEvent = Welcome | Result | Failed | EventArrived | Snapshot | Patched | Problem
+ClientEvent = Welcome | Refreshed | Result | Failed | EventArrived | Snapshot | Patched | Problem
 
 
 class ClientSession:
@@ -93,12 +101,14 @@ class ClientSession:
 
     Attributes:
         client_id: the id of the present connection, or None while it has none.
+        features: additions that the server of the present connection takes.
         connected: between `opened` and `lost`.
         outgoing: frames that wait to be sent, in order; taken by whoever drives the session.
     """
 
     def __init__(self) -> None:
         self.client_id: str | None = None
+        self.features: frozenset[str] = frozenset()
         self.connected = False
         self.outgoing: list[bytes] = []
         self._calls: set[CallId] = set()
@@ -118,6 +128,7 @@ class ClientSession:
         """The connection is gone; gives the calls that will never be answered."""
         self.connected = False
         self.client_id = None
+        self.features = frozenset()
         self.outgoing.clear()
         for replica in self._replicas.values():
             replica.live = False
@@ -138,6 +149,11 @@ class ClientSession:
         self._calls.add(call_id)
         self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value, key))
         return call_id
+
+    def offer(self, token: str) -> None:
+        """Offers the server another token for this connection, where it takes one."""
+        if frames.REFRESH in self.features:
+            self.outgoing.append(frames.refresh(token))
 
     def forget(self, call_id: CallId) -> None:
         """Nobody waits for the answer any more; one that comes is ignored."""
@@ -199,6 +215,8 @@ class ClientSession:
                 return self._snapshot(frame)
             case "welcome":
                 return self._welcome(frame)
+            case "auth:refreshed":
+                return Refreshed(frame.expiry())
             case "error":
                 return self._problem(frame)
             case _:
@@ -208,7 +226,9 @@ class ClientSession:
         if frame.client_id is None:
             return None
         self.client_id = frame.client_id
-        return Welcome(frame.client_id)
+        if isinstance(frame.features, list):
+            self.features = frozenset(name for name in frame.features if isinstance(name, str))
+        return Welcome(frame.client_id, frame.expiry())
 
     def _result(self, frame: frames.ServerFrame) -> ClientEvent | None:
         call_id = CallId(b"" if frame.id is None else bytes(frame.id))

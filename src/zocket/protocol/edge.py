@@ -14,7 +14,7 @@ import msgspec
 
 from zocket.errors import KICKED, PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
 from zocket.protocol import frames, subjects
-from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub, decode_request, too_deep
+from zocket.protocol.frames import EventSub, EventUnsub, Refresh, Rpc, StateSub, StateUnsub, decode_request, too_deep
 from zocket.protocol.rate import TokenBucket
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ REFUSED_AGAIN_S: Final = 2.0
 """When a subscription that was refused for a reason that passes is sent again, by whoever serves the socket."""
 MAX_CALL_ID_BYTES: Final = 256
 """JSON text of a call's `id`. It is kept while the call is pending; clients use counters and UUIDs (38 bytes)."""
+MAX_TOKEN_CHARS: Final = 16_384
+"""Of a token that an open connection is given: as long as the control plane checks one."""
 
 REQUEST_PREFIX_CHARS: Final = 10
 """End of the session id that its request ids begin with: 40 random bits, so that they name one call of a process."""
@@ -81,6 +83,7 @@ class EdgeSession:
         pending: calls without an answer by the JSON text of their id, oldest first.
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
+        token: a new one that the client offers, for whoever serves the socket to check and clear.
     """
 
     __slots__ = (
@@ -96,6 +99,7 @@ class EdgeSession:
         "request_prefix",
         "session_id",
         "subscriptions",
+        "token",
     )
 
     def __init__(self, session_id: str, limits: EdgeLimits) -> None:
@@ -105,6 +109,7 @@ class EdgeSession:
         self.pending: dict[bytes, Pending] = {}
         self.subscriptions: dict[EventSub | StateSub, None] = {}
         self.outgoing: list[bytes] = []
+        self.token: str | None = None
         self.request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
         self._max_depth = limits.max_json_depth
         self._max_pending = limits.max_pending_calls
@@ -123,7 +128,10 @@ class EdgeSession:
         return self.number
 
     def receive(self, frame: bytes, now: float) -> Request | None:
-        """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`."""
+        """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`.
+
+        None also for a new token; it is in `token`.
+        """
         if not frame.isascii() and not _is_utf8(frame):
             return None
         self.number = number = self.number + 1
@@ -137,6 +145,9 @@ class EdgeSession:
             self._refuse_frame(frame, error)
             return None
         if request is None:
+            return None
+        if isinstance(request, Refresh):
+            self._take_token(request.token)
             return None
         try:
             self.instance = subjects.instance(request.actor, request.actor_id)
@@ -227,6 +238,13 @@ class EdgeSession:
         self.pending.clear()
         self.subscriptions.clear()
         self.outgoing.clear()
+
+    def _take_token(self, token: object) -> None:
+        if isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_CHARS:
+            self.token = token
+        else:
+            message = f"auth:refresh: expected a token of 1-{MAX_TOKEN_CHARS} characters"
+            self._answer(None, InvalidFrame(message))
 
     def _subscribe(self, request: Subscription) -> None:
         subscriptions = self.subscriptions

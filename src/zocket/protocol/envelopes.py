@@ -30,7 +30,10 @@ class WireScope(msgspec.Struct, rename="camel", frozen=True, gc=False):
 
 
 class Inbound(msgspec.Struct, rename="camel", gc=False):
-    """A client's request on its way to the runtime; `claims` is kept as JSON until a session needs it."""
+    """A client's request on its way to the runtime; `claims` is kept as JSON until a session needs it.
+
+    `refreshes` counts the tokens that the session had after its first: with a higher one the claims are new.
+    """
 
     scope: WireScope
     session_id: str
@@ -39,6 +42,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     claims: msgspec.Raw = msgspec.Raw(b"null")
     request_id: str | None = None
     gateway: str | None = None
+    refreshes: int = 0
 
 
 MAX_PARTS: Final = 256
@@ -159,13 +163,21 @@ def wire_scope(scope: Scope) -> WireScope:
 
 
 def inbound_head(
-    scope: Scope, session_id: str, user_id: str | None, claims: bytes, gateway: str | None, request_prefix: str
+    scope: Scope,
+    session_id: str,
+    user_id: str | None,
+    claims: bytes,
+    gateway: str | None,
+    request_prefix: str,
+    refreshes: int = 0,
 ) -> bytes:
-    """Everything of a session's inbound envelopes in front of the request's number; made once a session.
+    """Everything of a session's inbound envelopes in front of the request's number; made once for each token.
 
     `claims` is JSON; `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
     """
     more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
+    if refreshes:
+        more += b'"refreshes":%d,' % refreshes
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),

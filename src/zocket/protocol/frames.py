@@ -19,7 +19,7 @@ NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     OptionalRaw = msgspec.Raw | None
     CallId = msgspec.Raw | bytes
@@ -98,10 +98,16 @@ class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True,
     actor_id: str
 
 
+class Refresh(msgspec.Struct, tag="auth:refresh", frozen=True, gc=False):
+    """A new token for the open connection: an addition, for the server that holds the socket alone."""
+
+    token: Any = None
+
+
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_decode_request: Final[Callable[[bytes], Request]] = msgspec.json.Decoder(Request).decode
+_decode_request: Final[Callable[[bytes], Request | Refresh]] = msgspec.json.Decoder(Request | Refresh).decode
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -112,8 +118,8 @@ class _CallHead(msgspec.Struct, rename="camel"):
 _call_heads: Final = msgspec.json.Decoder(_CallHead)
 
 
-def decode_request(frame: bytes) -> Request | None:
-    """The client's request, or None for a frame that is to be ignored.
+def decode_request(frame: bytes) -> Request | Refresh | None:
+    """What a client asks for, or None for a frame that is to be ignored.
 
     Raises:
         InvalidFrame: it is an `rpc` that can be answered, but its other fields are wrong; `data` is its id's JSON text.
@@ -190,11 +196,17 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     patches: OptionalRaw = None
     epoch: Any = None
     seq: Any = None
+    features: Any = None
+    expires_at: Any = None
 
     def version(self) -> Since | None:
         """The version of the state that the frame leads to; None from a server that names none."""
         known = isinstance(self.epoch, str) and type(self.seq) is int
         return Since(self.epoch, self.seq) if known else None
+
+    def expiry(self) -> float | None:
+        """When the connection's token expires, in seconds since the epoch; None for never, or not known."""
+        return self.expires_at / 1000 if type(self.expires_at) in (int, float) else None
 
 
 _server_frames: Final = msgspec.json.Decoder(ServerFrame)
@@ -237,9 +249,34 @@ def decode_head(frame: bytes) -> FrameHead | None:
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def welcome(client_id: str) -> bytes:
-    """First frame after the upgrade."""
-    return b'{"type":"welcome","clientId":%b}' % _encode(client_id)
+REFRESH: Final = "auth:refresh"
+"""Feature of a server that takes a new token on an open connection."""
+
+
+def welcome(client_id: str, features: Sequence[str] = (), expires_at: float | None = None) -> bytes:
+    """First frame after the upgrade.
+
+    Args:
+        client_id: names the connection.
+        features: additions that the client may use.
+        expires_at: when its token expires, in seconds since the epoch.
+    """
+    more = b',"features":%b' % _encode(features) if features else b""
+    if expires_at is not None:
+        more += b',"expiresAt":%d' % (expires_at * 1000)
+    return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
+
+
+def refresh(token: str) -> bytes:
+    """A new token, as a client sends it."""
+    return b'{"type":"auth:refresh","token":%b}' % _encode(token)
+
+
+def refreshed(expires_at: float | None) -> bytes:
+    """The token was taken; it expires then, in seconds since the epoch (None: never)."""
+    return b'{"type":"auth:refreshed","expiresAt":%b}' % (
+        b"null" if expires_at is None else b"%d" % (expires_at * 1000)
+    )
 
 
 _RESULT_HEAD: Final = b'{"type":"rpc:result","id":'

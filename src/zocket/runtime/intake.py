@@ -268,9 +268,13 @@ class Intake:
         link = self._links.get(envelope.session_id)
         if link is not None:
             link.gateway = envelope.gateway
+            if envelope.refreshes > link.refreshes:
+                link.refreshes = envelope.refreshes
+                link.renew(_session(envelope))
             return link
-        session = Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
+        session = _session(envelope)
         link = SessionLink(self._outbox, session, envelope.gateway)
+        link.refreshes = envelope.refreshes
         if self._gone.get(session.id):
             return link
         self._links[session.id] = link
@@ -360,6 +364,10 @@ class Intake:
         yield Sample("inbound_repeated", "Messages that were here already.", "counter", self._repeated)
         yield Sample("acknowledgements_outstanding", "Messages not yet acknowledged.", "gauge", len(self._held))
         yield Sample("sessions", "Sessions that sent something and have not ended.", "gauge", len(self._links))
+
+
+def _session(envelope: Inbound) -> Session:
+    return Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
 
 
 def _claims(raw: msgspec.Raw) -> dict[str, Any]:

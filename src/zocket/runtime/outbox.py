@@ -36,9 +36,14 @@ MAX_LISTED_SESSIONS: Final = 4_096
 
 
 class SessionLink(Link):
-    """One session, with its way out. `gateway` is None for one whose gateway takes no batches."""
+    """One session, with its way out.
 
-    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway")
+    Attributes:
+        gateway: None for one that takes no batches.
+        refreshes: as of `Inbound.refreshes`, of the token that its claims are from.
+    """
+
+    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway", "refreshes")
 
     def __init__(self, outbox: Outbox, session: Session, gateway: str | None) -> None:
         super().__init__(session)
@@ -47,6 +52,7 @@ class SessionLink(Link):
         self._head = envelopes.outbound_head(outbox.scope, session.id)
         self._sessions = envelopes.session_list([session.id])
         self.gateway = gateway
+        self.refreshes = 0
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""

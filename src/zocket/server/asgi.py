@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from zocket.errors import Unauthorized
-from zocket.server.local import Identity, LocalServer
+from zocket.server.local import Identity, LocalServer, identify
 from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
 from zocket.sockets.limits import SocketLimits
 
@@ -189,7 +189,7 @@ class AsgiServer:
         server = await self.start()
         await receive()  # websocket.connect
         try:
-            identity = await self._identify(scope)
+            identity = await identify(self._authorize, token_of(scope))
         except Unauthorized as error:
             await self._refuse(scope, send, error)
             return
@@ -223,14 +223,6 @@ class AsgiServer:
                 peer.close(1009, f"a frame of {len(frame)} bytes, the limit is {max_frame_bytes}")
             else:
                 session.received(frame)
-
-    async def _identify(self, scope: Scope) -> Identity:
-        if self._authorize is None:
-            return Identity()
-        identity = await self._authorize(token_of(scope))
-        if identity is None:
-            raise Unauthorized("the token is missing or not accepted")
-        return identity
 
     @staticmethod
     async def _refuse(scope: Scope, send: Send, error: Unauthorized) -> None:

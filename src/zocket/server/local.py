@@ -7,19 +7,22 @@ only what lies between them is left out. A socket that closes is a session that 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.clock import SystemClock
 from zocket.core import Session
-from zocket.errors import KICKED
+from zocket.errors import KICKED, Unauthorized
 from zocket.host import Host, Link
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
+from zocket.sockets.refresh import Refresh, expiry_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -45,25 +48,46 @@ class Identity:
 
     Attributes:
         user_id: becomes `self.session.user_id`; None for somebody unknown.
-        claims: becomes `self.session.claims`.
+        claims: becomes `self.session.claims`. After the time `exp` in it, seconds since the epoch, the socket is closed
+            with 4401, unless the client has given another token.
     """
 
     user_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
+Authorize = Callable[[str | None], Awaitable[Identity | None]]
+"""An app's `authorize`."""
+
+
+async def identify(authorize: Authorize | None, token: str | None) -> Identity:
+    """Who a token belongs to.
+
+    Raises:
+        Unauthorized: it is missing, or none that the app accepts.
+    """
+    if authorize is None:
+        return Identity()
+    identity = await authorize(token)
+    if identity is None:
+        raise Unauthorized("the token is missing or not accepted")
+    return identity
+
+
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_is_ending", "_server", "edge", "peer")
+    __slots__ = ("_is_ending", "_refresh", "_server", "edge", "expires_at", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
         self._is_ending = False
+        self._refresh: Refresh[Identity] | None = None
+        self.expires_at = expiry_of(session.claims)
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
-        peer.send(frames.welcome(session.id))
+        peer.send(frames.welcome(session.id, server.features, self.expires_at))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -74,7 +98,10 @@ class LocalSession(Link):
         request = edge.receive(frame, read_clock())
         if edge.outgoing:
             self.flush()
-        if request is not None:
+        if request is None:
+            if edge.token is not None:
+                self._offer(edge.token)
+        else:
             server.host.submit(self, request, f"{edge.request_prefix}{edge.number}")
 
     def send(self, frame: bytes) -> None:
@@ -108,7 +135,27 @@ class LocalSession(Link):
     def end(self, code: int, reason: str) -> None:
         """Closes the socket; what the client sends from now on is not served."""
         self._is_ending = True
+        if self._refresh is not None:
+            self._refresh.cancel()
         self.peer.close(code, reason)
+
+    def _offer(self, token: str) -> None:
+        self.edge.token = None
+        if self._server.authorize is None:
+            return
+        if self._refresh is None:
+            self._refresh = Refresh(partial(identify, self._server.authorize), self._accept, self.send)
+        self._refresh.offer(token, self.edge.request_id)
+
+    def _accept(self, identity: Identity) -> float | None:
+        """The session has the claims of another token of its user from its next turn on."""
+        session = self.session
+        assert session is not None
+        if identity.user_id != session.user_id:
+            raise Unauthorized("the token is somebody else's")
+        self.renew(Session(session.id, session.user_id, identity.claims))
+        self.expires_at = expiry_of(identity.claims)
+        return self.expires_at
 
     def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
         """Sends these subscriptions to the host again."""
@@ -126,6 +173,8 @@ class LocalSession(Link):
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""
+        if self._refresh is not None:
+            self._refresh.cancel()
         self.edge.close()
         self._server.ended(self)
 
@@ -137,6 +186,8 @@ class LocalServer:
         host: runs the actors.
         slow_readers: sessions whose clients do not keep up.
         read_clock: the clock's `now`, bound once.
+        authorize: says whose a token is that an open socket is given; None takes none.
+        features: additions that clients may use.
     """
 
     def __init__(
@@ -147,7 +198,10 @@ class LocalServer:
         limits: Limits,
         dev_mode: bool,
         store: StateStore | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
+        self.authorize = authorize
+        self.features: list[str] = [] if authorize is None else [frames.REFRESH]
         self.clock = clock
         self.read_clock = clock.now
         self.limits = limits
@@ -169,17 +223,32 @@ class LocalServer:
         dev_mode: bool = False,
         drain_timeout_s: float = 10.0,
         state_file: str = DEFAULT_STATE_FILE,
+        authorize: Authorize | None = None,
     ) -> AsyncIterator[LocalServer]:
         """A running server; at the end sockets are closed with 1001, open calls are finished, `on_deactivate` runs.
 
-        `state_file` is where durable actors are kept; it is only made if there are any.
+        Args:
+            definition: what is served.
+            limits: bounds of sessions and instances.
+            clock: the machine's by default.
+            dev_mode: unexpected exceptions reach callers with their text.
+            drain_timeout_s: how long the end waits for open calls.
+            state_file: where durable actors are kept; it is only made if there are any.
+            authorize: says whose a token is that an open socket is given.
 
         Raises:
             BootError: the state file is another process's, or cannot be opened.
         """
         async with AsyncExitStack() as stack:
             store = await _open_store(stack, definition, state_file)
-            server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
+            server = cls(
+                definition,
+                clock=clock or SystemClock(),
+                limits=limits,
+                dev_mode=dev_mode,
+                store=store,
+                authorize=authorize,
+            )
             server._sweep()
             try:
                 yield server
@@ -206,14 +275,16 @@ class LocalServer:
             self.host.disconnect(local.session.id)
 
     def _sweep(self) -> None:
-        """Answers calls over their time limit, for as long as the server runs."""
+        """Answers calls over their time limit and closes sockets of expired tokens, for as long as the server runs."""
         if not self._running:
             return
-        now = self.clock.now()
-        for session in self._sessions.values():
+        now, wall = self.clock.now(), self.clock.wall()
+        for session in list(self._sessions.values()):
             if session.edge.pending and session.edge.expire(now):
                 self._timeouts += 1
                 session.flush()
+            if session.expires_at is not None and session.expires_at <= wall:
+                session.end(EXPIRED_CODE, "the token has expired")
         self.slow_readers.sweep(now)
         self.clock.call_later(SWEEP_S, self._sweep)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zocket import exposition
 from zocket.errors import Unauthorized
-from zocket.server.local import Identity, LocalServer
+from zocket.server.local import Identity, LocalServer, identify
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.port import Refused
@@ -64,6 +64,7 @@ async def serve(
             dev_mode=settings.dev_mode,
             drain_timeout_s=settings.drain_timeout_s,
             state_file=settings.state_file,
+            authorize=authorize,
         ) as server,
         SocketFront.open(
             settings.host,
@@ -111,18 +112,13 @@ async def run(
 
 def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
     async def admit(head: Head) -> Identity:
-        if authorize is None:
-            return Identity()
         try:
-            identity = await authorize(head.token)
+            return await identify(authorize, head.token)
         except Unauthorized as error:
             raise Refused(401, error.code, error.message) from error
         except Exception as error:  # border: a developer's authorize
             log.error("authorize raised", exc_info=error)
             raise Refused(500, "internal", "internal error") from error
-        if identity is None:
-            raise Refused(401, "unauthorized", "the token is missing or not accepted")
-        return identity
 
     return admit
 

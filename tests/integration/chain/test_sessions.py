@@ -1,4 +1,4 @@
-"""Sessions that an actor parts with (both brokers)."""
+"""Sessions that an actor parts with, and sessions whose token is refreshed (both brokers)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from zocket import Actor, ActorError, App, method
 from zocket.errors import Disconnected
-from zocket.protocol.edge import KICKED_CODE
+from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE
 from zocket.testing import TestApp
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ class Room(Actor[dict[str, Any]]):
     @method
     async def here(self) -> list[str]:
         return list(self.clients)
+
+    @method
+    async def role(self) -> str:
+        return str(self.session.claims["role"])
 
 
 class Hall(Room):
@@ -106,3 +110,34 @@ async def test_a_session_of_an_existing_gateway_is_told_and_keeps_its_socket(out
         assert (await mod.wait_answer(1))["result"] is True
         (frame,) = await wire.wait_frames_to("s_foreign", "error", 1)
         assert frame["code"] == "kicked"
+
+
+@pytest.mark.parametrize("actor", [Room, Hall])
+async def test_a_refreshed_token_keeps_the_socket_and_gives_new_claims(outside: Outside, actor: type[Room]) -> None:
+    async with TestApp(app) as t:
+        begin = t.clock.wall()
+        client = await t.connect(user_id="ada", claims={"role": "guest", "exp": begin + 60})
+        room = client.actor(actor, "a")
+        assert await room.role() == "guest"
+        session_id = client.id
+        t.reissue(client, {"role": "admin", "exp": begin + 600})
+        assert await room.role() == "guest"
+        await t.clock.advance(31)
+        async with asyncio.timeout(10):
+            while await room.role() != "admin":
+                pass
+        await t.clock.advance(60)
+        assert await room.role() == "admin"
+        assert client.id == session_id
+        await t.crash()
+        assert await client.options(idempotency_key=True).actor(actor, "a").role() == "admin"
+
+
+async def test_without_another_token_the_socket_is_closed(
+    outside: Outside,
+) -> None:
+    async with TestApp(app) as t:
+        begin = t.clock.wall()
+        socket = outside.socket(t, user_id="ada", expires_at=begin + 30)
+        await t.clock.advance(32)
+        await outside.until(lambda: socket.closed_with == EXPIRED_CODE, "its socket is closed")

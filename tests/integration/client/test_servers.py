@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
 from pydantic import BaseModel, Field
+from websockets.asyncio.client import connect as open_websocket
 
 from zocket import Actor, ActorError, App, Event, Identity, connect, method
 from zocket.broker.nats import NatsBroker
@@ -114,8 +116,13 @@ async def served_over_nats(nats_url: str) -> AsyncIterator[str]:
             raise Refused(401, "unauthorized", "the token has expired")
         return GatewayIdentity(scope, head.token)
 
+    async def renew(token: str) -> GatewayIdentity:
+        if token == "expired":
+            raise Refused(401, "unauthorized", "the token has expired")
+        return GatewayIdentity(scope, token)
+
     def open_session(peer: Peer, admitted: GatewayIdentity) -> SocketSession:
-        return gateway.open_session(peer, admitted)
+        return gateway.open_session(peer, admitted, renew)
 
     async with AsyncExitStack() as stack:
         brokers = [await NatsBroker.open(nats_url, name=name, boot_timeout_s=10) for name in ("gateway", "runtime")]
@@ -202,6 +209,21 @@ async def test_a_refused_token_is_unauthorized(served: Served) -> None:
     async with served() as url:
         with pytest.raises(Unauthorized):
             await connect(url, token="expired")
+
+
+async def test_an_open_socket_takes_another_token_of_its_user_alone(served: Served) -> None:
+    async with served() as url, open_websocket(f"{url}/?token=carol", proxy=None) as client:
+
+        async def next_frame() -> Any:
+            return json.loads(await asyncio.wait_for(client.recv(), 10))
+
+        assert (await next_frame())["features"] == ["auth:refresh"]
+        answers = []
+        for token in ("carol", "dave", "expired"):
+            await client.send(json.dumps({"type": "auth:refresh", "token": token}))
+            answers.append(await next_frame())
+        assert answers[0] == {"type": "auth:refreshed", "expiresAt": None}
+        assert [answer["code"] for answer in answers[1:]] == ["unauthorized", "unauthorized"]
 
 
 async def test_the_id_of_the_client_is_its_session(served: Served, until: Until) -> None:

@@ -230,6 +230,22 @@ async def test_one_that_is_kicked_before_its_on_connect_could_run_was_never_here
     assert await b.host.drain(1)
 
 
+async def test_one_that_is_back_before_its_on_disconnect_could_run_stays() -> None:
+    """The kick is carried out when it is stored, while a later turn is suspended."""
+    b = open_bench(Kept)
+    mod, troll = b.session("mod"), b.session("troll")
+    await answer(b, troll, "write", line="a")
+    mod.call("oust", who="troll")
+    mod.call("oust", who="nobody", nap_s=1)
+    await b.quiet(0.5)
+    assert troll.kinds()[-1] == "error"
+    troll.watch()
+    await b.quiet(1)
+    assert await answer(b, mod, "read") == [["+troll", "a", "+mod", "-troll", "+troll"], ["mod", "troll"]]
+    await answer(b, mod, "write", line="b")
+    assert troll.kinds()[-1] == "state:patch"
+
+
 async def test_a_reason_is_bounded(bench: Callable[..., Any]) -> None:
     b = bench(It, dev_mode=True)
     alice = b.session("alice")
