@@ -274,6 +274,15 @@ class Actor(Generic[S, C]):
         """
         return tuple(self._instance.sessions)
 
+    @property
+    def presence(self) -> dict[str, Session]:
+        """The sessions of `clients` by id: who they are, and what their clients say of themselves.
+
+        After a durable actor was loaded, those that it knows from its stored state have their user id alone, until they
+        send something.
+        """
+        return {session_id: link.session for session_id, link in self._instance.sessions.items()}
+
     def kick(self, session_id: str, reason: str = "", *, close: bool = False) -> bool:
         """Parts with a session once the turn has committed; False if the instance does not know it.
 

@@ -174,17 +174,20 @@ class Gateway:
         """Whether new sessions can be served: the broker is there, its streams are, and nobody stops the gateway."""
         return self.accepting and self.broker.connected and not self._was_away
 
-    def open_session(self, peer: Peer, identity: Identity, renew: Renew[Identity] | None = None) -> GatewaySession:
+    def open_session(
+        self, peer: Peer, identity: Identity, renew: Renew[Identity] | None = None, metadata: bytes = b""
+    ) -> GatewaySession:
         """The session of a socket; `welcome` is its first frame.
 
         Args:
             peer: the socket.
             identity: whose it is.
             renew: says whose a further token is; without it the client is not told that it may offer one.
+            metadata: as of `Head`.
         """
         project = self.directory.join(identity.scope)
         edge = EdgeSession(new_session_id(), self._limits_of(identity))
-        session = GatewaySession(self, project, edge, peer, identity, renew)
+        session = GatewaySession(self, project, edge, peer, identity, renew, metadata)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
         session.send(frames.welcome(edge.session_id, [] if renew is None else [frames.REFRESH], identity.expires_at))

@@ -63,6 +63,7 @@ class Serving:
 class _Admitted(NamedTuple):
     identity: Identity
     renew: Renew[Identity]
+    metadata: bytes
 
 
 @asynccontextmanager
@@ -96,10 +97,10 @@ async def serve(
         async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return _Admitted(await authorize(head), partial(authorize.renew, head.host))
+            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata)
 
         def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
-            return gateway.open_session(peer, admitted.identity, admitted.renew)
+            return gateway.open_session(peer, *admitted)
 
         async def health() -> tuple[int, str, bytes]:
             return 200, _JSON, b'{"ok":true}'

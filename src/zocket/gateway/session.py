@@ -97,6 +97,7 @@ class GatewaySession:
         "_gateway",
         "_is_closed",
         "_is_ending",
+        "_metadata",
         "_refresh",
         "_refreshes",
         "_statistics",
@@ -117,10 +118,12 @@ class GatewaySession:
         peer: Peer,
         identity: Identity,
         renew: Renew[Identity] | None,
+        metadata: bytes,
     ) -> None:
         self._gateway = gateway
         self._statistics = gateway.statistics
         self._user_id = identity.user_id
+        self._metadata = metadata
         self._refreshes = 0
         self._refresh = None if renew is None else Refresh(renew, self._accept, self.send)
         self._is_closed = False
@@ -187,6 +190,7 @@ class GatewaySession:
             self._gateway.gateway_id,
             edge.request_prefix,
             self._refreshes,
+            self._metadata,
         )
 
     def _offer(self, token: str) -> None:

@@ -33,6 +33,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     """A client's request on its way to the runtime; `claims` is kept as JSON until a session needs it.
 
     `refreshes` counts the tokens that the session had after its first: with a higher one the claims are new.
+    `metadata` is what the client says of itself.
     """
 
     scope: WireScope
@@ -43,6 +44,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     request_id: str | None = None
     gateway: str | None = None
     refreshes: int = 0
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
 MAX_PARTS: Final = 256
@@ -170,14 +172,18 @@ def inbound_head(
     gateway: str | None,
     request_prefix: str,
     refreshes: int = 0,
+    metadata: bytes = b"",
 ) -> bytes:
     """Everything of a session's inbound envelopes in front of the request's number; made once for each token.
 
-    `claims` is JSON; `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
+    `claims` is JSON, and so is `metadata` if there is any; `request_prefix`, with which the request ids begin, is plain
+    ASCII without quotes.
     """
     more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
     if refreshes:
         more += b'"refreshes":%d,' % refreshes
+    if metadata:
+        more += b'"metadata":%b,' % metadata
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),

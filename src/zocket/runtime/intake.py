@@ -367,15 +367,16 @@ class Intake:
 
 
 def _session(envelope: Inbound) -> Session:
-    return Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
+    return Session(envelope.session_id, envelope.user_id, _object(envelope.claims), _object(envelope.metadata))
 
 
-def _claims(raw: msgspec.Raw) -> dict[str, Any]:
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    """A JSON object; empty for anything else."""
     try:
-        claims = msgspec.json.decode(raw)
+        value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _new_request_id() -> str:

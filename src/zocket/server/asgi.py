@@ -19,9 +19,11 @@ from zocket.errors import Unauthorized
 from zocket.server.local import Identity, LocalServer, identify
 from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
 from zocket.sockets.limits import SocketLimits
+from zocket.sockets.metadata import metadata_of
+from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from zocket.server.local import LocalSession
@@ -189,9 +191,14 @@ class AsgiServer:
         server = await self.start()
         await receive()  # websocket.connect
         try:
-            identity = await identify(self._authorize, token_of(scope))
+            query = _query(scope)
+            metadata = metadata_of(query)
+            identity = await identify(self._authorize, _token(query, scope))
         except Unauthorized as error:
-            await self._refuse(scope, send, error)
+            await self._refuse(scope, send, Refused(401, error.code, error.message))
+            return
+        except Refused as refused:
+            await self._refuse(scope, send, refused)
             return
         await send({"type": "websocket.accept"})
         limits = SocketLimits.of(server.limits)
@@ -199,7 +206,7 @@ class AsgiServer:
             self._backlog = Backlog(limits)
         backlog = self._backlog
         peer = AsgiPeer(send, limits, backlog)
-        session = peer.session = server.open_session(peer, identity)
+        session = peer.session = server.open_session(peer, identity, metadata)
         writer = asyncio.ensure_future(peer.write())
         try:
             await self._read(session, peer, receive, server.limits.max_frame_bytes)
@@ -225,20 +232,24 @@ class AsgiServer:
                 session.received(frame)
 
     @staticmethod
-    async def _refuse(scope: Scope, send: Send, error: Unauthorized) -> None:
+    async def _refuse(scope: Scope, send: Send, error: Refused) -> None:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
             return
         content = json.dumps({"error": error.message, "code": error.code}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": content})
 
 
-def token_of(scope: Scope) -> str | None:
-    """The token of `?token=` or `Authorization: Bearer`, or None."""
+def _query(scope: Scope) -> dict[str, list[str]]:
     query: bytes = scope.get("query_string", b"")
-    found = parse_qs(query.decode("latin-1")).get("token")
+    return parse_qs(query.decode("latin-1"))
+
+
+def _token(query: Mapping[str, Sequence[str]], scope: Scope) -> str | None:
+    """The token of `?token=` or `Authorization: Bearer`, or None."""
+    found = query.get("token")
     if found:
         return found[0]
     for name, value in scope.get("headers", ()):

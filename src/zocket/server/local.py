@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from zocket.clock import SystemClock
 from zocket.core import Session
@@ -153,7 +155,7 @@ class LocalSession(Link):
         assert session is not None
         if identity.user_id != session.user_id:
             raise Unauthorized("the token is somebody else's")
-        self.renew(Session(session.id, session.user_id, identity.claims))
+        self.renew(replace(session, claims=identity.claims))
         self.expires_at = expiry_of(identity.claims)
         return self.expires_at
 
@@ -259,9 +261,10 @@ class LocalServer:
                     session.end(1001, "server stops")
                 await server.host.aclose(drain_timeout_s)
 
-    def open_session(self, peer: Peer, identity: Identity) -> LocalSession:
-        """The session of a socket that was let in."""
-        session = Session(new_session_id(), identity.user_id, identity.claims)
+    def open_session(self, peer: Peer, identity: Identity, metadata: bytes = b"") -> LocalSession:
+        """The session of a socket that was let in; `metadata` as of `Head`."""
+        said = msgspec.json.decode(metadata) if metadata else {}
+        session = Session(new_session_id(), identity.user_id, identity.claims, said)
         local = LocalSession(self, peer, session)
         self._sessions[session.id] = local
         self._opened += 1

@@ -70,7 +70,7 @@ async def serve(
             settings.host,
             settings.port,
             admit=_admit(authorize),
-            open=lambda peer, admitted: server.open_session(peer, admitted),
+            open=lambda peer, admitted: server.open_session(peer, *admitted),
             routes=_routes(definition, pages or {}),
             limits=socket_limits,
             tls=tls,
@@ -110,10 +110,10 @@ async def run(
     return 0
 
 
-def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
-    async def admit(head: Head) -> Identity:
+def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[tuple[Identity, bytes]]:
+    async def admit(head: Head) -> tuple[Identity, bytes]:
         try:
-            return await identify(authorize, head.token)
+            return await identify(authorize, head.token), head.metadata
         except Unauthorized as error:
             raise Refused(401, error.code, error.message) from error
         except Exception as error:  # border: a developer's authorize

@@ -1,6 +1,6 @@
 """One HTTP request head as a value, and answers as bytes; no I/O.
 
-Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token;
+Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for token and metadata;
 every answer closes the connection.
 """
 
@@ -16,16 +16,17 @@ from urllib.parse import parse_qs, unquote
 import httptools
 import msgspec
 
+from zocket.sockets.metadata import metadata_of
 from zocket.sockets.port import Head, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 JSON: Final = "application/json"
 """Media type of every error."""
 
 MAX_QUERY_FIELDS: Final = 100
-"""Fields of a query; one is used (`token`)."""
+"""Fields of a query; two are used (`token`, `metadata`)."""
 
 _EXTRA_HEADERS: Final = {
     405: "Allow: GET, HEAD\r\n",
@@ -87,10 +88,12 @@ def read_request(raw: bytes, remote: str) -> Request:
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise _malformed("a request body is not accepted")
     path, query = _target(collected.url)
+    fields = _fields(query)
     head = Head(
         path=path,
         host=_host(headers.get("host", "")),
-        token=_token(query, headers),
+        token=_token(fields, headers),
+        metadata=metadata_of(fields),
         remote=remote,
         headers=headers,
     )
@@ -149,11 +152,14 @@ def _target(url: bytes) -> tuple[str, str]:
     return unquote(path), query
 
 
-def _token(query: str, headers: Mapping[str, str]) -> str | None:
+def _fields(query: str) -> Mapping[str, Sequence[str]]:
     try:
-        fields = parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
+        return parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
     except ValueError:
         raise _malformed("the query has too many fields") from None
+
+
+def _token(fields: Mapping[str, Sequence[str]], headers: Mapping[str, str]) -> str | None:
     if "token" in fields:
         return fields["token"][0]
     scheme, _, credentials = headers.get("authorization", "").partition(" ")

@@ -18,6 +18,7 @@ from zocket.errors import INTERNAL, Unavailable, UsageError, ZocketError
 from zocket.gateway.gateway import Gateway
 from zocket.gateway.session import Identity
 from zocket.ids import Scope
+from zocket.protocol.metadata import encode_metadata
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
 from zocket.sockets.refresh import expiry_of
@@ -124,8 +125,9 @@ class HasGateway(Protocol):
 class Transport:
     """Connects one client to the gateway in this process."""
 
-    def __init__(self, kit: HasGateway, identity: Identity) -> None:
+    def __init__(self, kit: HasGateway, identity: Identity, metadata: bytes = b"") -> None:
         self._kit = kit
+        self._metadata = metadata
         self.identity = identity
         self.socket: _Socket | None = None
 
@@ -139,7 +141,7 @@ class Transport:
         if gateway is None or not gateway.accepting:
             raise Unavailable("the gateway of the test kit does not run")
         socket = self.socket = _Socket(receiver)
-        socket.attach(gateway.open_session(socket, self.identity, self._renew))
+        socket.attach(gateway.open_session(socket, self.identity, self._renew, self._metadata))
         return _ClientSide(socket)
 
     async def fresh_token(self) -> str:
@@ -255,7 +257,12 @@ class TestApp:
     # -- clients -------------------------------------------------------------------------------------------------
 
     async def connect(
-        self, *, user_id: str | None = None, claims: Mapping[str, Any] | None = None, rpc_timeout: float = 10.0
+        self,
+        *,
+        user_id: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        rpc_timeout: float = 10.0,
     ) -> Client:
         """A client with a session of its own, closed at the end of the block.
 
@@ -263,9 +270,13 @@ class TestApp:
             user_id: becomes `self.session.user_id`.
             claims: becomes `self.session.claims`; the token expires at its `exp`, in seconds since the epoch as
                 `t.clock.wall()` has them.
+            metadata: becomes `self.session.metadata`.
             rpc_timeout: seconds on the kit's clock.
+
+        Raises:
+            UsageError: JSON cannot hold the metadata, or they are too large.
         """
-        transport = Transport(self, _identity(user_id, claims))
+        transport = Transport(self, _identity(user_id, claims), encode_metadata(metadata))
         client = Client(transport, rpc_timeout=rpc_timeout, clock=self.clock, fresh_token=transport.fresh_token)
         self._transports[client] = transport
         await client.open()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from zocket import Actor, ActorError, App, method
 from zocket.errors import Disconnected
@@ -14,6 +15,7 @@ from zocket.testing import TestApp
 
 if TYPE_CHECKING:
     from tests.integration.chain.conftest import Outside
+    from zocket.client import Client
 
 pytestmark = pytest.mark.each_broker
 
@@ -40,11 +42,41 @@ class Room(Actor[dict[str, Any]]):
         return str(self.session.claims["role"])
 
 
+class Person(BaseModel):
+    name: str = Field(max_length=20)
+    colour: str = "grey"
+
+
+class BoardState(BaseModel):
+    here: dict[str, Person] = {}
+
+
+class Board(Actor[BoardState]):
+    async def on_connect(self) -> None:
+        self.state.here[self.session.id] = Person.model_validate(self.session.metadata)
+
+    async def on_disconnect(self) -> None:
+        self.state.here.pop(self.session.id, None)
+
+    @method
+    async def oust_user(self, user_id: str) -> list[bool]:
+        return [self.kick(session.id) for session in self.presence.values() if session.user_id == user_id]
+
+    @method
+    async def say_and_fail(self) -> None:
+        self.state.here.clear()
+        raise ActorError("no")
+
+
+class StoredBoard(Board):
+    durability = "file"
+
+
 class Hall(Room):
     durability = "file"
 
 
-app = App(actors={"room": Room, "hall": Hall})
+app = App(actors={"room": Room, "hall": Hall, "board": Board, "stored": StoredBoard})
 
 
 @pytest.mark.parametrize("actor", ["room", "hall"])
@@ -141,3 +173,33 @@ async def test_without_another_token_the_socket_is_closed(
         socket = outside.socket(t, user_id="ada", expires_at=begin + 30)
         await t.clock.advance(32)
         await outside.until(lambda: socket.closed_with == EXPIRED_CODE, "its socket is closed")
+
+
+async def here(client: Client, board: Board, names: list[str]) -> BoardState:
+    """The state of the board as soon as these people are there."""
+    async with asyncio.timeout(10):
+        async for state in client.state(board):
+            if sorted(person.name for person in state.here.values()) == names:
+                return state
+    raise AssertionError("the stream has ended")
+
+
+@pytest.mark.parametrize("actor", [Board, StoredBoard])
+async def test_who_is_here_under_which_name_is_seen_by_all_and_known_again_after_a_crash(actor: type[Board]) -> None:
+    async with TestApp(app) as t:
+        ada = await t.connect(user_id="u1", metadata={"name": "Ada", "colour": "red"})
+        bob = await t.connect(user_id="u2", metadata={"name": "Bob"})
+        board = ada.actor(actor, "b")
+        await here(ada, board, ["Ada"])
+        kept = bob.state(bob.actor(actor, "b"))
+        await anext(kept)
+        state = await here(ada, board, ["Ada", "Bob"])
+        assert sorted(person.colour for person in state.here.values()) == ["grey", "red"]
+        with pytest.raises(ActorError):
+            await board.say_and_fail()
+        watch = ada.state(board)
+        await anext(watch)
+        await t.crash()
+        await here(ada, board, ["Ada", "Bob"])
+        assert await board.oust_user(user_id="u2") == [True]
+        await here(ada, board, ["Ada"])
