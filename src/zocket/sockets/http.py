@@ -1,7 +1,7 @@
 """One HTTP request head as a value, and answers as bytes; no I/O.
 
-Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for token and metadata;
-every answer closes the connection.
+Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token and
+what `metadata_of` takes of it; every answer closes the connection.
 """
 
 from __future__ import annotations
