@@ -51,7 +51,7 @@ class ChatRoom(Actor[RoomState]):
         assert_type(self.presence, dict[str, Session])
         found = [session.id for session in self.presence.values() if session.user_id == user_id]
         assert_type(self.session.metadata, Mapping[str, Any])
-        return all([self.kick(session_id, "be nice", close=True) for session_id in found])
+        return any(self.kick(session_id, "be nice", close=True) for session_id in found)
 
     @method(timeout_s=2.0)
     async def clear(self) -> None:
