@@ -1,4 +1,7 @@
-"""Kicks: an actor parts with a session."""
+"""Kicks: an actor parts with a session.
+
+Rules: what a kick ends is what the session has of this instance; whether it may come back is for guards to say.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ MAX_REASON_CHARS: Final = 1_000
 
 
 class Kick(Order):
-    """Ask to part with a session; see `Actor.kick`."""
+    """Parts with a session; see `Actor.kick`."""
 
     __slots__ = ("close", "reason", "session_id")
 

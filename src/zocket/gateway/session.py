@@ -100,6 +100,7 @@ class GatewaySession:
         "_metadata",
         "_refresh",
         "_refreshes",
+        "_renew",
         "_statistics",
         "_user_id",
         "edge",
@@ -125,7 +126,8 @@ class GatewaySession:
         self._user_id = identity.user_id
         self._metadata = metadata
         self._refreshes = 0
-        self._refresh = None if renew is None else Refresh(renew, self._accept, self.send)
+        self._renew = renew
+        self._refresh: Refresh[Identity] | None = None
         self._is_closed = False
         self._is_ending = False
         self.project = project
@@ -195,8 +197,11 @@ class GatewaySession:
 
     def _offer(self, token: str) -> None:
         self.edge.token = None
-        if self._refresh is not None:
-            self._refresh.offer(token, self.edge.request_id)
+        if self._renew is None:
+            return
+        if self._refresh is None:
+            self._refresh = Refresh(self._renew, self._accept, self.send)
+        self._refresh.offer(token, self.edge.request_id)
 
     def _accept(self, identity: Identity) -> float | None:
         """The session has the claims of another token of its user from its next frame on."""

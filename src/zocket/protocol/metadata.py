@@ -1,4 +1,7 @@
-"""What a client says of itself, as it writes it: a small JSON object."""
+"""What a client says of itself, as it writes it: a small JSON object.
+
+Rules: the limits are those that the server checks (`sockets/metadata.py`); what is over them fails where it is written.
+"""
 
 from __future__ import annotations
 

@@ -136,10 +136,10 @@ class LocalSession(Link):
 
     def end(self, code: int, reason: str) -> None:
         """Closes the socket; what the client sends from now on is not served."""
-        self._is_ending = True
-        if self._refresh is not None:
-            self._refresh.cancel()
-        self.peer.close(code, reason)
+        if not self._is_ending:
+            self._is_ending = True
+            self._stop_refresh()
+            self.peer.close(code, reason)
 
     def _offer(self, token: str) -> None:
         self.edge.token = None
@@ -159,6 +159,10 @@ class LocalSession(Link):
         self.expires_at = expiry_of(identity.claims)
         return self.expires_at
 
+    def _stop_refresh(self) -> None:
+        if self._refresh is not None:
+            self._refresh.cancel()
+
     def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
         """Sends these subscriptions to the host again."""
         for request in subscriptions:
@@ -175,8 +179,7 @@ class LocalSession(Link):
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""
-        if self._refresh is not None:
-            self._refresh.cancel()
+        self._stop_refresh()
         self.edge.close()
         self._server.ended(self)
 
