@@ -9,11 +9,12 @@ import asyncio
 import secrets
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from processes import BIN, Process, answers, free_port, request, serves_calls
+from processes import BIN, Process, answers, free_port, read, request, serves_calls
 
 from zocket.broker.server import NatsServer
 
@@ -67,12 +68,27 @@ def fastapi(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
         yield _ready(server, port, {"fastapi": server.pid})
 
 
+def over_nats(environ: Mapping[str, str], home: Path) -> AbstractContextManager[Service]:
+    """A deployment with one process of each role."""
+    return deployment(environ, home)
+
+
 @contextmanager
-def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
-    """A deployment: NATS server, control plane, gateway and runtime, with the commands and variables of production."""
-    nats = NatsServer()
+def deployment(
+    environ: Mapping[str, str], home: Path, *, workers: int = 1, runtimes: int = 1, nats_config: str = ""
+) -> Iterator[Service]:
+    """NATS server, control plane, gateway and runtime, with the commands and variables of production.
+
+    Args:
+        environ: variables of all processes.
+        home: directory of their files.
+        workers: gateway processes on the one port.
+        runtimes: processes that share the project; `environ` has `PARTITIONS` then, a multiple of them.
+        nats_config: further lines of the NATS server's configuration.
+    """
+    nats = NatsServer(config=nats_config)
     token = secrets.token_hex(16)
-    ports = {name: free_port() for name in ("control", "gateway", "metrics", "runtime")}
+    ports = {name: free_port() for name in ("control", "gateway", "metrics")}
     control_url = f"http://127.0.0.1:{ports['control']}"
     with ExitStack() as stack:
         stack.callback(lambda: asyncio.run(nats.aclose()))
@@ -84,9 +100,9 @@ def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
             "HOST": "127.0.0.1",
         }
 
-        def start(role: str, **variables: str) -> Process:
+        def start(role: str, name: str = "", **variables: str) -> Process:
             process = Process(
-                role, [f"{BIN}/zocket", role], home, environ={**common, **environ, **variables}, directory=home
+                name or role, [f"{BIN}/zocket", role], home, environ={**common, **environ, **variables}, directory=home
             )
             return stack.enter_context(process)
 
@@ -98,18 +114,52 @@ def over_nats(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
         )
         control.wait_until("/api/health", lambda: answers(f"{control_url}/api/health"))
         deployment_id = _deploy(control_url, token)
-        runtime = start(
-            "runtime",
-            DEPLOYMENT_ID=deployment_id,
-            BUNDLE_DIR=str(home / "bundles"),
-            API_HOST="127.0.0.1",
-            API_PORT=str(ports["runtime"]),
+        serving: dict[str, Process] = {}
+        api_ports: dict[str, int] = {}
+        for name in _numbered("runtime", runtimes):
+            api_ports[name] = free_port()
+            serving[name] = start(
+                "runtime",
+                name,
+                DEPLOYMENT_ID=deployment_id,
+                BUNDLE_DIR=str(home / f"bundles-{name}"),
+                API_HOST="127.0.0.1",
+                API_PORT=str(api_ports[name]),
+            )
+        gateway = start(
+            "gateway",
+            PORT=str(ports["gateway"]),
+            METRICS_PORT=str(ports["metrics"] if workers == 1 else 0),
+            WORKERS=str(workers),
         )
-        gateway = start("gateway", PORT=str(ports["gateway"]), METRICS_PORT=str(ports["metrics"]))
-        runtime.wait_until("/ready", lambda: answers(f"http://127.0.0.1:{ports['runtime']}/ready"))
+        for name, runtime in serving.items():
+            runtime.wait_until("/ready", partial(answers, f"http://127.0.0.1:{api_ports[name]}/ready"))
+            if runtimes > 1:
+                share = int(environ["PARTITIONS"]) // runtimes
+                metrics = f"http://127.0.0.1:{api_ports[name]}/metrics"
+                runtime.wait_until(f"a share of {share}", partial(_holds, metrics, share))
+        if workers > 1:
+            gateway.wait_until("all workers", lambda: f"{workers} workers answer" in gateway.log())
         assert nats.pid is not None
-        pids = {"nats": nats.pid, "gateway": gateway.pid, "runtime": runtime.pid, "control": control.pid}
-        yield _ready(gateway, ports["gateway"], pids, ports["metrics"])
+        service = _ready(gateway, ports["gateway"], {}, ports["metrics"])
+        gateways = [gateway.pid] if workers == 1 else _children(gateway.pid)
+        pids = {"nats": nats.pid, **dict(zip(_numbered("gateway", workers), gateways, strict=True))}
+        pids |= {name: runtime.pid for name, runtime in serving.items()}
+        yield replace(service, pids={**pids, "control": control.pid})
+
+
+def _numbered(role: str, count: int) -> list[str]:
+    return [role] if count == 1 else [f"{role}-{number}" for number in range(1, count + 1)]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _holds(url: str, partitions: int) -> bool:
+    """Whether a runtime serves so many partitions."""
+    found = [line.split() for line in read(url).splitlines() if line.startswith("zocket_partitions_held")]
+    return any(float(value) == partitions for _, value in found)
 
 
 def _deploy(control_url: str, token: str) -> str:

@@ -178,6 +178,15 @@ def answers(url: str) -> bool:
         return False
 
 
+def read(url: str) -> str:
+    """The text of a GET; empty if it is not answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.read().decode() if response.status == 200 else ""
+    except (OSError, urllib.error.URLError):
+        return ""
+
+
 def request(verb: str, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
     """Sends a body; the JSON of the answer.
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
@@ -97,15 +98,28 @@ def _row(result: Result, ratio: Mapping[str, float]) -> str:
 
 
 def profile(title: str, samples: Path) -> list[str]:
-    """The functions with the most CPU time of their own, and those with the most together with what they call."""
+    """CPU time by layer, then the functions with the most of their own, and those with the most with what they call."""
     found = json.loads(samples.read_text())
     total = max(found["samples"], 1)
-    lines = [f"{title}: {found['samples']} samples; of its own | with what it calls"]
+    by_layer: Counter[str] = Counter()
+    for name, count in found["self"].items():
+        by_layer[_layer(name)] += count
+    shares = ", ".join(f"{layer} {100 * count / total:.0f}%" for layer, count in by_layer.most_common(12))
+    lines = [f"{title}: {found['samples']} samples", f"by layer: {shares}", "of its own | with what it calls"]
     # What is always there (main, the loop) tells nothing.
     inner = [item for item in found["with_calls"].items() if item[1] < 0.95 * total]
     for (own, own_count), (with_calls, count) in zip(list(found["self"].items())[:25], inner, strict=False):
         lines.append(f"{100 * own_count / total:5.1f}% {own[:58]:58} | {100 * count / total:5.1f}% {with_calls[:58]}")
     return lines
+
+
+def _layer(function: str) -> str:
+    """The package of this product, or the library, that a sampled function belongs to."""
+    _, _, file = function.rpartition("(")
+    package, _, rest = file.rstrip(")").partition("/")
+    if not rest:
+        return "the loop, in C" if file == function else package.removesuffix(".py")
+    return rest.partition("/")[0] if package == "zocket" else package
 
 
 def document(results: list[Result], timing: Timing, repeat: int) -> dict[str, Any]:

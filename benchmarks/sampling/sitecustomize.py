@@ -56,7 +56,7 @@ def _start(number: int, frame: FrameType | None) -> None:
 
 def _write(number: int, frame: FrameType | None) -> None:
     signal.setitimer(signal.ITIMER_PROF, 0)
-    found = {"self": dict(_self.most_common(60)), "with_calls": dict(_below.most_common(80)), "samples": _self.total()}
+    found = {"self": dict(_self.most_common(400)), "with_calls": dict(_below.most_common(80)), "samples": _self.total()}
     file = Path(os.environ["BENCHMARK_SAMPLES"], f"{os.getpid()}.json")
     file.with_suffix(".part").write_text(json.dumps(found, indent=1))
     file.with_suffix(".part").rename(file)  # whoever waits for it sees all of it

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from zocket.core import Call as Call
     from zocket.core import Caller as Caller
     from zocket.core import CallNext as CallNext
+    from zocket.core import Due as Due
     from zocket.core import Event as Event
+    from zocket.core import Reminder as Reminder
     from zocket.core import Session as Session
+    from zocket.core import Timer as Timer
+    from zocket.core import cron as cron
     from zocket.core import method as method
     from zocket.core import migrate as migrate
+    from zocket.core import query as query
     from zocket.errors import ActorError as ActorError
     from zocket.errors import CallTimeout as CallTimeout
     from zocket.errors import Disconnected as Disconnected
@@ -41,15 +46,20 @@ _HOMES: Final = {
     "CallTimeout": "zocket.errors",
     "Caller": "zocket.core",
     "Disconnected": "zocket.errors",
+    "Due": "zocket.core",
     "Event": "zocket.core",
     "Identity": "zocket.server.local",
     "Limits": "zocket.settings",
+    "Reminder": "zocket.core",
     "Session": "zocket.core",
+    "Timer": "zocket.core",
     "Unauthorized": "zocket.errors",
     "ZocketError": "zocket.errors",
     "connect": "zocket.client",
+    "cron": "zocket.core",
     "method": "zocket.core",
     "migrate": "zocket.core",
+    "query": "zocket.core",
 }
 
 __all__ = sorted(_HOMES)

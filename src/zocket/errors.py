@@ -24,6 +24,7 @@ ZocketError
     ├── Unavailable         unavailable          the broker or the control plane is away
     ├── CallTimeout         timeout
     ├── HandlerTimeout      handler_timeout      a handler ran longer than its limit
+    ├── Cancelled           cancelled            a call that was withdrawn, or ended by its actor, before it took effect
     ├── DeadLettered        dead_letter          a call that ended its process several times and will not run again
     ├── Disconnected        disconnected         the socket dropped before the answer came
     ├── AnswerMismatch      answer_mismatch      a server's value does not fit the class that the client has
@@ -212,6 +213,12 @@ class HandlerTimeout(PlatformError):
     """A handler ran longer than its time limit; its changes are dropped."""
 
     default_code = "handler_timeout"
+
+
+class Cancelled(PlatformError):
+    """The call was cancelled before it took effect; its changes are dropped."""
+
+    default_code = "cancelled"
 
 
 class DeadLettered(PlatformError):

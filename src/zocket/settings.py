@@ -229,9 +229,12 @@ class GatewaySettings:
     """Address of the WebSocket port."""
     port: int = setting("PORT", 3000, low=0, high=65_535)
     """WebSocket port; 0 takes a free one and logs it."""
+    workers: int = setting("WORKERS", 1, low=1, high=64)
+    """Processes that share the port; each is a gateway of its own, and every limit is one's."""
     metrics_host: str = setting("METRICS_HOST", "127.0.0.1")
     metrics_port: int = setting("METRICS_PORT", 9464, low=0, high=65_535)
-    """Port of `/metrics` and `/ready`, apart from the public one; 0 takes a free one and logs it."""
+    """Port of `/metrics` and `/ready`, apart from the public one; 0 takes a free one and logs it. The second of
+    several workers has the next one, and so on."""
     nats_url: str = setting("NATS_URL", "nats://localhost:4222")
     control_plane_url: str = setting("CONTROL_PLANE_URL", "http://localhost:3000")
     internal_token: str = setting("CONTROL_PLANE_INTERNAL_TOKEN", DEVELOPMENT_TOKEN, secret=True)

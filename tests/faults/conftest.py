@@ -140,11 +140,12 @@ async def until(condition: Callable[[], object], what: str | Callable[[], str], 
 
 
 class ControlPlane:
-    """Deploys `APP`, and admits everybody: the token is the user id. On a thread, so that it always answers."""
+    """Deploys its bundle, and admits everybody: the token is the user id. On a thread, so that it always answers."""
 
     def __init__(self) -> None:
         self.reports: list[dict[str, Any]] = []
-        plane, bundle = self, APP.encode()
+        self.bundle = APP.encode()
+        plane = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -152,11 +153,11 @@ class ControlPlane:
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
                 if url.path == "/bundle":
-                    return self.answer(bundle)
+                    return self.answer(plane.bundle)
                 deployment = parse_qs(url.query)["deploymentId"][0]
-                checksum = hashlib.sha256(bundle).hexdigest()
+                checksum = hashlib.sha256(plane.bundle).hexdigest()
                 active = {"deploymentId": deployment, "url": plane.url + "/bundle", "sha256": checksum}
-                return self.answer(json.dumps(active | {"size": len(bundle)}).encode())
+                return self.answer(json.dumps(active | {"size": len(plane.bundle)}).encode())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -337,6 +338,7 @@ class Platform:
 
     def __init__(self, directory: Path, control_plane: ControlPlane) -> None:
         self.directory = directory
+        self.control_plane = control_plane
         self.control_plane_url = control_plane.url
         self.deployment_id = "dpl_faults"
         self.children: list[Child] = []

@@ -53,6 +53,9 @@ class Sink:
     def close(self, code: int, reason: str = "") -> None:
         raise AssertionError("a malformed frame never closes a socket")
 
+    def unsent_bytes(self) -> int:
+        return 0
+
 
 async def attack(frames: list[bytes]) -> tuple[list[Message], list[Message]]:
     clock = VirtualClock()

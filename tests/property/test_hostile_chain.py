@@ -144,6 +144,9 @@ class Client:
     def close(self, code: int, reason: str = "") -> None:
         self.closed_with = code
 
+    def unsent_bytes(self) -> int:
+        return 0
+
     def write(self, frame: dict[str, Any] | bytes) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
 

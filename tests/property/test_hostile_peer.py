@@ -156,6 +156,9 @@ class Client:
     def close(self, code: int, reason: str = "") -> None:
         self._record.append(b"%s closed %d" % (self._name, code))
 
+    def unsent_bytes(self) -> int:
+        return 0
+
     def write(self, kind: str, **more: Any) -> None:
         self.session.received(json.dumps({"type": kind, "actor": "room", "actorId": "a"} | more).encode())
 

@@ -16,6 +16,7 @@ from zocket.core import Actor, AppDefinition, method
 from zocket.host import Host
 from zocket.ids import Scope
 from zocket.protocol import subjects
+from zocket.runtime.controls import Controls
 from zocket.runtime.intake import Intake
 from zocket.runtime.outbox import Outbox
 from zocket.runtime.presence import Presence
@@ -108,7 +109,8 @@ async def _check(batch: list[bytes]) -> None:
     recorder: Any = Recorder()
     outbox = Outbox(recorder, SCOPE)
     host = Host(AppDefinition({"echo": Echo}), clock=SystemClock(), limits=Limits(), outlet=outbox, window=256)
-    intake = Intake(recorder, SCOPE, host, outbox, Presence(SystemClock()))
+    controls = Controls(SCOPE, host, SystemClock())
+    intake = Intake(recorder, SCOPE, host, outbox, Presence(SystemClock()), controls)
     delivered = [
         Delivered(agreeing_subject(payload), payload, number, 1, None) for number, payload in enumerate(batch, 1)
     ]

@@ -416,16 +416,21 @@ def test_patches_snapshots_and_rollbacks_agree_with_plain_objects(name: str, dat
             if data.draw(st.integers(0, 3)) == 0:
                 document._snapshot = None
                 assert canonical(json.loads(document.snapshot())) == canonical(old)
+                document._committed = None
+                assert same_values(document.committed().state, before)
+                assert same_values(document.state, mirror)
         if data.draw(st.integers(0, 3)) == 0:
             document.rollback()
             mirror = before
             assert same_values(document.state, mirror)
+            assert same_values(document.committed().state, mirror)
             document._snapshot = None
             assert in_order(json.loads(document.snapshot())) == in_order(old)
             continue
         patches = document.commit()
         mirror = unshared(mirror)
         assert same_values(document.state, mirror)
+        assert same_values(document.committed().state, mirror)
         operations = [] if patches is None else json.loads(patches)
         snapshot = json.loads(document.snapshot())
         assert canonical(snapshot) == canonical(json.loads(encode(mirror)))

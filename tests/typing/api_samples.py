@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_type
 
 from pydantic import BaseModel, Field
 
-from zocket import Actor, ActorError, App, Call, CallNext, Event, Session, connect, method
+from zocket import (
+    Actor,
+    ActorError,
+    App,
+    Call,
+    CallNext,
+    Due,
+    Event,
+    Reminder,
+    Session,
+    Timer,
+    connect,
+    cron,
+    method,
+    query,
+)
 from zocket.client import Client
 from zocket.testing import TestApp
 
@@ -57,12 +73,52 @@ class ChatRoom(Actor[RoomState]):
     async def clear(self) -> None:
         self.state.messages.clear()
 
+    @method
+    async def words(self, text: str) -> AsyncIterator[str]:
+        for word in text.split():
+            yield word
+
+    @method(publish_every=0.1)
+    async def think(self) -> str:
+        await self.flush()
+        return "done"
+
+    @query
+    async def count(self) -> int:
+        return len(self.state.messages)
+
+    @method(beside=True)
+    async def stop(self) -> bool:
+        assert_type(self.cancel_running(), bool)
+        return True
+
 
 class Guarded(Actor[RoomState, Ctx]):
     @method
     async def who(self) -> str:
         assert_type(self.ctx, Ctx)
         return self.ctx.user
+
+
+class Timed(Actor[RoomState]):
+    @method
+    async def begin(self) -> None:
+        assert_type(self.timers.after(5, self.say, "hello", times=2), Timer)
+        timer = self.timers.every(0.5, self.say, text="hello")
+        timer.cancel()
+        assert_type(self.reminders.set("a", Due(after=60), self.say, "hello"), None)
+        self.reminders.set("b", Due(every=3600, missed="all"), self.say, text="hello", times=1)
+        assert_type(self.reminders.cancel("a"), bool)
+        assert_type(self.reminders.list(), tuple[Reminder, ...])
+
+    async def say(self, text: str, times: int = 1) -> str:
+        assert_type(self.caller.due, datetime | None)
+        return text * times
+
+    @cron("0 4 * * *", tz="Europe/Rome")
+    @method
+    async def clean(self, thoroughly: bool = False) -> int:
+        return int(thoroughly)
 
 
 async def authenticate(call: Call[Ctx], call_next: CallNext) -> Any:
@@ -86,6 +142,11 @@ async def use(client: Client) -> None:
         assert_type(message, Message)
     async for count in client.events(room, ChatRoom.counted):
         assert_type(count, int | None)
+    assert_type(await room.count(), int)
+    assert_type(await room.think(), str)
+    async for word in room.words(text="hello world"):
+        assert_type(word, str)
+    client.options(cancel_on_close=True).actor(ChatRoom, "general")
     once = client.options(timeout=5, idempotency_key="order-17").actor(ChatRoom, "general")
     assert_type(await once.post(text="hello"), Message)
     assert_type(client.options(idempotency_key=True).actor(ChatRoom, "general"), ChatRoom)

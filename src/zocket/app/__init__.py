@@ -15,11 +15,12 @@ from zocket.errors import ActorError, UsageError
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from zocket.client.handles import Invoker
     from zocket.core import Guard, Middleware
     from zocket.core.definition import Rename
+    from zocket.host import Host
     from zocket.protocol.client_session import Instance
     from zocket.server.asgi import AsgiServer, Receive, Scope, Send
     from zocket.server.local import Identity, LocalServer
@@ -88,6 +89,7 @@ class App:
         from zocket.server.local import LocalServer
 
         return AsgiServer(
+            self.definition,
             lambda: LocalServer.open(
                 self.definition, limits=self.limits, state_file=self.state_file, authorize=self.authorize
             ),
@@ -147,19 +149,26 @@ class _Local:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def invoke(self, instance: Instance, method: str, value: bytes | None) -> bytes | None:
-        """See `Invoker.invoke`."""
+    def _host(self) -> Host:
         server = self._app.running()
         if server is None:
             raise UsageError(
                 "the app does not run in this process: serve it, pass lifespan=app.lifespan to the app that mounts it, "
                 "or enter `async with app.lifespan():`"
             )
-        answer = await server.host.call(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
+        return server.host
+
+    async def invoke(self, instance: Instance, method: str, value: bytes | None) -> bytes | None:
+        """See `Invoker.invoke`."""
+        answer = await self._host().call(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
         if answer.error is not None:
             data = None if answer.data is None else _plain(answer.data)
             raise ActorError(answer.error, code=answer.code, data=data, request_id=answer.request_id)
         return None if answer.result is None else bytes(answer.result)
+
+    def stream(self, instance: Instance, method: str, value: bytes | None) -> AsyncGenerator[bytes, None]:
+        """See `Invoker.stream`."""
+        return self._host().stream(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
 
 
 def _plain(raw: Any) -> Any:

@@ -43,7 +43,8 @@ _FULL: Final = frozenset({10023, 10028, 10047, 10077, 10111})
 _TOO_LARGE: Final = 10054
 _TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
 """No suitable peers for the replicas, or no cluster at all."""
-_NO_RESPONDERS: Final = 503
+NO_RESPONDERS: Final = 503
+"""Status of the answer to a message that nobody takes."""
 
 _UNDIVIDED: Final = "inbound.*.*.*.*"
 _DIVIDED: Final = "inbound.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{partition(N,3,4)}}.{{wildcard(4)}}"
@@ -333,7 +334,7 @@ class JetStream:
         moves to an earlier page; a new one may move the others to a later page, where they are met again.
         """
         head = f"$KV.{_name('bucket', bucket)}."
-        pattern = f"{_key_subject(bucket, prefix)}.>" if prefix else f"{head}>"
+        pattern = f"{key_subject(bucket, prefix)}.>" if prefix else f"{head}>"
         found: dict[str, None] = {}
         offset = 0
         while True:
@@ -354,7 +355,7 @@ class JetStream:
         try:
             return await self._put(bucket, key, value, expected or 0, {})
         except ServerError as error:
-            if error.number != _NO_RESPONDERS:
+            if error.number != NO_RESPONDERS:
                 raise
             await self.ensure_bucket(bucket)
             return await self._put_patiently(bucket, key, value, expected or 0)
@@ -370,7 +371,7 @@ class JetStream:
             try:
                 return await self._put(bucket, key, value, expected, {})
             except ServerError as error:
-                if error.number != _NO_RESPONDERS:
+                if error.number != NO_RESPONDERS:
                     raise
             await asyncio.sleep(wait_s)
         return await self._put(bucket, key, value, expected, {})
@@ -380,19 +381,19 @@ class JetStream:
         try:
             await self._put(bucket, key, b"", expected, {"KV-Operation": "DEL"})
         except ServerError as error:
-            if error.number != _NO_RESPONDERS or await self._info(f"KV_{bucket}") is not None:
+            if error.number != NO_RESPONDERS or await self._info(f"KV_{bucket}") is not None:
                 raise  # a bucket that is there and does not answer has no leader now
             raise Conflict(f"the key {key} does not exist") from error
 
     async def _put(self, bucket: str, key: str, value: bytes, expected: int, headers: dict[str, str]) -> int:
         headers = headers | {"Nats-Expected-Last-Subject-Sequence": str(expected)}
         try:
-            return _read(await self._ask(_key_subject(bucket, key), value, headers)).seq
+            return _read(await self._ask(key_subject(bucket, key), value, headers)).seq
         except Conflict as error:
             raise Conflict(f"the key {key} has another revision than {expected or 'none'}") from error
 
     async def _last(self, bucket: str, key: str) -> _StoredMessage | None:
-        return await self._message(f"KV_{bucket}", {"last_by_subj": _key_subject(bucket, key)})
+        return await self._message(f"KV_{bucket}", {"last_by_subj": key_subject(bucket, key)})
 
     async def ensure_bucket(self, bucket: str) -> None:
         """Makes a key-value bucket if there is none of this name; on file, with the replicas of this broker.
@@ -419,8 +420,8 @@ class JetStream:
 
 
 def _read(reply: Reply) -> _Answer:
-    if reply.header is not None and wire.status(reply.header) == _NO_RESPONDERS:
-        raise ServerError("JetStream does not answer: it is disabled, or no such stream exists", _NO_RESPONDERS)
+    if reply.header is not None and wire.status(reply.header) == NO_RESPONDERS:
+        raise ServerError("JetStream does not answer: it is disabled, or no such stream exists", NO_RESPONDERS)
     try:
         answer = _decoder.decode(reply.payload)
     except msgspec.DecodeError:
@@ -441,7 +442,8 @@ def check_key(bucket: str, key: str) -> None:
         raise UsageError(f"key: expected letters, digits and - / _ = with single dots between, got {key[:80]!r}")
 
 
-def _key_subject(bucket: str, key: str) -> str:
+def key_subject(bucket: str, key: str) -> str:
+    """The subject of a key; errors as of `check_key`."""
     check_key(bucket, key)
     return f"$KV.{bucket}.{key}"
 

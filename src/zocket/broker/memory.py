@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zocket.broker import wire
 from zocket.broker.deliveries import LOST_AFTER_S
-from zocket.broker.jetstream import check_key
+from zocket.broker.jetstream import check_key, key_subject
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject, is_pattern, matches, overlaps
 from zocket.broker.memory_stream import MemoryConsumer, MemoryStream, capturing
 from zocket.broker.port import Delivered, Entry, Message, StoredMessage, StreamInfo
@@ -226,7 +226,8 @@ class MemoryBroker:
         self._listeners: list[Callable[[ConnectionState], None]] = []
         self._deliveries: dict[_Delivery, None] = {}
         self._inbox: dict[_Delivery, list[Message | Delivered]] = {}
-        self._answers: deque[tuple[Callable[[ZocketError | None], None], ZocketError | None]] = deque()
+        self._puts: deque[tuple[Callable[[int | ZocketError], None], str, str, bytes, int]] = deque()
+        self._answers: deque[tuple[Callable[..., None], object]] = deque()
         self._requests: dict[asyncio.Future[bytes], None] = {}
         self._last_request = 0
         self._held: deque[Message] = deque()
@@ -244,7 +245,7 @@ class MemoryBroker:
     @property
     def outstanding(self) -> int:
         """See `Broker.outstanding`."""
-        return len(self._answers)
+        return len(self._puts) + len(self._answers)
 
     @property
     def max_payload_bytes(self) -> int:
@@ -294,8 +295,10 @@ class MemoryBroker:
             self._clock.call_later(LOST_AFTER_S, delivery.give_up)
 
     def _fail_waiting(self, reason: str) -> None:
-        answers, self._answers = self._answers, deque()
-        for done, _ in answers:
+        waiting = [*(answer[0] for answer in self._answers), *(put[0] for put in self._puts)]
+        self._answers.clear()
+        self._puts.clear()
+        for done in waiting:
             _call(done, Unavailable(reason))
         for answer in self._requests:
             if not answer.done():
@@ -312,7 +315,7 @@ class MemoryBroker:
         await self._wait_answered()
 
     async def _wait_answered(self) -> None:
-        while self._answers:  # noqa: ASYNC110 — the next turn of the loop answers them all
+        while self.outstanding:  # noqa: ASYNC110 — the next turns of the loop answer them all
             await asyncio.sleep(0)
 
     async def aclose(self) -> None:
@@ -429,9 +432,12 @@ class MemoryBroker:
         if not self._up or refusal is not None:
             loop.call_soon(_call, done, refusal if self._up else Unavailable(_AWAY))
             return
+        self._reply(done, self.server.store(subject, payload, message_id))
+
+    def _reply(self, done: Callable[..., None], outcome: object) -> None:
         if not self._answers:
-            loop.call_soon(self._answer)
-        self._answers.append((done, self.server.store(subject, payload, message_id)))
+            asyncio.get_running_loop().call_soon(self._answer)
+        self._answers.append((done, outcome))
 
     def _answer(self) -> None:
         while self._answers:
@@ -571,6 +577,31 @@ class MemoryBroker:
         check_key(bucket, key)
         await self._turn()
         return self.server.write(bucket, key, value, expected or 0)
+
+    def put_pipelined(
+        self, bucket: str, key: str, value: bytes, expected: int | None, done: Callable[[int | ZocketError], None]
+    ) -> None:
+        """See `Broker.put_pipelined`. It is written on the next turn and answered on the one after."""
+        check_key(bucket, key)
+        loop = asyncio.get_running_loop()
+        size = len(value) + wire.expected_sequence_bytes(expected or 0)
+        refusal = self._refusal(key_subject(bucket, key), size)
+        if not self._up or refusal is not None:
+            loop.call_soon(_call, done, refusal if self._up else Unavailable(_AWAY))
+            return
+        if not self._puts:
+            loop.call_soon(self._write)
+        self._puts.append((done, bucket, key, value, expected or 0))
+
+    def _write(self) -> None:
+        while self._puts:
+            done, bucket, key, value, expected = self._puts.popleft()
+            outcome: int | ZocketError
+            try:
+                outcome = self.server.write(bucket, key, value, expected)
+            except Conflict as error:
+                outcome = error
+            self._reply(done, outcome)
 
     async def delete(self, bucket: str, key: str, expected: int) -> None:
         """See `Broker.delete`."""

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from zocket.broker import wire
-from zocket.broker.acknowledgements import PublishWindow, not_permitted
+from zocket.broker.acknowledgements import PublishWindow, not_permitted, read_sequence, read_stored
 from zocket.broker.connection import Connection
 from zocket.broker.credentials import Credentials, Servers
 from zocket.broker.deliveries import IDLE_HEARTBEAT_S, CoreDelivery, Delivery, Handle, PushDelivery
-from zocket.broker.jetstream import JetStream, NoAnswer, Reply
+from zocket.broker.jetstream import NO_RESPONDERS, JetStream, NoAnswer, Reply
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject
+from zocket.broker.puts import PipelinedPuts
 from zocket.errors import BootError, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long `aclose` waits for the server to have read the last bytes."""
 
 _log: Final = logging.getLogger("zocket.broker")
-_NO_RESPONDERS: Final = 503
 
 
 class NatsBroker:
@@ -93,6 +93,7 @@ class NatsBroker:
         self._lost = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._jetstream = JetStream(self._ask, replicas)
+        self._puts = PipelinedPuts(self._publish_expecting, self._jetstream)
         self.subject = self._inbox + "*"
 
     @classmethod
@@ -378,8 +379,26 @@ class NatsBroker:
         if refusal is not None:
             self._loop.call_soon(done, refusal)
             return
-        reply = f"{self._inbox}{self._window.add(done, subject)}"
+        reply = f"{self._inbox}{self._window.add(done, subject, read_stored)}"
         self._out += (wire.publish_with_id_head(subject, reply, message_id, size), payload, wire.CRLF)
+        self._out_bytes += size
+        self._plan_flush()
+
+    def _publish_expecting(
+        self, subject: str, payload: bytes, expected: int, done: Callable[[int | ZocketError], None]
+    ) -> None:
+        """See `PublishExpecting`; the subject is checked."""
+        size = len(payload)
+        refusal = (
+            Unavailable("NATS is not connected")
+            if self._connection is None
+            else self._refusal(subject, size + wire.expected_sequence_bytes(expected))
+        )
+        if refusal is not None:
+            self._loop.call_soon(done, refusal)
+            return
+        reply = f"{self._inbox}{self._window.add(done, subject, read_sequence)}"
+        self._out += (wire.publish_expecting_head(subject, reply, expected, size), payload, wire.CRLF)
         self._out_bytes += size
         self._plan_flush()
 
@@ -398,7 +417,7 @@ class NatsBroker:
     async def request(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
         """See `Broker.request`."""
         reply = await self._request(subject, payload, None, timeout_s)
-        if reply.header is not None and wire.status(reply.header) == _NO_RESPONDERS:
+        if reply.header is not None and wire.status(reply.header) == NO_RESPONDERS:
             raise Unavailable(f"nobody listens to {subject}")
         return reply.payload
 
@@ -550,6 +569,12 @@ class NatsBroker:
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`."""
         return await self._jetstream.put(bucket, key, value, expected)
+
+    def put_pipelined(
+        self, bucket: str, key: str, value: bytes, expected: int | None, done: Callable[[int | ZocketError], None]
+    ) -> None:
+        """See `Broker.put_pipelined`."""
+        self._puts.put(bucket, key, value, expected, done)
 
     async def delete(self, bucket: str, key: str, expected: int) -> None:
         """See `Broker.delete`."""

@@ -67,7 +67,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
     """
     workspace, project = scope.workspace_id, scope.project_id
     inbox = f"_INBOX_runtime.{workspace}.{project}"
-    owner, state = subjects.owner_bucket(scope), subjects.state_bucket(scope)
+    buckets = (subjects.owner_bucket(scope), subjects.state_bucket(scope), subjects.reminder_bucket(scope))
     streams = (subjects.INBOUND_STREAM, subjects.OUTBOUND_STREAM, subjects.DEAD_LETTER_STREAM)
     publish = [
         subjects.outbound(scope, "*"),
@@ -76,10 +76,9 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.roll_call(scope),
         subjects.dead_letter_filter(scope),
         *(f"{_API}.STREAM.INFO.{stream}" for stream in streams),
-        f"$KV.{owner}.>",
-        f"$KV.{state}.>",
+        *(f"$KV.{name}.>" for name in buckets),
     ]
-    publish += [f"{_API}.STREAM.{verb}.KV_{name}" for name in (owner, state) for verb in ("INFO", "MSG.GET")]
+    publish += [f"{_API}.STREAM.{verb}.KV_{name}" for name in buckets for verb in ("INFO", "MSG.GET")]
     parts = {WHOLE, *(Partition(number, partitions) for number in range(partitions))}
     for actor, part in product(actor_types, sorted(parts, key=attrgetter("count", "number"))):
         consumer = f"{subjects.INBOUND_STREAM}.{subjects.consumer(scope, check_actor_type(actor), part)}"
@@ -95,6 +94,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.announcement(scope),
         subjects.roll_call(scope),
         subjects.rewritten(scope),
+        f"runtime.control.{workspace}.{project}.*",
         subjects.ANY_ALIVE,
         f"{inbox}.>",
     ]
@@ -110,6 +110,7 @@ def gateway_permissions() -> Permissions:
         "session.connected.*.*",
         "session.disconnected.*.*",
         "runtime.discover.*.*",
+        "runtime.control.*.*.*",
         subjects.ANY_ALIVE,
         f"{_API}.CONSUMER.NAMES.{subjects.INBOUND_STREAM}",
         *(f"{_API}.STREAM.{verb}.{stream}" for stream in streams for verb in ("INFO", "CREATE")),

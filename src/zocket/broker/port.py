@@ -244,6 +244,15 @@ class Broker(Protocol):
             Unavailable: the server is away or refuses.
         """
 
+    def put_pipelined(
+        self, bucket: str, key: str, value: bytes, expected: int | None, done: Callable[[int | ZocketError], None]
+    ) -> None:
+        """`put` for many at once, those of one key in order.
+
+        `done` is called exactly once on the loop, later: with the new revision, else with `Conflict`, `TooLarge`,
+        `Overloaded` (the store is full) or `Unavailable` (it may be written or not).
+        """
+
     async def delete(self, bucket: str, key: str, expected: int) -> None:
         """Removes a key if its revision is `expected`.
 
@@ -254,10 +263,10 @@ class Broker(Protocol):
 
     @property
     def outstanding(self) -> int:
-        """Publishes whose acknowledgement has not come yet."""
+        """Publishes and pipelined puts whose answer has not come yet."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits until all that was given to send, publish and ack is written and acknowledged; at most `timeout_s`."""
+        """Waits at most `timeout_s` until all that was sent, published, put and settled is written and acknowledged."""
 
     async def aclose(self) -> None:
         """Flushes what was sent and closes the connection; open publishes are done with `Unavailable`."""

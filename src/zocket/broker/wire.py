@@ -21,6 +21,7 @@ IN_PROGRESS: Final = b"+WPI"
 _STATUS_LINE: Final = b"NATS/1.0 "
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 _MESSAGE_ID_HEADER_BYTES: Final = len(b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
+_EXPECTED_SEQUENCE_HEADER_BYTES: Final = len(b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: \r\n\r\n")
 _ACK_TOKENS: Final = 9
 _ACK_V2_TOKENS: Final = 11
 
@@ -46,6 +47,20 @@ def publish_with_id_head(subject: str, reply: str, message_id: str, size: int) -
     return (
         f"HPUB {subject} {reply} {header} {header + size}\r\nNATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n"
     ).encode()
+
+
+def publish_expecting_head(subject: str, reply: str, expected: int, size: int) -> bytes:
+    """The command line and header of a publish that the stream takes only over this last sequence of the subject."""
+    header = expected_sequence_bytes(expected)
+    return (
+        f"HPUB {subject} {reply} {header} {header + size}\r\n"
+        f"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: {expected}\r\n\r\n"
+    ).encode()
+
+
+def expected_sequence_bytes(expected: int) -> int:
+    """Bytes that the header of `publish_expecting_head` adds to the payload, where the server counts both."""
+    return _EXPECTED_SEQUENCE_HEADER_BYTES + len(str(expected))
 
 
 def message_id_bytes(message_id: str) -> int:

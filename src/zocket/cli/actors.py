@@ -150,9 +150,10 @@ def export(around: Surroundings, /, actor: str, actor_id: str, target: str | Non
 @options.yes
 @pass_surroundings
 def delete(around: Surroundings, /, actor: str, actor_id: str, yes: bool, **named: Any) -> None:
-    """Delete what is stored of one instance; its next call finds the initial state.
+    """Delete what is stored of one instance, its reminders, too; its next call finds the initial state.
 
-    A runtime that has the instance in memory stores it anew with its initial state at once.
+    Of an actor in memory only its reminders are stored. A runtime that has a durable instance in memory stores it anew
+    with its initial state at once.
     """
     key = _key(actor, actor_id)
     asyncio.run(_delete(around, choose(around, **named), key, yes=yes))
@@ -160,6 +161,10 @@ def delete(around: Surroundings, /, actor: str, actor_id: str, yes: bool, **name
 
 async def _delete(around: Surroundings, choice: Choice, key: Key, *, yes: bool) -> None:
     async with open_store(choice) as store:
+        if await store.load(*key) is None and await store.alarms.load(*key) is not None:
+            around.confirm(f"Delete the reminders of {key}?", yes=yes)
+            await store.delete_reminders(key)
+            return output.line(f"The reminders of {key} are deleted.")
         stored = await operations.find(store, key)
         around.confirm(f"Delete {key} ({output.size(len(stored.record))})?", yes=yes)
         try:
@@ -169,6 +174,7 @@ async def _delete(around: Surroundings, choice: Choice, key: Key, *, yes: bool) 
     output.line(f"{key} is deleted.")
     if choice.path is None:
         output.note("A runtime that has it in memory stores its initial state anew; subscribers get a snapshot of it.")
+    return None
 
 
 @actors.command(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from zocket.cli import options, output
+from zocket.cli.comparing import compare, contract_to_compare, tell_changes
 from zocket.cli.failures import FAILED
 from zocket.cli.inspection import MARK
 from zocket.cli.surroundings import Surroundings, pass_surroundings
@@ -34,29 +35,45 @@ _HIDDEN: Final = ("ZOCKET_TOKEN", "CONTROL_PLANE_INTERNAL_TOKEN", "ZOCKET_SECRET
 @click.command(
     cls=options.Command,
     short_help="Check this project as a deployment would.",
-    epilog="zocket check\nzocket check --app chat:app --json",
+    epilog="zocket check\nzocket check --against production\nzocket check --app chat:app --json",
 )
 @click.option("--app", metavar="MODULE:ATTR", help="Which app.  [tool.zocket] app, else app:app or main:app")
 @click.option("--smoke/--no-smoke", default=True, help="Run the smoke call that the app declares.  [smoke]")
+@click.option(
+    "--against",
+    metavar="WHAT",
+    help="Compare what clients see: with what serves (production, or PROJECT), a FILE.json, or the URL of a contract.",
+)
+@options.control_url
 @options.as_json
 @pass_surroundings
-def check(around: Surroundings, app: str | None, smoke: bool, as_json: bool) -> int:
+def check(
+    around: Surroundings, app: str | None, smoke: bool, against: str | None, control_url: str | None, as_json: bool
+) -> int:
     """Check the project of this directory without deploying it.
 
     Builds the bundle, says what is in it and what is not, imports it in a process that has only the bundle and what
-    the runtime's image has, checks every definition and schema, and runs the smoke call. Fails if anything is amiss.
+    the runtime's image has, checks every definition and schema, and runs the smoke call. Fails if anything is amiss,
+    and with --against also if clients of that version would be broken.
     """
     from zocket.cli.bundling import build, tell
 
+    around.choose(control_url=control_url)
+    old = None if against is None else contract_to_compare(around, against)
     bundle = build(around.project_config, app)
     answer = examine(bundle, smoke=smoke, environ=around.environ)
-    is_good = "app" in answer and not bundle.problems
+    changes = [] if old is None or "contract" not in answer else compare(old, answer["contract"])
+    is_good = "app" in answer and not bundle.problems and not any(change.breaking for change in changes)
     if as_json:
-        output.data({"ok": is_good, **bundle.as_json(), "app": answer.get("app"), "error": answer.get("error")})
+        compared = {} if old is None else {"changes": [change._asdict() for change in changes]}
+        found = {"app": answer.get("app"), "error": answer.get("error")}
+        output.data({"ok": is_good, **bundle.as_json(), **found, **compared})
         return 0 if is_good else FAILED
     tell(bundle)
     if "app" in answer:
         _tell_app(answer["app"])
+        if old is not None:
+            tell_changes(changes, str(against))
     else:
         output.note(f"{click.style('error:', fg='red', bold=True)} {answer['error']}")
     if is_good:
@@ -67,7 +84,7 @@ def check(around: Surroundings, app: str | None, smoke: bool, as_json: bool) -> 
 
 
 def examine(bundle: Bundle, *, smoke: bool, environ: Mapping[str, str]) -> dict[str, Any]:
-    """`{app}` of a bundle as `inspection` describes it, or `{error}`."""
+    """`{app, contract}` of a bundle as `inspection` describes it, or `{error}`."""
     with tempfile.TemporaryDirectory(prefix="zocket-") as directory:
         path = Path(directory) / "bundle.pyz"
         path.write_bytes(bundle.content)

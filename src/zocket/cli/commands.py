@@ -24,6 +24,7 @@ from zocket.cli import (
     dead_letters,
     deploying,
     environment,
+    generating,
     logs,
     nats,
     options,
@@ -35,8 +36,9 @@ from zocket.cli import (
 )
 from zocket.cli.failures import FAILED, INTERRUPTED, needs
 from zocket.cli.modules import Target, load_app
+from zocket.cli.project import find_directory, read_config
 from zocket.dev.addresses import local_address
-from zocket.errors import SettingsError
+from zocket.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,7 @@ class Root(options.Commands):
     """All commands, in the order in which one meets them."""
 
     sections: ClassVar[Mapping[str, Sequence[str]]] = {
-        "On your machine": ["init", "dev", "serve", "check"],
+        "On your machine": ["init", "dev", "serve", "check", "gen"],
         "Deploy": ["auth", "link", "deploy", "rollback", "deployments", "logs", "projects", "tokens", "env"],
         "Processes of a deployment": ["runtime", "gateway", "control"],
         "Further": ["actors", "dead-letters", "nats", "sim", "completions"],
@@ -97,7 +99,9 @@ def zocket() -> None:
 @zocket.command(
     cls=options.Command,
     short_help="Run the whole platform on this machine, with reload.",
-    epilog="zocket dev chat:app\nzocket dev chat:app --port 4000 --no-reload",
+    epilog="zocket dev chat:app\n"
+    "zocket dev chat:app --gen ts=web/zocket.d.ts\n"
+    "zocket dev chat:app --port 4000 --no-reload",
 )
 @click.argument("target", metavar="MODULE:ATTR")
 @click.option(
@@ -112,6 +116,13 @@ def zocket() -> None:
 @click.option("--reload/--no-reload", default=True, help="Deploy again when a source of the app changes.")
 @click.option("--page/--no-page", default=True, help="Serve the page beside the module, or a page about the app.")
 @click.option("--persist", is_flag=True, help="Keep streams and records in .zocket/ for the next start.")
+@click.option(
+    "--gen",
+    "generated",
+    metavar="KIND=FILE",
+    multiple=True,
+    help="Keep what `zocket gen KIND` makes fresh in FILE.  [tool.zocket.gen]",
+)
 @click.option("--json-status", metavar="FILE", help="Keep addresses and process ids in this file while it runs.")
 @options.log_options
 def dev(
@@ -121,6 +132,7 @@ def dev(
     reload: bool,
     page: bool,
     persist: bool,
+    generated: tuple[str, ...],
     json_status: str | None,
     log_format: str,
     log_level: str,
@@ -137,6 +149,7 @@ def dev(
         from zocket.dev.plan import Options
 
     named = Target.parse(target)
+    files = generating.wanted_files(generated, read_config(find_directory(Path.cwd())))
     wanted = Options(
         target=str(named),
         host=host,
@@ -164,7 +177,17 @@ def dev(
 
     style = "json" if log_format == "json" else "text"
     console = Console(style, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
-    return asyncio.run(platform.run(wanted, console, ready))
+
+    def offers(contract: bytes) -> None:
+        try:
+            written = generating.refresh(files, contract, str(named))
+        except UsageError as error:
+            console.tell(error.message, level="error")
+        else:
+            for file in written:
+                console.tell(f"{file} was written")
+
+    return asyncio.run(platform.run(wanted, console, ready, offers if files else None))
 
 
 @zocket.command(
@@ -271,16 +294,23 @@ def runtime(log_format: str, log_level: str, port: int | None, **flags: str | No
 @zocket.command(
     cls=options.Command,
     short_help="Hold the clients' WebSockets.",
-    epilog="NATS_URL=nats://nats:4222 CONTROL_PLANE_URL=http://control:3000 zocket gateway\nzocket gateway --port 3001",
+    epilog="NATS_URL=nats://nats:4222 CONTROL_PLANE_URL=http://control:3000 zocket gateway\n"
+    "zocket gateway --port 3001 --workers 4",
 )
 @options.host("0.0.0.0")  # noqa: S104 — named in the help, bound by the settings
 @options.port("3000")
 @options.nats_url
 @options.control_plane_url
 @options.tls_options
+@click.option(
+    "--workers", type=click.IntRange(1, 64), metavar="N", help="Processes that share the port.  [WORKERS, default 1]"
+)
+@click.option("--worker", type=int, hidden=True)
 @click.option("--dev-pages", nargs=2, type=click.Path(path_type=Path), hidden=True)
 @options.log_options
-def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None, **flags: Any) -> int:
+def gateway(
+    log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None, worker: int | None, **flags: Any
+) -> int:
     """Hold the clients' WebSockets, and carry their calls to the runtimes over NATS.
 
     Configured by the environment; options win over it. Further variables: CONTROL_PLANE_INTERNAL_TOKEN, METRICS_HOST,
@@ -293,7 +323,15 @@ def gateway(log_format: str, log_level: str, dev_pages: tuple[Path, Path] | None
     with needs("nats"):
         from zocket.gateway import process
 
+    if worker is not None:
+        processes.configure_logs(log_format, log_level, process="gateway", worker=str(worker))
+        return processes.run(lambda: process.run(settings, worker=True))
     processes.configure_logs(log_format, log_level, process="gateway")
+    if settings.workers > 1:
+        from zocket.cli import workers
+
+        log_options = ["--log-format", log_format, "--log-level", log_level]
+        return processes.run(lambda: workers.run(settings, flags, log_options))
     pages = None
     if dev_pages is not None:
         from zocket.dev.pages import platform_pages
@@ -338,6 +376,7 @@ control.add_command(administration.create_admin)
 for command in (
     starter.init,
     checking.check,
+    generating.gen,
     account.auth,
     projects.link,
     deploying.deploy,

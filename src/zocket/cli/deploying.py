@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from zocket.cli import following, options, output
+from zocket.cli.checking import examine
+from zocket.cli.comparing import compare, serving_contract, tell_changes
 from zocket.cli.paths import api_path, project_path
 from zocket.cli.surroundings import Surroundings, pass_surroundings
 from zocket.errors import UsageError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE_CHARS: Final = 500
 """Of a deployment's message: in UTF-8 it still fits where the control plane takes 2,000."""
 
+NOT_FOUND: Final = 404
+
 
 @click.command(
     cls=options.Command,
@@ -32,6 +36,7 @@ MAX_MESSAGE_CHARS: Final = 500
 )
 @click.option("--message", "-m", metavar="TEXT", help="What is new, for the list of deployments.")
 @click.option("--app", metavar="MODULE:ATTR", help="Which app.  [tool.zocket] app, else app:app or main:app")
+@click.option("--allow-breaking", is_flag=True, help="Deploy also what breaks clients of the version that serves.")
 @following.wait_options
 @options.project
 @options.control_url
@@ -41,6 +46,7 @@ def deploy(
     around: Surroundings,
     message: str | None,
     app: str | None,
+    allow_breaking: bool,
     wait: bool,
     timeout: float,
     project: str | None,
@@ -50,7 +56,8 @@ def deploy(
     """Deploy the project of this directory.
 
     Packs the app's modules, and the pure-Python dependencies that the runtime's image does not have, in the versions
-    that are installed here; names what it leaves out. The new version starts beside the one that serves, proves that
+    that are installed here; names what it leaves out. A version that breaks clients of the one that serves is not
+    sent. The new version starts beside the one that serves, proves that
     it works, and takes over; if it does not, the old one goes on serving and this command fails with the reason.
     """
     from zocket.cli.bundling import build, tell
@@ -60,6 +67,8 @@ def deploy(
     around.require_token()
     bundle = build(around.project_config, app)
     tell(bundle)
+    if not allow_breaking:
+        _check_changes(around, bundle)
     deployment = _upload(api, of, bundle, message)
     output.note(f"Deployment v{deployment['version']} ({deployment['id']})")
     if wait:
@@ -69,6 +78,34 @@ def deploy(
     else:
         following.conclude(api, deployment)
     return following.exit_code(deployment)
+
+
+def _check_changes(around: Surroundings, bundle: Bundle) -> None:
+    """Refuses a version that breaks clients of the one that serves.
+
+    Raises:
+        UsageError: it does; every change was told.
+    """
+    from zocket.cli.api_client import ApiError
+
+    try:
+        old = serving_contract(around)
+    except ApiError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return  # no such project, which the upload says better, or a control plane that knows no contracts
+    if old is None:
+        return
+    answer = examine(bundle, smoke=False, environ=around.environ)
+    if "contract" not in answer:  # what cannot be imported here may find its environment there, and is refused if not
+        output.warn(f"whether it breaks clients cannot be told: {answer['error']}")
+        return
+    changes = compare(old, answer["contract"])
+    if any(change.breaking for change in changes):
+        tell_changes(changes, "what serves")
+        raise UsageError(
+            "this version breaks clients of the one that serves; deploy it with --allow-breaking if you mean it"
+        )
 
 
 def _upload(api: Api, project: str, bundle: Bundle, message: str | None) -> dict[str, Any]:

@@ -89,12 +89,13 @@ def _signature(signature: inspect.Signature) -> str:
 
 
 def examine(bundle: Path, *, smoke: bool) -> dict[str, Any]:
-    """Imports the bundle, and runs its smoke call.
+    """Imports the bundle, and runs its smoke call; gives `app`, and its `contract` as text.
 
     Raises:
         ZocketError: it cannot be imported, has no app, or the smoke call fails.
     """
     from zocket.clock import SystemClock
+    from zocket.contract import contract_of
     from zocket.runtime.bundle import load
     from zocket.runtime.standby import run_smoke
     from zocket.settings import Limits
@@ -102,14 +103,14 @@ def examine(bundle: Path, *, smoke: bool) -> dict[str, Any]:
     definition = load(bundle)
     if smoke:
         asyncio.run(run_smoke(definition, clock=SystemClock(), limits=Limits()))
-    return describe(definition)
+    return {"app": describe(definition), "contract": contract_of(definition).encode().decode()}
 
 
 def main(arguments: list[str]) -> int:
     """`python -m zocket.cli.inspection BUNDLE SMOKE`, with the modules to refuse on standard input."""
     sys.meta_path.insert(0, _OnlyHere(set(json.load(sys.stdin))))
     try:
-        answer: dict[str, Any] = {"app": examine(Path(arguments[0]), smoke=arguments[1] == "smoke")}
+        answer = examine(Path(arguments[0]), smoke=arguments[1] == "smoke")
     except ZocketError as error:
         answer = {"error": error.message, "code": error.code}
     sys.stdout.flush()

@@ -92,7 +92,7 @@ async def _provision(settings: ProvisionSettings, scope: Scope) -> int:
         streams = transport_streams(settings.stream_storage, settings.partitions, settings.stream_replicas)
         for spec in (*streams, dead_letter_stream(settings.stream_replicas)):
             await broker.ensure_stream(spec)
-        for bucket in (subjects.owner_bucket(scope), subjects.state_bucket(scope)):
+        for bucket in (subjects.owner_bucket(scope), subjects.state_bucket(scope), subjects.reminder_bucket(scope)):
             await broker.ensure_bucket(bucket)
             output.note(f"{bucket} is there")
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LINK_FILE: Final = ".zocket.json"
 PYPROJECT: Final = "pyproject.toml"
-_KEYS: Final = frozenset({"app", "include", "exclude", "image"})
+_KEYS: Final = frozenset({"app", "include", "exclude", "image", "gen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class ProjectConfig:
         exclude: patterns of files that never do.
         image: distributions that the runtime's image has besides what Zocket brings.
         requirements: as pyproject.toml and requirements.txt have them.
+        gen: files that `zocket dev` keeps fresh, by what is in them.
     """
 
     directory: Path
@@ -53,6 +54,7 @@ class ProjectConfig:
     exclude: tuple[str, ...] = ()
     image: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    gen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def search_path(self) -> list[Path]:
@@ -144,6 +146,7 @@ def read_config(directory: Path) -> ProjectConfig:
         exclude=_patterns(file, tool, "exclude"),
         image=_texts(file, tool, "image"),
         requirements=(*_declared(content), *_requirements(directory / "requirements.txt")),
+        gen=_generated(file, tool),
     )
 
 
@@ -152,6 +155,13 @@ def _texts(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise UsageError(f"{file}: [tool.zocket] {key} must be a list of texts")
     return tuple(value)
+
+
+def _generated(file: Path, tool: Mapping[str, Any]) -> dict[str, str]:
+    value = tool.get("gen", {})
+    if not isinstance(value, dict) or not all(isinstance(item, str) and item for item in value.values()):
+        raise UsageError(f'{file}: [tool.zocket.gen] must have files, such as ts = "web/zocket.d.ts"')
+    return value
 
 
 def _patterns(file: Path, tool: Mapping[str, Any], key: str) -> tuple[str, ...]:

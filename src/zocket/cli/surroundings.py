@@ -59,7 +59,7 @@ class Surroundings:
         self.pause = pause
         self.wall = wall
         self.interactive = sys.stdin.isatty() if interactive is None else interactive
-        self._transport = transport
+        self.transport = transport
         self._browse = browse
         self._control_url: str | None = None
         self._project: str | None = None
@@ -142,7 +142,7 @@ class Surroundings:
             token,
             from_environment=from_environment,
             pause=self.pause,
-            transport=self._transport,
+            transport=self.transport,
         )
         context = click.get_current_context(silent=True)
         if context is not None:

@@ -22,6 +22,7 @@ from zocket.core.actor import Actor, EventOf
 from zocket.core.definition import actor_definition
 from zocket.errors import Disconnected, EventError, PatchError, UsageError, ZocketError
 from zocket.protocol.client_session import (
+    Chunk,
     ClientSession,
     EventArrived,
     Failed,
@@ -38,7 +39,7 @@ from zocket.protocol.client_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -185,7 +186,11 @@ class Client:
         return DynamicHandle(self, actor, actor_id)
 
     def options(
-        self, *, timeout: float | None = None, idempotency_key: str | Literal[True] | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | Literal[True] | None = None,
+        cancel_on_close: bool = False,
     ) -> CallOptions:
         """Handles whose calls have these options: `client.options(timeout=60).actor(ChatRoom, "general")`.
 
@@ -194,11 +199,12 @@ class Client:
             idempotency_key: names one call, 1-128 printable ASCII characters; True makes a random one for each call.
                 A call with a key is sent again after a lost connection and when the server is `unavailable` or
                 `overloaded`, until it is answered or its time is up, and takes effect once.
+            cancel_on_close: the server cancels the call if this connection ends before it has taken effect.
 
         Raises:
             UsageError: the key is none, or the timeout is not above 0.
         """
-        return CallOptions(self, timeout, idempotency_key)
+        return CallOptions(self, timeout, idempotency_key, cancel_on_close=cancel_on_close)
 
     @overload
     def state(self, of: Actor[S, Any]) -> StateStream[S]: ...
@@ -265,15 +271,29 @@ class Client:
         *,
         key: str = "",
         timeout: float | None = None,
+        cancel_on_close: bool = False,
     ) -> bytes | None:
-        """One call by wire names and JSON; handles use it.
+        """One call by wire names and JSON; handles use it. A task that is cancelled here cancels the call.
 
         Raises:
             ActorError: the server answered with an error.
             CallTimeout: no answer within the time limit.
             Disconnected: the connection dropped before the answer, or the client is closed.
         """
-        return await self._calls.make(instance, method, value, key, timeout)
+        return await self._calls.make(instance, method, value, key, timeout, cancel_on_close=cancel_on_close)
+
+    def stream(
+        self, instance: Instance, method: str, value: bytes | None, /, *, timeout: float | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks of a call by wire names and JSON; handles use it. Whoever stops iterating cancels the call.
+
+        Raises:
+            ActorError: the server answered with an error.
+            CallTimeout: neither a chunk nor the end within the time limit.
+            Disconnected: the connection dropped, or the stream was interrupted: chunks are missing, or begin anew.
+            Overloaded: too many chunks wait for whoever iterates.
+        """
+        return self._calls.stream(instance, method, value, timeout)
 
     # What the link tells.
 
@@ -287,8 +307,10 @@ class Client:
         """A frame came."""
         for event in self._session.receive(frame):
             match event:
-                case Result(call_id, value):
-                    self._calls.answered(call_id, value)
+                case Result(call_id, value, chunks):
+                    self._calls.answered(call_id, value, chunks)
+                case Chunk(call_id, number, value):
+                    self._calls.chunk(call_id, number, value)
                 case Failed(call_id, error):
                     self._calls.answered(call_id, error)
                 case EventArrived(feed, name, payload):

@@ -8,6 +8,7 @@ the same client.
 from __future__ import annotations
 
 import difflib
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from zocket.protocol.client_session import Instance, decode_plain
 from zocket.state import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from zocket.core.definition import ActorDefinition, MethodDefinition
 
@@ -39,6 +40,9 @@ class Invoker(Protocol):
         Raises:
             ZocketError: the call failed.
         """
+
+    def stream(self, instance: Instance, method: str, value: bytes | None, /) -> AsyncGenerator[bytes, None]:
+        """The JSON of each chunk of a method that yields; errors as of `invoke`, while iterating."""
 
 
 class _Handle:
@@ -82,11 +86,11 @@ class ActorHandle(_Handle):
         object.__setattr__(self, "_definition", definition)
         object.__setattr__(self, "_instance", Instance(definition.name, check_actor_id(actor_id)))
 
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         method = self._definition.method_of(name)
         if method is None:
             raise HandleError(f"{self!r}: {_advice(self._definition, name)}")
-        return partial(self._call, method)
+        return partial(self._iterate if method.stream else self._call, method)
 
     def __dir__(self) -> list[str]:
         return ["id", *(method.python_name for method in self._definition.methods.values())]
@@ -103,6 +107,16 @@ class ActorHandle(_Handle):
         """Wrong arguments raise here, as with any function; everything else where the call is awaited."""
         return self._answer(method, method.encode_arguments(args, kwargs))
 
+    def _iterate(self, method: MethodDefinition, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """As `_call`, for a method that yields."""
+        return self._chunks(method, method.encode_arguments(args, kwargs))
+
+    async def _chunks(self, method: MethodDefinition, value: bytes | None) -> AsyncGenerator[Any, None]:
+        what = f"a chunk of {self._instance}.{method.name}"
+        async with aclosing(self._invoker.stream(self._instance, method.name, value)) as chunks:
+            async for chunk in chunks:
+                yield fitting(what, method.decode_chunk, chunk)
+
     async def _answer(self, method: MethodDefinition, value: bytes | None) -> Any:
         raw = await self._invoker.invoke(self._instance, method.name, value)
         return fitting(f"the result of {self._instance}.{method.name}", method.decode_result, raw)
@@ -111,7 +125,7 @@ class ActorHandle(_Handle):
 class DynamicHandle(_Handle):
     """A handle without the server's classes: any attribute is a method, its keyword arguments are the wire's `input`.
 
-    Results are plain JSON values. `call` takes names that are no attributes.
+    Results are plain JSON values. `call` takes names that are no attributes, `stream` is for methods that yield.
     """
 
     __slots__ = ()
@@ -140,6 +154,20 @@ class DynamicHandle(_Handle):
             StateValueError: JSON cannot hold the input.
         """
         return self._answer(method, encode(input) if input else None)
+
+    def stream(self, method: str, /, **input: Any) -> AsyncGenerator[Any, None]:  # noqa: A002 — as of `call`
+        """Calls a method that yields by its wire name: `async for chunk in handle.stream("words")`.
+
+        Raises:
+            StateValueError: JSON cannot hold the input.
+        """
+        return self._chunks(method, encode(input) if input else None)
+
+    async def _chunks(self, method: str, value: bytes | None) -> AsyncGenerator[Any, None]:
+        what = f"a chunk of {self._instance}.{method}"
+        async with aclosing(self._invoker.stream(self._instance, method, value)) as chunks:
+            async for chunk in chunks:
+                yield fitting(what, decode_plain, chunk)
 
     async def _answer(self, method: str, value: bytes | None) -> Any:
         raw = await self._invoker.invoke(self._instance, method, value)

@@ -17,6 +17,8 @@ from zocket.errors import UsageError
 from zocket.protocol.frames import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from zocket.client.client import Client
     from zocket.client.handles import Invoker
     from zocket.protocol.client_session import Instance
@@ -29,9 +31,16 @@ _KEY: Final = re.compile(IDEMPOTENCY_KEY)
 class CallOptions:
     """Makes handles whose calls have options; made by `Client.options`."""
 
-    __slots__ = ("_key", "_timeout_s", "client")
+    __slots__ = ("_cancel_on_close", "_key", "_timeout_s", "client")
 
-    def __init__(self, client: Client, timeout_s: float | None, key: str | Literal[True] | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        timeout_s: float | None,
+        key: str | Literal[True] | None,
+        *,
+        cancel_on_close: bool = False,
+    ) -> None:
         if timeout_s is not None and not timeout_s > 0:
             raise UsageError(f"timeout: expected seconds above 0, got {timeout_s!r}")
         if key is not None and key is not True and not (isinstance(key, str) and _KEY.match(key)):
@@ -39,6 +48,7 @@ class CallOptions:
         self.client = client
         self._timeout_s = timeout_s
         self._key = key
+        self._cancel_on_close = cancel_on_close
 
     def actor(self, cls: type[A], actor_id: str, *, name: str | None = None) -> A:
         """See `Client.actor`."""
@@ -51,7 +61,19 @@ class CallOptions:
     async def invoke(self, instance: Instance, method: str, value: bytes | None, /) -> bytes | None:
         """See `Client.invoke`."""
         key = secrets.token_hex(16) if self._key is True else self._key or ""
-        return await self.client.invoke(instance, method, value, key=key, timeout=self._timeout_s)
+        return await self.client.invoke(
+            instance, method, value, key=key, timeout=self._timeout_s, cancel_on_close=self._cancel_on_close
+        )
+
+    def stream(self, instance: Instance, method: str, value: bytes | None, /) -> AsyncGenerator[bytes, None]:
+        """See `Client.stream`.
+
+        Raises:
+            UsageError: there is an idempotency key, and what was streamed once cannot be answered again.
+        """
+        if self._key is not None:
+            raise UsageError(f"{instance}.{method}: a method that yields cannot be called with an idempotency key")
+        return self.client.stream(instance, method, value, timeout=self._timeout_s)
 
 
 def client_of(invoker: Invoker) -> Invoker:

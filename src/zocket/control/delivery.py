@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from zocket.control.bundles import open_store
 from zocket.control.bundles.retention import Retention
 from zocket.control.changes import Changes
+from zocket.control.contracts import Contracts
 from zocket.control.deployments import Deployments
 from zocket.control.environment import Environment
 from zocket.control.orchestration.launching import Launching
@@ -37,6 +38,7 @@ class Delivery:
     """What the routes about deployments work with; the fields are those of `Services`."""
 
     deployments: Deployments
+    contracts: Contracts
     store: BundleStore
     retention: Retention
     environment: Environment
@@ -86,6 +88,7 @@ async def open_delivery(
         stack.callback(changes.close)
         yield Delivery(
             deployments=deployments,
+            contracts=Contracts(database),
             store=store,
             retention=retention,
             environment=environment,

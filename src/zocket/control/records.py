@@ -275,6 +275,8 @@ class Deployment(Record):
     """An address, or the name of a deploy token, as it was then."""
     message: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
+    contract: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """What its runtime said that clients can name; None until it did. Read only where it is asked for."""
     created_at: Mapped[int]
     updated_at: Mapped[int]
 

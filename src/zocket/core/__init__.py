@@ -1,6 +1,8 @@
 """What an actor is: definitions, schemas, middleware, one turn, one instance. Returns effects, performs none."""
 
-from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method
+from zocket.core.actor import Actor, Call, CallNext, Emitted, Event, EventOf, Middleware, method, query
+from zocket.core.beside import Beside
+from zocket.core.cron import CronRule, cron
 from zocket.core.definition import (
     ActorDefinition,
     AppDefinition,
@@ -15,8 +17,10 @@ from zocket.core.instance import Effects, Instance
 from zocket.core.kicks import Kick
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
+from zocket.core.reminders import ChangeReminder, Due, Reminder, StoredReminder
 from zocket.core.schema import InputSchema, Schema, SchemaMismatch
 from zocket.core.session import INSTANCE, SERVER, Caller, Session
+from zocket.core.timers import CancelTimer, StartTimer, Timer
 
 __all__ = [
     "INSTANCE",
@@ -25,9 +29,14 @@ __all__ = [
     "Actor",
     "ActorDefinition",
     "AppDefinition",
+    "Beside",
     "Call",
     "CallNext",
     "Caller",
+    "CancelTimer",
+    "ChangeReminder",
+    "CronRule",
+    "Due",
     "Effects",
     "Emitted",
     "Event",
@@ -40,13 +49,19 @@ __all__ = [
     "MethodDefinition",
     "Middleware",
     "Order",
+    "Reminder",
     "Schema",
     "SchemaMismatch",
     "Session",
+    "StartTimer",
+    "StoredReminder",
+    "Timer",
     "actor_definition",
+    "cron",
     "event_definition",
     "is_expected",
     "method",
     "migrate",
+    "query",
     "to_caller",
 ]

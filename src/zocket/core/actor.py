@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, c
 from typing_extensions import TypeVar
 
 from zocket.core.kicks import MAX_REASON_CHARS, Kick
+from zocket.core.reminders import Reminders
+from zocket.core.timers import Timers
 from zocket.errors import DefinitionError, EventError, NoSessionError, StateValueError, UsageError
 
 if TYPE_CHECKING:
@@ -37,26 +39,65 @@ METHOD_MARK = "__zocket_method__"
 class MethodOptions:
     """What `@method(…)` was given."""
 
-    __slots__ = ("timeout_s",)
+    __slots__ = ("beside", "publish_every_s", "query", "timeout_s")
 
-    def __init__(self, timeout_s: float | None) -> None:
+    def __init__(
+        self, timeout_s: float | None, publish_every_s: float | None = None, *, beside: bool, query: bool = False
+    ) -> None:
         self.timeout_s = timeout_s
+        self.publish_every_s = publish_every_s
+        self.beside = beside
+        self.query = query
 
 
 @overload
 def method(function: F, /) -> F: ...
 @overload
-def method(*, timeout_s: float | None = None) -> Callable[[F], F]: ...
-def method(function: F | None = None, /, *, timeout_s: float | None = None) -> F | Callable[[F], F]:
+def method(
+    *, timeout_s: float | None = None, publish_every: float | None = None, beside: bool = False
+) -> Callable[[F], F]: ...
+def method(
+    function: F | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    publish_every: float | None = None,
+    beside: bool = False,
+) -> F | Callable[[F], F]:
     """Makes an `async def` of an actor callable by clients.
+
+    One that yields, annotated `-> AsyncIterator[T]`, sends each value to its caller when it is made.
 
     Args:
         function: the method itself, for the form without parentheses.
-        timeout_s: its time limit in seconds; None is the limit of the process.
+        timeout_s: its time limit in seconds, of one that yields between two values; None is the limit of the process.
+        publish_every: seconds after which it is flushed while it waits for something (see `Actor.flush`), again and
+            again; None for not before its end.
+        beside: it runs like a `query`, beside the turn in progress, and may cancel that one (`Actor.cancel_running`).
     """
+    return _marked(function, MethodOptions(timeout_s, publish_every, beside=beside))
 
+
+@overload
+def query(function: F, /) -> F: ...
+@overload
+def query(*, timeout_s: float | None = None) -> Callable[[F], F]: ...
+def query(function: F | None = None, /, *, timeout_s: float | None = None) -> F | Callable[[F], F]:
+    """Makes an `async def` of an actor callable by clients that only reads, and waits for no other call.
+
+    It reads one committed state from its beginning to its end, of a durable actor what is stored, on an actor object of
+    its own: it never sees the turn in progress. Writing to the state and emitting an event raise an error.
+
+    Args:
+        function: the method itself, for the form without parentheses.
+        timeout_s: as of `method`.
+    """
+    return _marked(function, MethodOptions(timeout_s, beside=True, query=True))
+
+
+def _marked(function: F | None, options: MethodOptions) -> F | Callable[[F], F]:
     def mark(target: F) -> F:
-        setattr(target, METHOD_MARK, MethodOptions(timeout_s))
+        setattr(target, METHOD_MARK, options)
         return target
 
     return mark if function is None else mark(function)
@@ -257,11 +298,21 @@ class Actor(Generic[S, C]):
         return self._instance.caller
 
     @property
-    def message_id(self) -> str:
-        """Names the call in progress, like no other: a key for effects outside. Empty in hooks.
+    def timers(self) -> Timers:
+        """Starts timers: calls of this instance's methods later on, while it is in memory."""
+        return Timers(self._instance)
 
-        It is the same when the message is delivered again, and for a call with an idempotency key also over every
-        retry.
+    @property
+    def reminders(self) -> Reminders:
+        """Sets reminders: calls of this instance's methods later on, stored, also in another process."""
+        return Reminders(self._instance)
+
+    @property
+    def message_id(self) -> str:
+        """Names the call in progress, like no other: a key for effects outside. Empty in hooks and timers.
+
+        It is the same when the message is delivered again, for a call with an idempotency key also over every retry,
+        and for a run of a reminder or `@cron` however often it is begun.
         """
         return self._instance.message_id
 
@@ -312,6 +363,31 @@ class Actor(Generic[S, C]):
     def ctx(self) -> C:
         """What middleware put into `call.ctx`; None if nothing did."""
         return cast("C", self._instance.ctx)
+
+    def cancel_running(self) -> bool:
+        """Cancels the call whose turn is in progress: it is rolled back and answered with the code `cancelled`.
+
+        For methods with `@method(beside=True)`. Gives whether there was one; hooks are not cancelled.
+
+        Raises:
+            UsageError: called elsewhere.
+        """
+        return self._instance.cancel_running()
+
+    async def flush(self) -> None:
+        """Lets the state changes and events of the turn so far leave now; a durable actor's once they are stored.
+
+        If the turn fails later, the state is what it was here, and nothing that has left comes back. The call does not
+        count as finished: if its process dies, a durable actor runs it again, on what was flushed. A value that was
+        placed into the state is copied here, so read it back from the state before changing it further.
+
+        Raises:
+            UsageError: there is no turn in progress.
+            StateValueError: the state holds what JSON cannot.
+            TooLarge: the state or an event is over its limit.
+            PlatformError: it cannot be stored; the turn fails.
+        """
+        await self._instance.flush()
 
     async def on_activate(self) -> None:
         """Runs once, before the first method of a new instance."""

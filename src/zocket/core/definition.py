@@ -16,8 +16,11 @@ import msgspec
 import typing_extensions
 
 from zocket.core.actor import METHOD_MARK, Actor, Event, EventOf, MethodOptions
+from zocket.core.beside import never_waits
+from zocket.core.cron import CRON_MARK
 from zocket.core.migration import bring_up, migrations_of
 from zocket.core.schema import InputSchema, Issues, Parameter, Schema, SchemaMismatch
+from zocket.core.streaming import chunk_annotation, drained, is_iterator
 from zocket.errors import (
     DefinitionError,
     InvalidId,
@@ -33,13 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from zocket.core.actor import Middleware
+    from zocket.core.cron import CronRule
     from zocket.core.guards import Guard
 
 Rename = Literal["camel"] | None
 
 DURABILITIES: Final = ("memory", "file", "sync")
 HOOKS: Final = ("on_activate", "on_connect", "on_disconnect", "on_deactivate")
-_RESERVED: Final = frozenset(dir(Actor)) | {"then"}
+RESERVED_NAMES: Final = frozenset(dir(Actor)) | {"then"}
 """Names that a method may not take; `then` would make a JavaScript handle look like a promise."""
 
 
@@ -57,32 +61,59 @@ class MethodDefinition:
         takes_input: whether it has parameters.
         encode_result: the JSON of a handler's result, None for a method annotated `-> None`. It raises StateValueError
             for a result that JSON cannot hold, or that is not what the annotation says.
+        function: the handler; of a method that yields, one that sends the chunks.
+        beside: whether it runs beside the turns of its instance; `query` if it only reads; `never_waits` if it does so
+            in one stretch.
+        stream: whether it yields chunks; its result is nothing.
+        special: whether it is more than an ordinary turn.
     """
 
     __slots__ = (
+        "beside",
+        "chunk",
         "encode_result",
         "function",
         "input",
         "label",
         "name",
+        "never_waits",
+        "publish_every_s",
         "python_name",
+        "query",
         "result",
         "signature",
+        "special",
+        "stream",
         "takes_input",
         "timeout_s",
         "void",
     )
 
     def __init__(self, label: str, name: str, function: Callable[..., Any], hints: dict[str, Any]) -> None:
-        options: MethodOptions = getattr(function, METHOD_MARK)
+        options: MethodOptions | None = getattr(function, METHOD_MARK, None)
         self.label = label
         self.name = name
         self.python_name = function.__name__
         self.function = function
-        self.timeout_s = options.timeout_s
+        self.stream = inspect.isasyncgenfunction(function)
+        self.timeout_s = None if options is None else options.timeout_s
+        self.publish_every_s = None if options is None else _seconds(f"{label}: publish_every", options.publish_every_s)
+        self.beside = options is not None and options.beside
+        self.query = options is not None and options.query
+        self.never_waits = self.beside and never_waits(function)
+        if self.beside and self.publish_every_s is not None:
+            raise DefinitionError(f"{label}: what runs beside a turn changes nothing, so there is nothing to publish")
+        self.special = self.beside or self.stream or self.publish_every_s is not None
         self.signature = inspect.signature(function)
         self.input = InputSchema(_parameters(label, self.signature, hints))
         returned = hints.get("return", Any)
+        self.chunk: Schema[Any] | None = None
+        if self.stream:
+            self.function = drained(self, function)
+            chunk, returned = chunk_annotation(label, returned), type(None)
+            self.chunk = None if chunk is Any else Schema(chunk)
+        elif is_iterator(returned):
+            raise DefinitionError(f"{label}: a method that is annotated as an iterator has to `yield`")
         self.void = returned is type(None)
         self.result: Schema[Any] | None = None if returned is Any or self.void else Schema(returned)
         self.takes_input = bool(self.input.parameters)
@@ -98,6 +129,18 @@ class MethodDefinition:
             return self.input.decode(raw)
         except SchemaMismatch as mismatch:
             raise validation_failed(self.name, mismatch.issues) from mismatch
+
+    def encode_chunk(self, value: Any) -> bytes:
+        """The JSON of what a method yielded.
+
+        Raises:
+            StateValueError: JSON cannot hold it, or it is not what the annotation says.
+        """
+        if self.chunk is None:
+            return encode(value)
+        if not self.chunk.check(value):
+            raise StateValueError(f"{self.label}: yields {self.chunk.annotation!r}, not {type(value).__name__}")
+        return self.chunk.encode(value)
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
         """The JSON of `input` for a call as Python makes it.
@@ -122,6 +165,10 @@ class MethodDefinition:
         if self.void or raw is None:
             return None
         return (self.result or _ANYTHING).decode(raw)
+
+    def decode_chunk(self, raw: Any) -> Any:
+        """The value of a chunk's JSON; errors as of `decode_result`."""
+        return (self.chunk or _ANYTHING).decode(raw)
 
 
 _ANYTHING: Final[Schema[Any]] = Schema(Any)
@@ -195,11 +242,13 @@ class ActorDefinition:
         if cls.durability not in DURABILITIES:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
-        self.idle_after = _idle_after(cls)
+        self.idle_after = _seconds(f"{cls.__name__}.idle_after", cls.idle_after)
         self.version = cls.version
         self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
         self.events: dict[str, EventDefinition] = {}
+        self.crons: tuple[CronRule, ...] = ()
+        self._targets: dict[str, MethodDefinition] = {}
         self.hooks = frozenset(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook))
         for hook in self.hooks:
             _check_hook(cls, hook)
@@ -208,15 +257,17 @@ class ActorDefinition:
                 self._add_event(attribute, value, rename)
             elif _mark(cls, attribute) is not None:
                 self._add_method(attribute, value, rename)
+            self.crons += _cron_rules(cls, attribute, value)
+        self.beside = {name: item for name, item in self.methods.items() if item.beside}
         self._methods_by_attribute = {item.python_name: item for item in self.methods.values()}
         self.events_by_attribute = {item.attribute: item for item in self.events.values()}
         self._check_initial_state()
 
     def _add_method(self, attribute: str, function: Any, rename: Rename) -> None:
         label, name = f"{self.cls.__name__}.{attribute}", wire_name(attribute, rename)
-        if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
+        if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
             raise DefinitionError(f"{label}: a method must be written as `async def`")
-        if attribute in _RESERVED or attribute.startswith("_"):
+        if attribute in RESERVED_NAMES or attribute.startswith("_"):
             raise DefinitionError(f"{label}: the name is reserved; call the method something else")
         if name in self.methods:
             raise DefinitionError(f"{label}: another method is called {name} on the wire")
@@ -226,7 +277,7 @@ class ActorDefinition:
 
     def _add_event(self, attribute: str, event: Event[Any], rename: Rename) -> None:
         name = wire_name(attribute, rename)
-        if attribute in _RESERVED or attribute.startswith("_"):
+        if attribute in RESERVED_NAMES or attribute.startswith("_"):
             raise DefinitionError(f"{event.label}: the name is reserved; call the event something else")
         if name in self.events:
             raise DefinitionError(f"{event.label}: another event is called {name} on the wire")
@@ -251,6 +302,21 @@ class ActorDefinition:
     def method_of(self, attribute: str) -> MethodDefinition | None:
         """The method with this Python name."""
         return self._methods_by_attribute.get(attribute)
+
+    def target(self, attribute: str) -> MethodDefinition:
+        """What a timer or reminder may call by this Python name, a `@method` or not.
+
+        Raises:
+            DefinitionError: the class has no such `async def`, or it cannot be called with stored arguments.
+        """
+        found = self._methods_by_attribute.get(attribute) or self._targets.get(attribute)
+        if found is None:
+            label, function = f"{self.cls.__name__}.{attribute}", getattr(self.cls, attribute, None)
+            if not inspect.iscoroutinefunction(function):
+                raise DefinitionError(f"{label}: there is no `async def` of this name")
+            hints = {name: hint for name, hint in _hints(self.cls, function, label).items() if name != "return"}
+            found = self._targets[attribute] = MethodDefinition(label, attribute, function, hints)
+        return found
 
     def restore_state(self, raw: Any, version: int) -> Any:
         """The state of a stored record, migrated to the present version.
@@ -286,12 +352,11 @@ def _callables(label: str, items: Sequence[Any]) -> Sequence[Any]:
     return items
 
 
-def _idle_after(cls: type[Actor[Any, Any]]) -> float | None:
-    value: object = cls.idle_after
+def _seconds(what: str, value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise DefinitionError(f"{cls.__name__}.idle_after: expected seconds above 0 or None, got {value!r}")
+        raise DefinitionError(f"{what}: expected seconds above 0 or None, got {value!r}")
     return float(value)
 
 
@@ -301,6 +366,18 @@ def _attributes(cls: type) -> dict[str, Any]:
     for base in reversed(cls.__mro__):
         found.update(vars(base))
     return found
+
+
+def _cron_rules(cls: type, attribute: str, function: Any) -> tuple[CronRule, ...]:
+    """The `@cron`s of an attribute."""
+    rules: list[CronRule] = getattr(function, CRON_MARK, [])
+    label = f"{cls.__name__}.{attribute}"
+    if rules and not inspect.iscoroutinefunction(function):
+        raise DefinitionError(f"{label}: a method with @cron must be written as `async def`")
+    for item in list(inspect.signature(function).parameters.values())[1:] if rules else ():
+        if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
+            raise DefinitionError(f"{label}: a method with @cron takes no arguments, and {item.name} has no default")
+    return tuple(rules)
 
 
 def _mark(cls: type, attribute: str) -> MethodOptions | None:

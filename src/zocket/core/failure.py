@@ -13,6 +13,7 @@ from zocket.errors import (
     INTERNAL,
     ActorError,
     CallerError,
+    Cancelled,
     DeadLettered,
     HandlerTimeout,
     Overloaded,
@@ -54,7 +55,7 @@ def _public(error: BaseException, request_id: str, dev_mode: bool) -> ZocketErro
 
 def is_expected(error: BaseException) -> bool:
     """Whether the error is a normal answer that needs no log line with a traceback."""
-    return isinstance(error, (ActorError, CallerError, DeadLettered, HandlerTimeout, Overloaded))
+    return isinstance(error, (ActorError, CallerError, Cancelled, DeadLettered, HandlerTimeout, Overloaded))
 
 
 def _clean(value: object) -> str:

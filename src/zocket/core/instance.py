@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core.actor import Call, Emitted
 from zocket.core.guards import Access, ask
+from zocket.core.reminders import NO_REMINDERS
 from zocket.core.session import INSTANCE, Caller
-from zocket.errors import StateValueError, TooLarge
+from zocket.errors import StateValueError, TooLarge, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from zocket.core.actor import Actor
     from zocket.core.definition import ActorDefinition, MethodDefinition
@@ -37,6 +38,10 @@ class Instance:
         key: names the call in progress over all its retries, "" if it has no idempotency key.
         events: emitted by the turn in progress.
         orders: of the turn in progress.
+        send_chunk: takes the chunks of a method that yields; set by the host for its turn.
+        flusher: lets out what `commit_part` gives; set by the host.
+        reminders: as the last turn that committed left them.
+        wall: gives the time of day, in seconds since the epoch.
         abandoned: set by the host while a turn runs (its time is up): the turn fails with this error, whatever the
             handler makes of it.
     """
@@ -50,12 +55,16 @@ class Instance:
         "definition",
         "document",
         "events",
+        "flusher",
         "in_turn",
         "key",
         "max_result_bytes",
         "orders",
+        "reminders",
         "request_id",
+        "send_chunk",
         "sessions",
+        "wall",
     )
 
     def __init__(
@@ -65,10 +74,12 @@ class Instance:
         *,
         max_state_bytes: int | None = None,
         max_result_bytes: int | None = None,
+        wall: Callable[[], float] = float,
+        document: Document[Any] | None = None,
     ) -> None:
         self.definition = definition
         self.actor_id = actor_id
-        self.document: Document[Any] = definition.new_document(max_state_bytes, actor_id)
+        self.document = definition.new_document(max_state_bytes, actor_id) if document is None else document
         self.max_result_bytes = max_result_bytes
         self.sessions: dict[str, Any] = {}
         self.caller: Caller = INSTANCE
@@ -76,12 +87,20 @@ class Instance:
         self.request_id = ""
         self.key = ""
         self.in_turn = False
+        self.send_chunk: Callable[[bytes], Awaitable[None]] | None = None
+        self.flusher: Callable[[Instance], Awaitable[None]] | None = None
         self.abandoned: ZocketError | None = None
         self.events: list[Emitted] = []
         self.orders: list[Order] = []
-        self.actor: Actor[Any, Any] = definition.cls.__new__(definition.cls)
-        self.actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
-        self.actor.__init__()  # type: ignore[misc]
+        self.reminders = NO_REMINDERS
+        self.wall = wall
+        self.actor = self._new_actor()
+
+    def _new_actor(self) -> Actor[Any, Any]:
+        actor: Actor[Any, Any] = self.definition.cls.__new__(self.definition.cls)
+        actor._instance = self  # noqa: SLF001 — the two are one thing seen from two sides
+        actor.__init__()  # type: ignore[misc]
+        return actor
 
     async def call(self, method: MethodDefinition, raw: Any, caller: Caller, request_id: str, key: str = "") -> Effects:
         """One turn: validate, middleware, handler, commit. `key` becomes `self.message_id` if there is one.
@@ -95,7 +114,11 @@ class Instance:
         arguments = method.decode_input(raw) if method.takes_input else {}
         if self.definition.guards:
             await self.admit(Access(self, "rpc", caller, request_id, method.name, arguments))
-        self._begin(caller, request_id, key)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = key
+        self.in_turn = True
+        self.document.begin()
         try:
             if self.definition.middleware:
                 value = await self._through(Call(self, method.name, arguments), method, 0)
@@ -106,7 +129,9 @@ class Instance:
             result = method.encode_result(value)
             if result is not None and self.max_result_bytes is not None and len(result) > self.max_result_bytes:
                 raise TooLarge(f"{method.name}: a result of {len(result)} bytes, the limit is {self.max_result_bytes}")
-            return self._commit(result)
+            if self.abandoned is not None or self.events or self.orders:
+                return self._commit(result)
+            return result, self.document.commit(), _NOTHING, _NOTHING
         except BaseException as error:
             self._roll_back(error)
             raise
@@ -123,9 +148,34 @@ class Instance:
 
     async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
         """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
-        self._begin(caller, request_id)
+        self.caller = caller
+        self.request_id = request_id
+        self.key = ""
+        self.in_turn = True
+        self.document.begin()
         try:
             await getattr(self.actor, hook)()
+            return self._commit(None)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._end()
+
+    async def run_timer(
+        self, name: str, work: Callable[[], Awaitable[object]], caller: Caller, key: str, first: Sequence[Order]
+    ) -> Effects:
+        """One turn that a timer or reminder causes; `first` is ordered before what it orders. Errors as of `call`."""
+        if self.definition.guards:
+            await self.admit(Access(self, "timer", caller, "", name))
+        self.caller = caller
+        self.request_id = ""
+        self.key = key
+        self.in_turn = True
+        self.document.begin()
+        self.orders += first
+        try:
+            await work()
             return self._commit(None)
         except BaseException as error:
             self._roll_back(error)
@@ -150,12 +200,23 @@ class Instance:
             self.abandoned = None
             raise abandoned
 
-    def _begin(self, caller: Caller, request_id: str, key: str = "") -> None:
-        self.caller = caller
-        self.request_id = request_id
-        self.key = key
-        self.in_turn = True
+    def cancel_running(self) -> bool:
+        """See `Actor.cancel_running`."""
+        raise UsageError(f"{self.definition.cls.__name__}.cancel_running: only for methods with @method(beside=True)")
+
+    async def flush(self) -> None:
+        """See `Actor.flush`."""
+        if not self.in_turn or self.flusher is None:
+            raise UsageError(f"{self.definition.cls.__name__}.flush: there is no turn of the instance in progress")
+        await self.flusher(self)
+
+    def commit_part(self) -> Effects:
+        """Commits what the turn in progress has done so far; errors as of its end, after which it goes on as it was."""
+        effects = self._commit(None)
+        self.events = []
+        self.orders = []
         self.document.begin()
+        return effects
 
     def _commit(self, result: bytes | None) -> Effects:
         if self.abandoned is not None:

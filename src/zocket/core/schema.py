@@ -175,12 +175,6 @@ class Schema(Generic[T]):
             return False
         return True
 
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the annotation."""
-        if self._adapter is not None:
-            return self._adapter.json_schema(by_alias=True)
-        return msgspec.json.schema(self.annotation)
-
 
 def pydantic_issues(error: ValidationError, prefix: tuple[str, ...] = ()) -> Issues:
     """What Pydantic found, without the input."""
@@ -252,6 +246,11 @@ class InputSchema:
                 fields[item.name] = NotRequired[msgspec.Raw]
         return msgspec.json.Decoder(typing_extensions.TypedDict("Input", fields))  # type: ignore[operator]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the only parameter is the whole object."""
+        return self._whole is not None
+
     def decode(self, raw: bytes | msgspec.Raw | None) -> dict[str, Any]:
         """The keyword arguments; an absent or null `input` is the empty object.
 
@@ -302,13 +301,3 @@ class InputSchema:
                 body = encode(value) if schema is None else schema.encode(value)
                 parts.append(b"%b:%b" % (msgspec.json.encode(item.name), body))
         return b"{%b}" % b",".join(parts)
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the `input` object."""
-        if self._whole is not None:
-            return self._whole.json_schema()
-        return {
-            "type": "object",
-            "properties": {item.name: Schema[Any](item.annotation).json_schema() for item in self.parameters},
-            "required": [item.name for item in self.parameters if item.required],
-        }

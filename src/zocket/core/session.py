@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +37,13 @@ class Caller:
 
     Attributes:
         kind: `client` with a session; `server` for a call from this project's own code; `instance` for the hooks that
-            nobody calls (`on_activate`, `on_deactivate`).
+            nobody calls (`on_activate`, `on_deactivate`); `timer` for a timer, a reminder or a `@cron`.
+        due: of a `timer`, the time of day that this run was for, in UTC.
     """
 
-    kind: Literal["client", "server", "instance"]
+    kind: Literal["client", "server", "instance", "timer"]
     session: Session | None = None
+    due: datetime | None = None
 
 
 SERVER = Caller("server")

@@ -89,6 +89,19 @@ class ControlPlane:
         """
         return _deployment(await self._answer("GET", f"{PATH}/{deployment_id}", params=self._scope))
 
+    async def contract(self, deployment_id: str) -> bytes | None:
+        """What a deployment offers, as its runtime said; None if it said nothing.
+
+        Raises:
+            BootError: the control plane does not answer.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                response = await self._insist("GET", f"{PATH}/{deployment_id}/schema", params=self._scope)
+        except TimeoutError:
+            raise BootError(f"the control plane did not answer within {ANSWER_TIMEOUT_S:g} s") from None
+        return response.content if response.is_success else None
+
     async def _answer(self, verb: str, path: str, **more: Any) -> Any:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from zocket.dev.console import Console
+    from zocket.dev.packaging import Packed
 
 LISTEN_TIMEOUT_S: Final = 20.0
 """A gateway on a busy machine needs seconds to start."""
@@ -43,19 +44,25 @@ NATS_CHECK_S: Final = 0.5
 """How often NATS is looked after; its process tells no event loop that it ended."""
 
 
-async def run(options: Options, console: Console, ready: Callable[[Plan, Deployment | None], None]) -> int:
+async def run(
+    options: Options,
+    console: Console,
+    ready: Callable[[Plan, Deployment | None], None],
+    offers: Callable[[bytes], None] | None = None,
+) -> int:
     """Runs the platform until SIGINT, SIGTERM or SIGHUP; a second one ends it without waiting. The exit code.
 
     Args:
         options: what is asked for.
         console: where everything is logged.
         ready: called once, when sockets are accepted and the first version is decided (None: it cannot start).
+        offers: called with the contract of each version that serves.
 
     Raises:
         UsageError: there is no such app.
         BootError: a port is taken, or a part of the platform does not start.
     """
-    platform = Platform(options, console)
+    platform = Platform(options, console, offers)
     running = asyncio.ensure_future(platform.run(ready))
 
     def stop() -> None:
@@ -77,9 +84,10 @@ async def run(options: Options, console: Console, ready: Callable[[Plan, Deploym
 class Platform:
     """One run; `run` is its whole life."""
 
-    def __init__(self, options: Options, console: Console) -> None:
+    def __init__(self, options: Options, console: Console, offers: Callable[[bytes], None] | None) -> None:
         self._options = options
         self._console = console
+        self._offers = offers
         self._clock = SystemClock()
         self._kills: list[Callable[[], None]] = []
 
@@ -109,14 +117,14 @@ class Platform:
                 self._service("gateway", plan.command("gateway", *pages), plan.gateway_environ(), status)
             )
             await _up(records, control.wait_answering())
-            if not await rollout.deploy(packed) and not self._options.reload:
+            if not await self._deploy(packed, rollout, control) and not self._options.reload:
                 return 1
             await _up(gateway, _wait_listening(plan))
             ready(plan, rollout.serving)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_nats(nats, status))
                 if self._options.reload:
-                    group.create_task(self._redeploy(sources, rollout))
+                    group.create_task(self._redeploy(sources, rollout, control))
         return 0
 
     @asynccontextmanager
@@ -168,11 +176,20 @@ class Platform:
             self._kills.append(rollout.kill)
             yield rollout
 
-    async def _redeploy(self, sources: Sources, rollout: Rollout) -> None:
+    async def _deploy(self, packed: Packed, rollout: Rollout, control: ControlPlane) -> bool:
+        """A bundle becomes the next version; whether it serves."""
+        serves = await rollout.deploy(packed)
+        if serves and self._offers is not None and rollout.serving is not None:
+            contract = await control.contract(rollout.serving.id)
+            if contract is not None:
+                self._offers(contract)
+        return serves
+
+    async def _redeploy(self, sources: Sources, rollout: Rollout, control: ControlPlane) -> None:
         """Every change of the sources that makes another bundle becomes a version."""
         async for _ in sources.changes():
             try:
-                await rollout.deploy(await sources.pack())
+                await self._deploy(await sources.pack(), rollout, control)
             except (UsageError, BootError) as error:
                 self._console.tell(error.message, level="error")
 

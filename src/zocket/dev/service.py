@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zocket.clock import Clock
     from zocket.dev.child import Running
-    from zocket.dev.console import Console
 
 FIRST_DELAY_S: Final = 0.1
 """Before the first restart: a process that was killed comes back at once."""
@@ -22,6 +21,13 @@ MAX_DELAY_S: Final = 5.0
 """Longest wait of a process that dies again and again."""
 STEADY_S: Final = 10.0
 """A process that lived this long was healthy; its next death is a first one."""
+
+
+class Teller(Protocol):
+    """Where a service tells of deaths and restarts."""
+
+    def tell(self, text: str, *, level: str = ...) -> None:
+        """Shows one line."""
 
 
 class Service:
@@ -42,7 +48,7 @@ class Service:
         launch: Callable[[], Awaitable[Running]],
         *,
         clock: Clock,
-        console: Console,
+        console: Teller,
         restarts: bool = True,
         started: Callable[[int], None] = lambda pid: None,
     ) -> None:

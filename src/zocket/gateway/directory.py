@@ -86,6 +86,7 @@ class Project:
         doubtful: requests that went out without knowing whether anybody serves their type.
         past_epochs: superseded ones, oldest first, each with the partition that it served.
         dropped: answers of superseded runtimes.
+        takes_controls: whether its runtimes hear that calls are cancelled.
         takes_bursts: whether its runtimes take several requests in one message.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
@@ -106,6 +107,7 @@ class Project:
         "scope",
         "sessions",
         "takes_bursts",
+        "takes_controls",
         "wire_scope",
     )
 
@@ -118,6 +120,7 @@ class Project:
         self.epochs: frozenset[str] = frozenset()
         self.partitions = 1
         self.takes_bursts = False
+        self.takes_controls = False
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: dict[str, int] = {}
@@ -245,6 +248,7 @@ class Directory:
         reign.inbound, reign.rank = announcement.inbound, announcement.rank
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
+        project.takes_controls = announcement.controls
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
         if has_lost:
             self._restarted(project, place)

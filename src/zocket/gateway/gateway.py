@@ -51,6 +51,8 @@ _log: Final = logging.getLogger("zocket.gateway")
 
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use; a runtime that does not know it lets a cancelled call run."""
 STOPPING: Final = "the gateway is stopping"
 SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
@@ -77,6 +79,7 @@ class Gateway:
         slow_readers: sessions whose clients do not keep up.
         gateway_id: announces that this gateway takes batches; unique for one run.
         bursts: what its sessions publish in this loop turn.
+        low_bytes: a socket in which more wait is full for streams.
         accepting: False once the gateway is stopping.
     """
 
@@ -97,6 +100,7 @@ class Gateway:
         self.statistics = Statistics()
         self.slow_readers = SlowReaders()
         self.accepting = True
+        self.low_bytes = limits.slow_reader_bytes // 2
         self.now = clock.now
         self.directory = Directory(broker, clock, self._restarted, self._wake_up, self._inbound_seen)
         self._clock = clock
@@ -190,7 +194,8 @@ class Gateway:
         session = GatewaySession(self, project, edge, peer, identity, renew, metadata)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
-        session.send(frames.welcome(edge.session_id, [] if renew is None else [frames.REFRESH], identity.expires_at))
+        features = FEATURES if renew is None else (*FEATURES, frames.REFRESH)
+        session.send(frames.welcome(edge.session_id, features, identity.expires_at))
         notice = envelopes.SessionConnected(
             envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections import ChainMap
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from zocket.errors import BootError, Unavailable
 from zocket.exposition import CONTENT_TYPE, render
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
+from zocket.gateway.schema import SchemaRoute
 from zocket.settings import check_internal_token, check_streams
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("zocket.gateway")
 
+SERVING: Final = "serving"
+"""What a worker writes on standard output once it serves."""
 FLUSH_TIMEOUT_S: Final = 2.0
 """How long a stop waits until the broker has taken the last notices."""
 _JSON: Final = "application/json"
@@ -68,7 +72,11 @@ class _Admitted(NamedTuple):
 
 @asynccontextmanager
 async def serve(
-    settings: GatewaySettings, *, clock: Clock | None = None, pages: Mapping[str, Route] | None = None
+    settings: GatewaySettings,
+    *,
+    clock: Clock | None = None,
+    pages: Mapping[str, Route] | None = None,
+    reuse_port: bool = False,
 ) -> AsyncIterator[Serving]:
     """The gateway, answering during the block; drained at its end.
 
@@ -76,6 +84,7 @@ async def serve(
         settings: address, NATS, control plane, limits, TLS.
         clock: the machine's by default.
         pages: further GET routes on the public port, looked up at each request (`zocket dev`).
+        reuse_port: other processes may listen on the public port, too.
 
     Raises:
         SettingsError: the published token toward another machine, or a certificate that cannot be used.
@@ -117,9 +126,11 @@ async def serve(
                 settings.port,
                 admit=admit,
                 open=open_socket,
+                private={"/schema": SchemaRoute(client, admit)},
                 routes=ChainMap({"/health": health}, pages or {}),  # type: ignore[arg-type]  # never written to
                 limits=limits,
                 tls=tls,
+                reuse_port=reuse_port,
             )
         )
         operators = await stack.enter_async_context(
@@ -134,8 +145,10 @@ async def serve(
             await front.close_sockets(RESTARTING_CODE, STOPPING)
 
 
-async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = None) -> int:
+async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = None, worker: bool = False) -> int:
     """Serves until SIGTERM or SIGINT, then drains; the exit code. `pages` as of `serve`.
+
+    A `worker` shares its port with others, writes `SERVING` once it serves, and stops also when standard input ends.
 
     Raises:
         SettingsError: see `serve`.
@@ -147,7 +160,11 @@ async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     try:
-        async with serve(settings, pages=pages) as serving:
+        async with serve(settings, pages=pages, reuse_port=worker) as serving:
+            if worker:
+                loop.add_reader(sys.stdin.fileno(), _parent_is_gone, stop)
+                sys.stdout.write(f"{SERVING}\n")
+                sys.stdout.flush()
             await _first(stop.wait(), serving.gateway.wait_failed())
             _log.info("gateway is stopping")
     finally:
@@ -155,6 +172,12 @@ async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = 
             loop.remove_signal_handler(name)
     _log.info("gateway stopped")
     return 0
+
+
+def _parent_is_gone(stop: asyncio.Event) -> None:
+    """Standard input can be read: a parent writes nothing there, so it has ended."""
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    stop.set()
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from zocket.broker.port import Message
 from zocket.errors import CallTimeout, Unauthorized, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import REFUSED_AGAIN_S
+from zocket.protocol.flow import Flow
 from zocket.protocol.frames import EventSub, StateSub
 from zocket.sockets.refresh import Refresh
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from zocket.gateway.directory import Project
     from zocket.gateway.gateway import Gateway
     from zocket.ids import Partition, Scope
-    from zocket.protocol.edge import EdgeSession
+    from zocket.protocol.edge import EdgeSession, Pending
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
     from zocket.sockets.refresh import Renew
@@ -38,7 +40,7 @@ _PROBLEM: Final = b'{"type":"error",'
 _PASSING: Final = (b'{"type":"state:', b'{"type":"event",', _PROBLEM)
 """How frames begin that concern no call; they pass without being decoded."""
 
-_OWN_TYPES: Final = frozenset({"welcome", "rpc:result"})
+_OWN_TYPES: Final = frozenset({"welcome", "rpc:result", "rpc:stream"})
 """Frame types that need a decision for each session."""
 
 
@@ -94,6 +96,7 @@ class GatewaySession:
 
     __slots__ = (
         "_envelope_head",
+        "_flow",
         "_gateway",
         "_is_closed",
         "_is_ending",
@@ -133,6 +136,7 @@ class GatewaySession:
         self.project = project
         self.edge = edge
         self.peer: Peer = peer
+        self._flow: Flow | None = None
         self.expires_at = identity.expires_at
         self.stale: set[Partition] = set()
         self.fields = {**project.fields, "session": edge.session_id}
@@ -149,6 +153,8 @@ class GatewaySession:
         if request is None:
             if edge.outgoing:
                 self.flush()
+            if edge.withdrawn:
+                self._cancel_withdrawn()
             elif edge.token is not None:
                 self._offer(edge.token)
             return
@@ -158,12 +164,31 @@ class GatewaySession:
         number = edge.number
         self._publish(edge.instance, frame, number, partial(self._published, request, number))
 
+    def _cancel_withdrawn(self) -> None:
+        """Tells the owners of these calls, past the stream in which one of them may lie still."""
+        withdrawn, self.edge.withdrawn = self.edge.withdrawn, []
+        for pending in withdrawn:
+            self._control(pending)
+
+    def _control(self, pending: Pending, received: int = 0) -> None:
+        project = self.project
+        if not project.takes_controls:
+            return
+        _, number, actor, actor_id = pending
+        control = envelopes.Control(
+            project.wire_scope, self.edge.session_id, f"{self.edge.request_prefix}{number}", actor, actor_id, received
+        )
+        partition = subjects.partition_of_instance(actor, actor_id, project.partitions)
+        self._gateway.broker.send([Message(subjects.control(project.scope, partition), envelopes.encode(control))])
+
     def closed(self) -> None:
         """See `SocketSession.closed`."""
         if not self._is_closed:
             self._is_closed = True
             self._stop_refresh()
             self.edge.close()
+            if self._flow is not None:
+                self._flow.close()
             self._gateway.ended(self)
 
     def fell_behind(self) -> None:
@@ -242,7 +267,23 @@ class GatewaySession:
             if head is None or head.type == "welcome" or (head.type == "rpc:result" and not self._settle(head, now)):
                 self._statistics.dropped += 1
                 return
+            if head.type == "rpc:stream":
+                self._pass_on(head, frame, now)
+                return
         self.send(frame)
+
+    def _pass_on(self, head: frames.FrameHead, frame: bytes, now: float) -> None:
+        """A part of the answer to a call that is pending."""
+        pending = None if head.id is None else self.edge.renew(bytes(head.id), now)
+        if pending is None:
+            self._statistics.dropped += 1
+            return
+        self.send(frame)
+        if isinstance(head.seq, int):
+            if self._flow is None:
+                gateway = self._gateway
+                self._flow = Flow(lambda: self.peer.unsent_bytes(), gateway.low_bytes, self._control, gateway.later)
+            self._flow.sent(pending, head.seq, len(frame))
 
     def refuse_unknown(self, request: Request) -> None:
         """Nobody serves the request's actor type."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from zocket.core import Session
 from zocket.errors import Overloaded, PlatformError, StoredStateError, TooLarge, Unavailable
+from zocket.host.flushing import give_up_flushes
 from zocket.host.keeper import Keeper
-from zocket.host.resident import ACTIVATE, Absent
+from zocket.host.resident import ACTIVATE, FLUSH, Absent
 from zocket.ids import new_epoch
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -66,9 +67,14 @@ class Durability:
             self._store,
             self._writer,
             self._clock,
+            self._host.timing.wheel,
             release=partial(self._release, resident),
-            troubled=partial(self._host.schedule, resident),
+            troubled=partial(self._troubled, resident),
         )
+
+    def _troubled(self, resident: Resident) -> None:
+        give_up_flushes(resident)
+        self._host.schedule(resident)
 
     async def may_go_on(self, resident: Resident, keeper: Keeper) -> bool:
         """Whether a further turn may run now; first settles what went wrong with the store."""
@@ -170,6 +176,7 @@ class Durability:
             resident.failure = error
         except Overloaded as error:
             self._fail_for_a_while(resident, error)
+        lost = self._without_flushes(lost)
         if isinstance(trouble, Overloaded):
             log.warning("the store is full: %s", trouble.message, extra=fields(resident))
             if any(outcome.piece[1] is ACTIVATE for outcome in lost):
@@ -183,6 +190,13 @@ class Durability:
                 self._fail(resident, failed, trouble)
             keeper.careful = len(lost) + 1
         resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost))
+
+    def _without_flushes(self, lost: list[Outcome]) -> list[Outcome]:
+        """Parts of turns do not run again by themselves; the call that they are of comes after them."""
+        for outcome in lost:
+            if outcome.piece[1] is FLUSH:
+                self._host.finish(outcome.piece)
+        return [outcome for outcome in lost if outcome.piece[1] is not FLUSH]
 
     def _refuse_overtaken(self, resident: Resident, lost: list[Outcome], newer: frozenset[str]) -> list[Outcome]:
         """Calls of a stream that was lost, while another owner has taken some of its next life: their turn is over.

@@ -19,8 +19,8 @@ from zocket import logs
 from zocket.core import Access, Instance, Kick, Order, is_expected, to_caller
 from zocket.errors import (
     CallTimeout,
+    Cancelled,
     DefinitionError,
-    HandlerTimeout,
     Overloaded,
     TooLarge,
     UnknownActor,
@@ -28,9 +28,11 @@ from zocket.errors import (
     ZocketError,
 )
 from zocket.host.answers import call_key, is_final, table_of
+from zocket.host.beside import BesideCalls
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability, keeps_sessions, repeat
 from zocket.host.eviction import Eviction
+from zocket.host.flushing import Flushing
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.kicks import kick
@@ -46,18 +48,24 @@ from zocket.host.resident import (
     Hook,
     Resident,
     ServerLink,
+    Withdrawn,
 )
+from zocket.host.running import Running, call_name, overrun
+from zocket.host.store import Key
+from zocket.host.streams import stream
+from zocket.host.timing import WAKE, Tick, Timing
 from zocket.host.workers import Worker, WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.frames import EventSub, EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 
     from zocket.clock import Clock
     from zocket.core import ActorDefinition, AppDefinition, Effects
     from zocket.core.guards import AccessKind
+    from zocket.host.alarms import AlarmStore
     from zocket.host.answers import CallKey
     from zocket.host.link import Link, Outlet
     from zocket.host.resident import Piece
@@ -91,6 +99,10 @@ class Host:
             nothing bounds them, which also switches off the refusal of a slow instance's calls.
         store: keeps the state of durable actors.
         owns: asked after another writer was found in the store: whether this process still owns its instances.
+        alarms: keeps the alarms of reminders; None: they end with this process.
+
+    Attributes:
+        timing: timers, reminders and `@cron`s.
 
     Raises:
         DefinitionError: an actor is durable, and there is no store.
@@ -107,6 +119,7 @@ class Host:
         window: int | None = None,
         store: StateStore | None = None,
         owns: Callable[[], Awaitable[bool]] | None = None,
+        alarms: AlarmStore | None = None,
     ) -> None:
         durable = [name for name, actor in definition.actors.items() if actor.durable]
         if durable and store is None:
@@ -116,6 +129,7 @@ class Host:
         self._clock = clock
         self._now = clock.now
         self._limits = limits
+        self._handler_timeout_s = limits.handler_timeout_s
         self._dev_mode = dev_mode
         self._outlet: Outlet = outlet or EachLink()
         self._crowd = (window or limits.max_ack_pending) // 2 if window is not None else None
@@ -123,9 +137,14 @@ class Host:
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
-        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {Kick: partial(kick, self)}
+        self._flushing = Flushing(self, clock)
+        self._running = Running(self, clock, self._flushing)
+        carry_out_kick = partial(kick, self, self._running)
+        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {Kick: carry_out_kick}
+        self.timing = Timing(self, alarms, clock, owns)
         self._eviction = Eviction(self, clock=clock, limits=limits)
-        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, self._overrun)
+        self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
+        self._beside = BesideCalls(self, self._running, clock, limits)
         self._pending = 0
         self._quiet: asyncio.Event | None = None
         self._closing = False
@@ -156,15 +175,43 @@ class Host:
                 return _done(done)
         read_clock = self._now
         now = read_clock()
+        if (
+            resident.beside
+            and type(request) is Rpc
+            and self._beside.take(resident, (link, request, request_id, done, now, position))
+        ):
+            return None
         if self._crowd is not None and self._is_crowded(resident, now, self._crowd):
             message = f"{request.actor}/{request.actor_id} is too slow for its calls; try again later"
             self.refuse(link, request, request_id, Overloaded(message))
             return _done(done)
-        if type(request) is StateSub and resident.instance.in_turn and self._may_watch_beside(resident, link):
+        instance = resident.instance
+        if (
+            type(request) is StateSub
+            and instance.in_turn
+            and not instance.definition.guards
+            and self._may_watch_beside(resident, link)
+        ):
             self._watch_beside(resident, link, request, request_id, now)
             return _done(done)
-        self._put(resident, (link, request, request_id, done, now, position))
+        self._pending += 1
+        resident.mailbox.append((link, request, request_id, done, now, position))
+        if not resident.scheduled:
+            resident.scheduled = True
+            self._pool.put(resident)
         return None
+
+    def cancel(self, actor: str, actor_id: str, session_id: str, request_id: str) -> bool:
+        """Cancels a call before it has taken effect; its answer is the error `cancelled`.
+
+        False if the call is not here, or has taken effect.
+        """
+        resident = self._residents.get((actor, actor_id))
+        return resident is not None and self._running.cancel(resident, (session_id, request_id))
+
+    def credit(self, session_id: str, request_id: str, number: int) -> None:
+        """The caller's side has taken the chunks of a stream up to this number; more may be made."""
+        self._running.credit((session_id, request_id), number)
 
     def disconnect(self, session_id: str) -> None:
         """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
@@ -183,7 +230,12 @@ class Host:
         link.lapsed = True
         self._part(link.session.id, self._clock.now())
 
+    def has_ended(self, link: Link) -> bool:
+        """Whether nobody waits at the other end."""
+        return link.lapsed or (link.session is not None and link.session.id in self._gone)
+
     def _part(self, session_id: str, now: float) -> None:
+        self._running.session_ended(session_id)
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
             if link is not None:
@@ -194,6 +246,7 @@ class Host:
 
         Its subscribers get a snapshot. One that could not be used is activated again.
         """
+        self.timing.wheel.reread(Key(actor, actor_id))
         resident = self._residents.get((actor, actor_id))
         if resident is None or resident.keeper is None:
             return
@@ -205,16 +258,19 @@ class Host:
     async def call(self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float) -> ServerFrame:
         """Calls a method from this process itself; gives the `ServerFrame` of the answer.
 
+        Whoever stops waiting by cancellation cancels the call.
+
         Raises:
             CallTimeout: no answer within `timeout_s`; the call may still run.
         """
         link = ServerLink()
-        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
-        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
-        self.submit(link, request, "server." + secrets.token_hex(8))
+        request_id = self._submit_own(actor, actor_id, method, value, link)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             frame = await link.frame
+        except asyncio.CancelledError:
+            self.cancel(actor, actor_id, "", request_id)
+            raise
         finally:
             timer.cancel()
         if frame is None:
@@ -222,6 +278,21 @@ class Host:
         answer = frames.decode_server_frame(frame)
         assert answer is not None
         return answer
+
+    def stream(
+        self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks (JSON) of a method that yields, called from this process itself; see `streams.stream`."""
+        submit = partial(self._submit_own, actor, actor_id, method, value)
+        return stream(self, self._clock, submit, (actor, actor_id, method), timeout_s)
+
+    def _submit_own(self, actor: str, actor_id: str, method: str, value: bytes | None, link: Link) -> str:
+        """Begins a call of this process; gives its request id."""
+        body = frames.NO_INPUT if value is None else msgspec.Raw(value)
+        request = Rpc(id=msgspec.Raw(b"0"), actor=actor, actor_id=actor_id, method=method, input=body)
+        request_id = "server." + secrets.token_hex(8)
+        self.submit(link, request, request_id)
+        return request_id
 
     def _create(self, actor: str, actor_id: str) -> Resident:
         definition = self.definition.actors.get(actor)
@@ -232,7 +303,7 @@ class Host:
         self._residents[actor, actor_id] = resident
         resident.counts.instances += 1
         self._eviction.add(resident)
-        if definition.durable or "on_activate" in definition.hooks:
+        if definition.durable or definition.crons or "on_activate" in definition.hooks:
             self._put(resident, (NOBODY, ACTIVATE, "", None, self._clock.now(), None))
         else:
             resident.active = True
@@ -244,7 +315,11 @@ class Host:
             actor_id,
             max_state_bytes=self._limits.max_state_bytes,
             max_result_bytes=self._limits.max_result_bytes,
+            wall=self._clock.wall,
         )
+        instance.flusher = self._flushing.flush
+        if not definition.durable:
+            instance.reminders = self.timing.wheel.reminders_of(Key(definition.name, actor_id))
         resident = Resident(instance, self._counts[definition.name], self._clock.now())
         if definition.durable:
             self._durability.keep(resident)
@@ -255,18 +330,41 @@ class Host:
         mailbox = resident.mailbox
         return len(mailbox) > crowd and now - mailbox[0][4] > self._limits.overload_wait_s
 
+    def resident_of(self, instance: Instance) -> Resident | None:
+        """Where the instance lives, if it is here still."""
+        resident = self._residents.get((instance.definition.name, instance.actor_id))
+        return resident if resident is not None and resident.instance is instance else None
+
+    def begin_piece(self) -> None:
+        """One more piece of work is here until `finish` is called for it."""
+        self._pending += 1
+
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
         resident.mailbox.append(piece)
-        if not resident.scheduled:
-            resident.scheduled = True
-            self._pool.put(resident)
+        self.schedule(resident)
 
     def activate_again(self, resident: Resident) -> None:
         """A durable instance is loaded anew, in front of what waits for it."""
         resident.active = False
         self._pending += 1
         resident.mailbox.appendleft((NOBODY, ACTIVATE, "", None, self._clock.now(), None))
+
+    def put_hook(self, resident: Resident, hook: Hook) -> None:
+        """A piece that nobody asked for, behind what waits already."""
+        self._put(resident, (NOBODY, hook, "", None, self._clock.now(), None))
+
+    def resident(self, key: Key) -> Resident | None:
+        """The instance, if it is here."""
+        return self._residents.get(key)
+
+    def ensure(self, key: Key) -> Resident | None:
+        """The instance, made if it is not here; None if it cannot be."""
+        try:
+            return self._residents.get(key) or self._create(*key)
+        except BaseException as error:  # noqa: BLE001 — border: a developer's __init__ or initial_state
+            log.warning("an instance cannot be woken: %s", error, extra={"actor": key.actor, "actor_id": key.actor_id})
+            return None
 
     def schedule(self, resident: Resident) -> None:
         """Serves the resident's mailbox soon."""
@@ -279,6 +377,7 @@ class Host:
     async def _serve(self, resident: Resident, worker: Worker) -> bool:
         """A share of one mailbox; False if the worker must retire."""
         mailbox, clean, sessions, keeper = resident.mailbox, True, resident.instance.sessions, resident.keeper
+        resident.worker = worker
         read_clock = self._now
         worker.now = read_clock()
         try:
@@ -304,6 +403,8 @@ class Host:
                 elif resident.instance.definition.guards and isinstance(request, (StateSub, EventSub)):
                     finished = await self._ask_and_subscribe(resident, worker, request, piece)
                     worker.now = read_clock()
+                elif isinstance(request, Withdrawn):
+                    finished = self._running.leave_out(resident, request.call, piece)
                 else:
                     finished = self._subscribe(resident, link, request, piece[2])
                 if finished:
@@ -315,7 +416,10 @@ class Host:
                     break
         finally:  # also if this worker dies of what it met: the instance goes on with the next one
             resident.scheduled = False
-            resident.used = worker.now
+            if resident.unused:
+                resident.unused = False
+            else:
+                resident.used = worker.now
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 self.schedule(resident)
         return clean
@@ -337,23 +441,30 @@ class Host:
             return self.refuse(link, request, request_id, UnknownMethod(request.method), resident, piece)
         if resident.failure is not None:
             return self.refuse(link, request, request_id, resident.failure)
-        key = call_key(request, link.session) if request.idempotency_key else None
+        key = call_key(request, link.session) if request.idempotency_key and not method.beside else None
         if key is not None and (known := table_of(resident).recall(key, self._clock.wall())) is not None:
             return self._answer_again(resident, request, piece, known)
-        if position is not None and resident.keeper is not None and resident.keeper.includes(position):
-            return repeat(resident.keeper, link, request, request_id, position)
-        self._begin(worker, instance, method.timeout_s or self._limits.handler_timeout_s, method.name)
+        keeper = resident.keeper
+        if position is not None and keeper is not None and keeper.includes(position) and not method.beside:
+            return repeat(keeper, link, request, request_id, position)
+        special = method.special or request.cancel_on_close
+        if special and method.beside:
+            return not self._beside.begin(resident, method, piece)
+        worker.begin(instance, method.name, method.timeout_s or self._handler_timeout_s)
         try:
-            effects = await instance.call(
-                method, request.input, link.caller, request_id, "" if key is None else key.name
-            )
+            if special:
+                effects = await self._running.call(resident, worker, method, piece, key)
+            else:
+                effects = await instance.call(
+                    method, request.input, link.caller, request_id, "" if key is None else key.name
+                )
         except BaseException as error:  # noqa: BLE001 — border: a developer's method and middleware
             self._end(worker, counts, arrived)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             return self.refuse(link, request, request_id, error, resident, piece, key)
         self._end(worker, counts, arrived)
         counts.results["ok"] += 1
-        answer = frames.result(request.id, effects[0])
+        answer = (frames.stream_end if special and method.stream else frames.result)(request.id, effects[0])
         if key is not None:
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
         if resident.keeper is not None:
@@ -375,33 +486,18 @@ class Host:
         piece[0].answer(request.id, answer)
         return True
 
-    @staticmethod
-    def _begin(worker: Worker, instance: Instance, limit_s: float, name: str) -> None:
-        """The turn of the instance starts at the worker's `now`."""
-        worker.instance = instance
-        worker.limit_s = limit_s
-        worker.method = name
-        worker.started = worker.now
-
     def _end(self, worker: Worker, counts: TypeCounts | None = None, arrived: float = 0.0) -> None:
         """The turn is over; its times count for a call, which arrived at `arrived`."""
+        read_clock = self._now
         worker.instance = None
-        started, read_clock = worker.started, self._now
         worker.now = now = read_clock()
         if worker.timer is not None:
             self._pool.resumed(worker)
         if counts is not None:
-            counts.wait.add(started - arrived)
-            counts.run.add(now - started)
+            counts.wait.add(worker.started - arrived)
+            counts.run.add(now - worker.started)
 
-    def _overrun(self, worker: Worker) -> None:
-        instance = worker.instance
-        assert instance is not None
-        if instance.abandoned is None:
-            log.warning("a turn ran longer than its limit of %g s", worker.limit_s, extra=worker.call_fields())
-        instance.abandoned = HandlerTimeout(f"{worker.method}: ran longer than its limit of {worker.limit_s:g} s")
-
-    def _reraise_if_stopping(self, error: BaseException) -> None:
+    def reraise_if_stopping(self, error: BaseException) -> None:
         """A turn that the stop cancelled is not answered: its message is given back."""
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
@@ -410,6 +506,8 @@ class Host:
 
     async def _run_hook(self, resident: Resident, worker: Worker, hook: Hook, piece: Piece) -> bool:
         instance, link = resident.instance, piece[0]
+        if hook is WAKE or isinstance(hook, Tick):
+            return await self.timing.run(resident, worker, hook, piece)
         if hook is DISCONNECT:
             self._forget(resident, link)
         if hook is EVICT and not self._eviction.begin(resident):
@@ -423,6 +521,8 @@ class Host:
             return True
         if hook.name in instance.definition.hooks and resident.failure is None:
             finished = await self._run_user_hook(resident, worker, hook.name, piece)
+        if hook is ACTIVATE and resident.failure is None:
+            self.timing.activated(resident)
         if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
             resident.keeper.add(Outcome(piece, NO_EFFECTS, None))
             return False
@@ -443,12 +543,12 @@ class Host:
     ) -> BaseException | None:
         """Why a guard does not let the session do this; None if all do."""
         instance = resident.instance
-        self._begin(worker, instance, self._limits.handler_timeout_s, kind)
+        worker.begin(instance, kind, self._limits.handler_timeout_s)
         try:
             await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
         except BaseException as error:  # noqa: BLE001 — border: a developer's guard
             self._end(worker)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             return error
         self._end(worker)
         return None
@@ -482,26 +582,47 @@ class Host:
         self._forget(resident, link)
         self._drop_known(link.session.id, resident)
         piece = resident.mailbox[0] if resident.mailbox else None
-        if piece is not None and piece[0] is link and not isinstance(piece[1], Hook):
-            resident.mailbox.popleft()
-            if self.refuse(link, piece[1], piece[2], error, resident, piece):
-                self.finish(piece)
+        if piece is None or piece[0] is not link or isinstance(piece[1], Hook | Withdrawn):
+            return
+        resident.mailbox.popleft()
+        if self.refuse(link, piece[1], piece[2], error, resident, piece):
+            self.finish(piece)
 
     async def _run_user_hook(self, resident: Resident, worker: Worker, hook: str, piece: Piece) -> bool:
-        """A hook that raises is logged with its actor and id; everything else lives on."""
+        turn = resident.instance.run_hook(hook, piece[0].caller, "")
+        return await self.run_unasked(resident, worker, piece, hook, turn)
+
+    async def run_unasked(
+        self,
+        resident: Resident,
+        worker: Worker,
+        piece: Piece,
+        name: str,
+        turn: Coroutine[None, None, Effects],
+        *,
+        limit_s: float | None = None,
+        lost: Effects | None = None,
+    ) -> bool:
+        """A turn that nobody waits for; False if it waits for the store.
+
+        One that raises is logged with its actor and id, and everything else lives on. `lost` is what it causes then.
+        """
         instance = resident.instance
         worker.now = self._clock.now()
-        self._begin(worker, instance, self._limits.handler_timeout_s, hook)
+        worker.begin(instance, name, limit_s or self._handler_timeout_s)
         try:
-            effects = await instance.run_hook(hook, piece[0].caller, "")
-        except BaseException as error:  # border: a developer's hook
-            fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": hook}
+            effects = await turn
+        except BaseException as error:  # border: a developer's hook, or what a timer calls
+            fields = {"actor": instance.definition.name, "actor_id": instance.actor_id, "method": name}
             self._end(worker)
-            self._reraise_if_stopping(error)
+            self.reraise_if_stopping(error)
             resident.counts.hook_failures += 1
-            log.error("%s raised", hook, exc_info=error, extra=fields)
-            return True
-        self._end(worker)
+            log.error("%s raised", name, exc_info=error, extra=fields)
+            if lost is None:
+                return True
+            effects = lost
+        else:
+            self._end(worker)
         if resident.keeper is not None:
             resident.keeper.add(Outcome(piece, effects, None))
             return False
@@ -531,7 +652,7 @@ class Host:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def _introduce(self, resident: Resident, link: Link, request: Request | Hook, piece: Piece) -> bool:
+    def _introduce(self, resident: Resident, link: Link, request: Request | Hook | Withdrawn, piece: Piece) -> bool:
         """A session's first request to the instance: `on_connect` goes in front of it (True), as a turn of its own.
 
         A session that has ended meanwhile stays a stranger, and so does one that only takes a subscription back.
@@ -617,20 +738,36 @@ class Host:
         return True
 
     def _may_watch_beside(self, resident: Resident, link: Link) -> bool:
-        """Whether there is a state to see by anybody, and no earlier link of the session waits for `on_disconnect`."""
+        """Whether there is a state to see, and no earlier link of the session still waits for its `on_disconnect`."""
         session_id = "" if link.session is None else link.session.id
-        instance = resident.instance
-        return resident.active and not instance.definition.guards and instance.sessions.get(session_id, link) is link
+        return resident.active and resident.instance.sessions.get(session_id, link) is link
 
     def _watch_beside(self, resident: Resident, link: Link, request: StateSub, request_id: str, now: float) -> None:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
         if link.session is None or link.session.id in self._gone:
             return
+        self._meet(resident, link, request_id, now)
+        self._watch(resident, link, request, request_id)
+
+    def _meet(self, resident: Resident, link: Link, request_id: str, now: float) -> None:
+        """The instance knows the session from now on, though its `on_connect` runs when its turn comes."""
+        assert link.session is not None
         if link.session.id not in resident.instance.sessions:
             self.remember(resident, link.session.id, link)
             if self._has_connect(resident):
                 self._put(resident, (link, CONNECT, request_id, None, now, None))
-        self._watch(resident, link, request, request_id)
+
+    def meet_beside(self, resident: Resident, link: Link, piece: Piece) -> bool:
+        """Whether a call may pass the mailbox: not where guards or `on_connect` are for its session to meet first."""
+        known = link.session is None or link.session.id in resident.instance.sessions
+        if not known and resident.instance.definition.guards:
+            return False
+        if known or self.has_ended(link):
+            return self._may_watch_beside(resident, link)
+        if not resident.scheduled and self._has_connect(resident):
+            return False
+        self._meet(resident, link, piece[2], piece[4])
+        return True
 
     def _watch(self, resident: Resident, link: Link, request: StateSub, request_id: str) -> None:
         """Answers a state subscription: with the patches since the client's version, or with a snapshot."""
@@ -705,7 +842,7 @@ class Host:
         if len(answer) > self._limits.max_result_bytes:
             message = f"an error of {len(answer)} bytes, the limit is {self._limits.max_result_bytes}"
             answer = frames.failure(request.id, TooLarge(message, request_id=public.request_id))
-        keyed = False
+        keyed = isinstance(error, Cancelled)  # stored, so that it has no effect when it is delivered again
         if key is not None and resident is not None and is_final(error, public.code):
             keyed = True
             table_of(resident).add(key, frames.outcome_of(request.id, answer), self._clock.wall())
@@ -741,23 +878,29 @@ class Host:
         if self._closing:
             return
         self._eviction.close()
+        self.timing.stop()
         now = self._clock.now()
         for resident in self._residents.values():
             if "on_deactivate" in resident.instance.definition.hooks:
                 self._put(resident, (NOBODY, DEACTIVATE, "", None, now, None))
         await self.drain(timeout_s)
+        await self.timing.wheel.aclose(timeout_s)
         await self.abort()
 
     async def abort(self) -> None:
         """Stops at once, as a process that dies: no hook runs, nothing that is here is answered or done."""
         self._closing = True
         self._eviction.close()
+        self.timing.stop()
+        await self.timing.wheel.abort()
         await self._pool.stop()
+        await self._beside.stop()
         self._residents.clear()
         self._known.clear()
 
     def doubt_stored(self) -> None:
         """Another process may have owned the durable instances for a while: each is read again before its next turn."""
+        self.timing.wheel.read_again()
         for resident in self._residents.values():
             if resident.keeper is not None:
                 resident.keeper.doubt()
@@ -780,11 +923,16 @@ class Host:
         for session_id in list(resident.instance.sessions):
             self._drop_known(session_id, resident)
         self._eviction.forget(resident)
+        if resident.ticks:
+            self.timing.forget(resident)
 
     def resubmit(self, pieces: list[Piece]) -> None:
         """Gives the requests of an instance that has left to a fresh one, in order; its hooks have nobody to run on."""
         for link, request, request_id, done, _, position in pieces:
-            if not isinstance(request, Hook):
+            if isinstance(request, Withdrawn):
+                self.submit(link, request.call, request_id, done, position)
+                self.cancel(request.call.actor, request.call.actor_id, *call_name(link, request_id))
+            elif not isinstance(request, Hook):
                 self.submit(link, request, request_id, done, position)
         self._settle(len(pieces))
 
@@ -808,6 +956,7 @@ class Host:
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self._pool.size)
         yield from self._eviction.samples()
+        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.timing.wheel.alarms)
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)
 

@@ -9,15 +9,17 @@ this writer, so that a commit which an earlier owner still has under way is refu
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from zocket.core.reminders import NO_REMINDERS, changed, copied, earliest
 from zocket.errors import Conflict, Overloaded, StoredStateError, TooLarge, Unavailable
 from zocket.host.answers import AnswerTable
 from zocket.host.history import History
 from zocket.host.resident import CONNECT, DISCONNECT
-from zocket.host.store import Record, decode_record, encode_record
+from zocket.host.store import Key, Record, decode_record, encode_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from zocket.host.answers import Answered
     from zocket.host.resident import Piece
     from zocket.host.store import Position, StateStore
+    from zocket.host.wheel import Wheel
 
 MAX_UNSAVED: Final = 256
 """Turns that run ahead of the store; then the instance waits for it."""
@@ -57,6 +60,7 @@ class Keeper:
         store: where.
         writer: names this life of this process.
         clock: pauses between attempts.
+        wheel: wakes the instance for its reminders.
         release: these turns are stored; let them out, in order.
         troubled: a save went wrong (`trouble` says how); the host recovers from a worker.
 
@@ -72,19 +76,24 @@ class Keeper:
     __slots__ = (
         "_answers",
         "_attempt",
+        "_attempt_due",
         "_clock",
         "_commit",
         "_instance",
+        "_key",
         "_pause_s",
         "_planned",
         "_release",
         "_revision",
         "_saving",
+        "_saving_answers",
         "_saving_state",
+        "_saving_watermarks",
         "_store",
         "_troubled",
         "_unsaved",
         "_watermarks",
+        "_wheel",
         "_writer",
         "answered",
         "careful",
@@ -102,6 +111,7 @@ class Keeper:
         store: StateStore,
         writer: str,
         clock: Clock,
+        wheel: Wheel,
         release: Callable[[list[Outcome]], None],
         troubled: Callable[[], None],
     ) -> None:
@@ -109,6 +119,8 @@ class Keeper:
         self._store = store
         self._writer = writer
         self._clock = clock
+        self._wheel = wheel
+        self._key = Key(instance.definition.name, instance.actor_id)
         self._release = release
         self._troubled = troubled
         self._revision = 0
@@ -118,7 +130,10 @@ class Keeper:
         self._unsaved: list[Outcome] = []
         self._saving: list[Outcome] = []
         self._saving_state = b""
+        self._saving_watermarks = self._watermarks
+        self._saving_answers = self._answers
         self._attempt = b""
+        self._attempt_due = math.inf
         self._planned = False
         self._pause_s = RETRY_FIRST_S
         self.answered: AnswerTable | None = None
@@ -173,6 +188,7 @@ class Keeper:
                 commit=self._commit,
                 keyed=self._keyed(),
                 sessions=self.sessions,
+                reminders=dict(self._instance.reminders),
             )
         )
 
@@ -220,6 +236,8 @@ class Keeper:
         self._answers = record.answers
         self.answered = AnswerTable(record.keyed) if record.keyed else None
         self.sessions = record.sessions
+        self._instance.reminders = copied(record.reminders) if record.reminders else NO_REMINDERS
+        self._wheel.loaded(self._key)
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -230,6 +248,8 @@ class Keeper:
         self._instance.document.replace(definition.cls.initial_state())
         self._revision = 0
         self._watermarks, self._answers, self.sessions = {}, {}, {}
+        self._instance.reminders = NO_REMINDERS
+        self._wheel.loaded(self._key)
         self.answered = None
         self.history = History()
         self.visible = self._instance.document.snapshot()
@@ -269,6 +289,8 @@ class Keeper:
     def add(self, outcome: Outcome) -> None:
         """Takes a committed turn; it is released once it is stored, after those before it."""
         self._unsaved.append(outcome)
+        if outcome.effects[3]:
+            self._instance.reminders = changed(self._instance.reminders, outcome.effects[3])
         if outcome.piece[1] is CONNECT or outcome.piece[1] is DISCONNECT:
             self._note_session(outcome.piece)
         if not self._saving and not self._planned and self.trouble is None:
@@ -295,7 +317,10 @@ class Keeper:
         self._saving = group
         self._saving_state = self._instance.document.snapshot()
         self._commit += 1
-        self._attempt = encode_record(self._record(group))
+        record = self._record(group)
+        self._saving_watermarks, self._saving_answers = record.watermarks, record.answers
+        self._attempt = encode_record(record)
+        self._attempt_due = earliest(self._instance.reminders)
         self._write()
 
     def _record(self, group: list[Outcome]) -> Record:
@@ -319,14 +344,21 @@ class Keeper:
             commit=self._commit,
             keyed=self._keyed(),
             sessions=self.sessions,
+            reminders=dict(self._instance.reminders),
         )
 
     def _keyed(self) -> dict[str, Answered]:
         return {} if self.answered is None else self.answered.kept
 
     def _write(self) -> None:
-        instance = self._instance
-        self._store.save(instance.definition.name, instance.actor_id, self._attempt, self._revision, self._written)
+        """Stores the attempt, once the alarm is set that it needs."""
+        self._wheel.set_before(self._key, self._attempt_due, self._write_record)
+
+    def _write_record(self, error: ZocketError | None) -> None:
+        if error is None:
+            self._store.save(*self._key, self._attempt, self._revision, self._written)
+        else:
+            self._written(error)
 
     def _written(self, result: int | ZocketError) -> None:
         if isinstance(result, Unavailable):
@@ -340,11 +372,12 @@ class Keeper:
             self._troubled()
 
     def _stored(self, revision: int) -> None:
-        record = decode_record(self._attempt)
         self._revision = revision
         self._pause_s = RETRY_FIRST_S
-        self._watermarks, self._answers = record.watermarks, record.answers
+        self._watermarks, self._answers = self._saving_watermarks, self._saving_answers
         self.visible = self._saving_state
+        self._attempt = b""
+        self._wheel.settle(self._key, self._attempt_due)
         group, self._saving = self._saving, []
         self.careful = max(0, self.careful - 1)
         self._release(group)

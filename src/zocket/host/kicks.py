@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from zocket.errors import KICKED, ActorError
-from zocket.host.resident import CONNECT, Hook
+from zocket.host.resident import CONNECT, Hook, Withdrawn
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from zocket.host.host import Host
     from zocket.host.link import Link
     from zocket.host.resident import Piece, Resident
+    from zocket.host.running import Running
 
 
-def kick(host: Host, resident: Resident, order: Kick) -> None:
+def kick(host: Host, running: Running, resident: Resident, order: Kick) -> None:
     """Parts with the session, unless it has left or is leaving."""
     link = resident.instance.sessions.get(order.session_id)
     if link is None:
@@ -30,7 +31,12 @@ def kick(host: Host, resident: Resident, order: Kick) -> None:
     if not host.part_with(resident, link, introduced=introduced):
         return
     for piece in _take(resident, link):
-        if type(piece[1]) is not Rpc or host.refuse(link, piece[1], piece[2], _error(order), resident, piece):
+        request = piece[1]
+        if isinstance(request, Withdrawn):
+            finished = running.leave_out(resident, request.call, piece)
+        else:
+            finished = type(request) is not Rpc or host.refuse(link, request, piece[2], _error(order), resident, piece)
+        if finished:
             host.finish(piece)
     instance = resident.instance
     frame = frames.problem(_error(order), instance.definition.name, instance.actor_id)

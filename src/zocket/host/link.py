@@ -6,7 +6,7 @@ Rules: sending never waits and never fails; a link whose socket is gone swallows
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zocket.core import SERVER, Caller, Session
 
@@ -21,13 +21,15 @@ class Link(ABC):
 
     Attributes:
         caller: what a turn that it causes reads as `self.caller`.
+        credits: whether its side tells how many chunks of a stream it has taken (`Host.credit`); None if it takes none.
         lapsed: its session was ended without a goodbye, and comes back with another link if at all.
     """
 
-    __slots__ = ("caller", "lapsed", "session")
+    __slots__ = ("caller", "credits", "lapsed", "session")
 
     def __init__(self, session: Session | None) -> None:
         self.session = session
+        self.credits: bool | None = None
         self.lapsed = False
         self.caller: Caller = SERVER if session is None else Caller("client", session)
 
@@ -52,6 +54,14 @@ class Link(ABC):
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""
         self.send(frame)
 
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """Sends a part of the answer to the call with this id; nothing where no chunks are taken."""
+        return
+
+
+_NO_LINKS: Final[dict[str, Link]] = {}
+"""Of every audience that never had a member; nothing is ever put there."""
+
 
 class Audience:
     """The links that get the same frames.
@@ -64,11 +74,13 @@ class Audience:
     __slots__ = ("cache", "links")
 
     def __init__(self, links: Iterable[Link] = ()) -> None:
-        self.links: dict[str, Link] = {link.session.id: link for link in links if link.session is not None}
+        self.links: dict[str, Link] = {link.session.id: link for link in links if link.session is not None} or _NO_LINKS
         self.cache: Any = None
 
     def add(self, session_id: str, link: Link) -> None:
         """The session gets the frames from now on."""
+        if self.links is _NO_LINKS:
+            self.links = {}
         self.links[session_id] = link
         self.cache = None
 

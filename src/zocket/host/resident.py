@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core import INSTANCE
 from zocket.host.link import Audience, Link
@@ -14,16 +14,19 @@ from zocket.protocol import frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zocket.core import Instance
+    from zocket.core import Instance, MethodDefinition
     from zocket.errors import ZocketError
     from zocket.host.answers import AnswerTable
     from zocket.host.counts import TypeCounts
     from zocket.host.history import History
     from zocket.host.keeper import Keeper
     from zocket.host.store import Position
-    from zocket.protocol.frames import Request
+    from zocket.host.timing import Tick
+    from zocket.host.workers import Worker
+    from zocket.protocol.frames import Request, Rpc
+    from zocket.state import Document
 
-Piece = tuple[Link, "Request | Hook", str, "Callable[[], None] | None", float, "Position | None"]
+Piece = tuple[Link, "Request | Hook | Withdrawn", str, "Callable[[], None] | None", float, "Position | None"]
 """Of a mailbox: whose it is, what is asked, the request id, what is called when it is finished, when it arrived, and
 where its message stands in its stream (None: it cannot be delivered twice)."""
 
@@ -37,12 +40,25 @@ class Hook:
         self.name = name
 
 
+class Withdrawn:
+    """A call that was cancelled before its turn; it keeps its place in the mailbox."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Rpc) -> None:
+        self.call = call
+
+
 ACTIVATE: Final = Hook("on_activate")
 CONNECT: Final = Hook("on_connect")
 DISCONNECT: Final = Hook("on_disconnect")
 DEACTIVATE: Final = Hook("on_deactivate")
 EVICT: Final = Hook("on_deactivate")
 """The same hook of an instance that leaves because it is idle, or makes room."""
+
+
+FLUSH: Final = Hook("flush")
+"""No hook, but a part of a turn on its way to the store; never in a mailbox."""
 
 
 class _Nobody(Link):
@@ -78,22 +94,30 @@ class Resident:
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
         keeper: of a durable instance.
+        beside: methods that run beside its turns, by name.
+        stored: the stored state that `beside` methods read, and its JSON.
+        worker: serves it, or did so last.
+        flushes: of the turn in progress, for which its handler waits.
         answered: calls with an idempotency key, from the first one on; a durable instance's are its keeper's.
         failure: why a durable instance cannot be used; its requests are answered with it.
         failed_until: when that may be over; never by default.
         used: when it was last served, on the clock's `now()`.
         size: of its state, as it counts towards the limit of memory.
         gone: it has left memory.
+        ticks: its running timers, from the first one on.
+        unused: what is served now is no use of it: a timer of its own.
     """
 
     __slots__ = (
         "active",
         "address",
         "answered",
+        "beside",
         "counts",
         "events",
         "failed_until",
         "failure",
+        "flushes",
         "gone",
         "history",
         "instance",
@@ -101,8 +125,12 @@ class Resident:
         "mailbox",
         "scheduled",
         "size",
+        "stored",
+        "ticks",
+        "unused",
         "used",
         "watchers",
+        "worker",
     )
 
     def __init__(self, instance: Instance, counts: TypeCounts, now: float) -> None:
@@ -114,6 +142,10 @@ class Resident:
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None
+        self.beside: dict[str, MethodDefinition] = instance.definition.beside
+        self.stored: tuple[bytes, Document[Any]] | None = None
+        self.worker: Worker | None = None
+        self.flushes: list[asyncio.Future[bool]] | None = None
         self.answered: AnswerTable | None = None
         self.failure: ZocketError | None = None
         self.failed_until = math.inf
@@ -122,6 +154,8 @@ class Resident:
         self.used = now
         self.size = 0
         self.gone = False
+        self.ticks: dict[object, Tick] | None = None
+        self.unused = False
 
 
 class ServerLink(Link):

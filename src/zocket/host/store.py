@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
+from zocket.core import StoredReminder
 from zocket.host.answers import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zocket.errors import ZocketError
+    from zocket.host.alarms import AlarmStore
 
 
 class Position(NamedTuple):
@@ -45,6 +47,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
         sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
             with their user ids; empty for a class with neither hook.
+        reminders: by name; not there if there is none.
     """
 
     version: int
@@ -57,6 +60,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     commit: int
     keyed: dict[str, Answered] = {}
     sessions: dict[str, str | None] = {}
+    reminders: dict[str, StoredReminder] = {}
 
 
 decode_record: Final = msgspec.json.Decoder(Record).decode
@@ -117,6 +121,10 @@ class StateAdministration(Protocol):
     """
 
     @property
+    def alarms(self) -> AlarmStore:
+        """The alarms of the reminders; a record that is written or deleted here takes its own with it."""
+
+    @property
     def max_record_bytes(self) -> float:
         """The largest record that the store takes."""
 
@@ -145,4 +153,11 @@ class StateAdministration(Protocol):
         Raises:
             Conflict: another revision is there.
             Unavailable: the store is away; the record may be deleted or not.
+        """
+
+    async def delete_reminders(self, key: Key) -> None:
+        """Deletes the reminders of an actor in memory.
+
+        Raises:
+            Unavailable: the store is away; they may be deleted or not.
         """

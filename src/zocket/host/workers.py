@@ -40,7 +40,7 @@ class Worker:
         instance: whose turn is in progress, None between turns.
         limit_s: time limit of that turn.
         now: the clock's `now()` when the worker last looked: while it does not wait, the end of the work before.
-        started: when it began, on the clock's `now()`.
+        started: when it began, or its time limit began anew, on the clock's `now()`.
         method: its name, for the log.
     """
 
@@ -56,6 +56,13 @@ class Worker:
         self.wake: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None]
         self.base: Context
+
+    def begin(self, instance: Instance, method: str, limit_s: float) -> None:
+        """A turn of the instance starts at `now`."""
+        self.instance = instance
+        self.method = method
+        self.limit_s = limit_s
+        self.started = self.now
 
     def is_tainted(self) -> bool:
         """Whether the last piece of work left a cancellation or a changed context behind."""
@@ -154,6 +161,10 @@ class WorkerPool(Generic[R]):
 
     def _expire(self, worker: Worker) -> None:
         if worker.instance is None:
+            return
+        left_s = worker.started + worker.limit_s - self._clock.now()
+        if left_s > 0 and worker.instance.abandoned is None:
+            self._arm(worker, left_s)  # it has made progress since
             return
         if worker.instance.abandoned is not None:
             log.error("handler ignores its cancellation", extra=worker.call_fields())

@@ -44,10 +44,23 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A call was answered; `value` is JSON, None if the method returns nothing."""
+    """A call was answered; `value` is JSON, None if the method returns nothing.
+
+    `chunks` says how many came before it, if it was streamed by a server that numbers them.
+    """
 
     call_id: CallId
     value: bytes | None
+    chunks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a call's answer came; `value` is JSON, `number` counts from 1, None from a server that does not."""
+
+    call_id: CallId
+    number: int | None
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ class Problem:
     ended: tuple[Feed | Replica, ...] = ()
 
 
-ClientEvent = Welcome | Refreshed | Result | Failed | EventArrived | Snapshot | Patched | Problem
+ClientEvent = Welcome | Refreshed | Result | Chunk | Failed | EventArrived | Snapshot | Patched | Problem
 
 
 class ClientSession:
@@ -136,8 +149,12 @@ class ClientSession:
         self._calls.clear()
         return calls
 
-    def call(self, instance: Instance, method: str, value: bytes | None, key: str = "") -> CallId:
+    def call(
+        self, instance: Instance, method: str, value: bytes | None, key: str = "", *, cancel_on_close: bool = False
+    ) -> CallId:
         """Sends a call; `value` is the JSON of its input, None for none; `key` its idempotency key, "" for none.
+
+        `cancel_on_close` asks the server to cancel it when the connection ends; one that does not know that goes on.
 
         Raises:
             RuntimeError: there is no connection; who drives the session keeps the call until there is one.
@@ -147,8 +164,17 @@ class ClientSession:
         self._last_call += 1
         call_id = CallId(b'"%d"' % self._last_call)
         self._calls.add(call_id)
-        self.outgoing.append(frames.call(call_id, instance.actor, instance.actor_id, method, value, key))
+        self.outgoing.append(
+            frames.call(call_id, instance.actor, instance.actor_id, method, value, key, cancel_on_close=cancel_on_close)
+        )
         return call_id
+
+    def cancel(self, call_id: CallId) -> None:
+        """Takes back a call that is not answered, where the server takes that; its answer is ignored."""
+        if call_id in self._calls:
+            self._calls.discard(call_id)
+            if frames.CANCEL in self.features:
+                self.outgoing.append(frames.cancel(call_id))
 
     def offer(self, token: str) -> None:
         """Offers the server another token for this connection, where it takes one."""
@@ -207,6 +233,8 @@ class ClientSession:
         match frame.type:
             case "rpc:result":
                 return self._result(frame)
+            case "rpc:stream":
+                return self._chunk(frame)
             case "event":
                 return self._event(frame)
             case "state:patch":
@@ -237,7 +265,14 @@ class ClientSession:
         self._calls.discard(call_id)
         if frame.error is not None:
             return Failed(call_id, _error(frame, frame.error))
-        return Result(call_id, None if frame.result is None else bytes(frame.result))
+        chunks = frame.seq if type(frame.seq) is int else None
+        return Result(call_id, None if frame.result is None else bytes(frame.result), chunks)
+
+    def _chunk(self, frame: frames.ServerFrame) -> ClientEvent | None:
+        call_id = CallId(b"" if frame.id is None else bytes(frame.id))
+        if call_id not in self._calls or frame.chunk is None:
+            return None
+        return Chunk(call_id, frame.seq if type(frame.seq) is int else None, bytes(frame.chunk))
 
     def _event(self, frame: frames.ServerFrame) -> ClientEvent | None:
         feed = self._feeds.get(_instance(frame))

@@ -35,6 +35,9 @@ class Peer(Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Closes the socket."""
 
+    def unsent_bytes(self) -> int:
+        """What waits for the client in this process."""
+
 
 class Coalesced(Protocol):
     """A session as it is seen from here: a `SlowReader` takes the place of its `peer` while it is needed."""
@@ -101,6 +104,10 @@ class SlowReader:
     def close(self, code: int, reason: str = "") -> None:
         """See `Peer.close`."""
         self.peer.close(code, reason)
+
+    def unsent_bytes(self) -> int:
+        """See `Peer.unsent_bytes`."""
+        return self.peer.unsent_bytes()
 
     def ask(self, now: float) -> None:
         """Asks for the snapshots that are owed; those that the client wants no more are forgotten."""

@@ -14,7 +14,17 @@ import msgspec
 
 from zocket.errors import KICKED, PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
 from zocket.protocol import frames, subjects
-from zocket.protocol.frames import EventSub, EventUnsub, Refresh, Rpc, StateSub, StateUnsub, decode_request, too_deep
+from zocket.protocol.frames import (
+    Cancel,
+    EventSub,
+    EventUnsub,
+    Refresh,
+    Rpc,
+    StateSub,
+    StateUnsub,
+    decode_request,
+    too_deep,
+)
 from zocket.protocol.rate import TokenBucket
 
 if TYPE_CHECKING:
@@ -40,8 +50,8 @@ REQUEST_PREFIX_CHARS: Final = 10
 _decode_id: Final = msgspec.json.Decoder(str | int | float).decode
 _ID_STARTS: Final = b'"-0123456789'
 
-Pending = tuple[float, int]
-"""When a call came (monotonic seconds), and its number in the session."""
+Pending = tuple[float, int, str, str]
+"""When a call or its newest chunk came (monotonic seconds), its number in the session, and which instance it is to."""
 
 
 class EdgeLimits(Protocol):
@@ -80,9 +90,10 @@ class EdgeSession:
         request_prefix: the request ids of the session are this and the number of the request.
         number: of the last frame; counts up by one, also for frames that are refused or ignored.
         instance: of the last request that was let through, as `subjects.instance` names it.
-        pending: calls without an answer by the JSON text of their id, oldest first.
+        pending: calls without an answer by the JSON text of their id, in the order of their times.
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
+        withdrawn: pending calls that the client has taken back, for whoever serves the socket to cancel and clear.
         token: a new one that the client offers, for whoever serves the socket to check and clear.
     """
 
@@ -100,6 +111,7 @@ class EdgeSession:
         "session_id",
         "subscriptions",
         "token",
+        "withdrawn",
     )
 
     def __init__(self, session_id: str, limits: EdgeLimits) -> None:
@@ -109,6 +121,7 @@ class EdgeSession:
         self.pending: dict[bytes, Pending] = {}
         self.subscriptions: dict[EventSub | StateSub, None] = {}
         self.outgoing: list[bytes] = []
+        self.withdrawn: list[Pending] = []
         self.token: str | None = None
         self.request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
         self._max_depth = limits.max_json_depth
@@ -130,7 +143,7 @@ class EdgeSession:
     def receive(self, frame: bytes, now: float) -> Request | None:
         """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`.
 
-        None also for a new token; it is in `token`.
+        None also for a call that is taken back, which is in `withdrawn`, and for a new token, which is in `token`.
         """
         if not frame.isascii() and not _is_utf8(frame):
             return None
@@ -145,6 +158,9 @@ class EdgeSession:
             self._refuse_frame(frame, error)
             return None
         if request is None:
+            return None
+        if isinstance(request, Cancel):
+            self._withdraw(bytes(request.id))
             return None
         if isinstance(request, Refresh):
             self._take_token(request.token)
@@ -161,7 +177,7 @@ class EdgeSession:
                     or len(call_id) > MAX_CALL_ID_BYTES
                 ):
                     raise self._refusal(call_id)
-                pending[call_id] = (now, number)
+                pending[call_id] = (now, number, request.actor, request.actor_id)
             else:
                 self._subscribe(request)
         except CallerError as error:
@@ -176,6 +192,14 @@ class EdgeSession:
     def take(self, call_id: bytes) -> Pending | None:
         """As `settle`, but gives when the call came and its number."""
         return self.pending.pop(call_id, None) or self._take_respelled(call_id)
+
+    def renew(self, call_id: bytes, now: float) -> Pending | None:
+        """A part of a call's answer has come, so its time limit begins anew; None if it is none that is pending."""
+        pending = self.pending.pop(call_id, None)
+        if pending is None:
+            return None
+        self.pending[call_id] = renewed = (now, *pending[1:])
+        return renewed
 
     def fail(self, call_id: bytes, error: ZocketError) -> bool:
         """Answers a pending call with an error; False if it is none that is pending."""
@@ -238,6 +262,7 @@ class EdgeSession:
         self.pending.clear()
         self.subscriptions.clear()
         self.outgoing.clear()
+        self.withdrawn.clear()
 
     def _take_token(self, token: object) -> None:
         if isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_CHARS:
@@ -261,6 +286,12 @@ class EdgeSession:
                     f"more than {self._max_subscriptions} subscriptions", code="too_many_subscriptions"
                 )
             subscriptions[known] = None
+
+    def _withdraw(self, call_id: bytes) -> None:
+        """The call is pending still: it may be answered already, and what answers it settles it."""
+        pending = self.pending.get(call_id)
+        if pending is not None:
+            self.withdrawn.append(pending)
 
     def _refusal(self, call_id: bytes) -> CallerError:
         if not _is_call_id(call_id):

@@ -1,9 +1,10 @@
 """What travels between gateway and runtime: envelopes around frames (spec: NATS subjects and envelopes).
 
 Rules: the frame inside is spliced, never decoded and encoded again; fields that are ours (`requestId`, `gateway`,
-`deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope announces a
-gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}` instead of one
-message a session. Such a gateway also says that it is there (`subjects.alive`).
+`credits`, `deliveries`) are additions that an existing peer ignores. The addition `gateway` in an inbound envelope
+announces a gateway that takes batches: everything for its sessions then goes to `gateway.{ws}.{proj}.{gatewayId}`
+instead of one message a session. Such a gateway also says that it is there (`subjects.alive`). The addition `credits`
+announces one that tells how far the chunks of streams have come (`Control`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     claims: msgspec.Raw = msgspec.Raw(b"null")
     request_id: str | None = None
     gateway: str | None = None
+    credits: bool = False
     refreshes: int = 0
     metadata: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -106,7 +108,8 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
-    `bursts` says that it takes several envelopes in one message. `rank` is the revision of its owner record: of two
+    `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
+    under way (`Control`). `rank` is the revision of its owner record: of two
     runtimes that read the same stream the one with the higher rank came later; 0 where nothing is known.
     """
 
@@ -119,6 +122,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     partitions: int = 1
     bursts: bool = False
     rank: int = 0
+    controls: bool = False
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -140,6 +144,20 @@ class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
     asks: bool = False
 
 
+class Control(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A gateway says that the caller of a call has cancelled it; `request_id` as in the call's envelope.
+
+    With `received` the call goes on: its gateway has passed its chunks on up to that number.
+    """
+
+    scope: WireScope
+    session_id: str
+    request_id: str
+    actor: str
+    actor_id: str
+    received: int = 0
+
+
 class Rewritten(msgspec.Struct, rename="camel"):
     """The record of a durable instance was written or deleted by somebody who is not its runtime."""
 
@@ -154,6 +172,7 @@ decode_connected: Final = msgspec.json.Decoder(SessionConnected).decode
 decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
+decode_control: Final = msgspec.json.Decoder(Control).decode
 decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
@@ -179,7 +198,7 @@ def inbound_head(
     `claims` is JSON, and so is `metadata` if there is any; `request_prefix`, with which the request ids begin, is plain
     ASCII without quotes.
     """
-    more = b"" if gateway is None else b'"gateway":%b,' % _encode(gateway)
+    more = b"" if gateway is None else b'"gateway":%b,"credits":true,' % _encode(gateway)
     if refreshes:
         more += b'"refreshes":%d,' % refreshes
     if metadata:

@@ -37,7 +37,8 @@ IDEMPOTENCY_KEY: Final = r"^[ -~]{1,128}\Z"
 class Rpc(msgspec.Struct, tag="rpc", rename="camel", gc=False):
     """A call; `id` is the client's JSON value, echoed as it came: a Raw as it is decoded, bytes behind an edge.
 
-    `idempotency_key` names the call over all its retries, "" for a call that has none: an addition.
+    `idempotency_key` names the call over all its retries, "" for a call that has none; `cancel_on_close` says that the
+    end of the session cancels it: additions.
     """
 
     id: CallId
@@ -46,6 +47,13 @@ class Rpc(msgspec.Struct, tag="rpc", rename="camel", gc=False):
     method: str = ""
     input: msgspec.Raw = NO_INPUT
     idempotency_key: Annotated[str, msgspec.Meta(pattern=IDEMPOTENCY_KEY)] = ""
+    cancel_on_close: bool = False
+
+
+class Cancel(msgspec.Struct, tag="rpc:cancel", frozen=True, gc=False):
+    """The caller does not want its call any more: an addition."""
+
+    id: msgspec.Raw
 
 
 class EventSub(msgspec.Struct, tag="event:sub", rename="camel", frozen=True, gc=False):
@@ -107,7 +115,9 @@ class Refresh(msgspec.Struct, tag="auth:refresh", frozen=True, gc=False):
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_decode_request: Final[Callable[[bytes], Request | Refresh]] = msgspec.json.Decoder(Request | Refresh).decode
+_decode_request: Final[Callable[[bytes], Request | Cancel | Refresh]] = msgspec.json.Decoder(
+    Request | Cancel | Refresh
+).decode
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -118,7 +128,7 @@ class _CallHead(msgspec.Struct, rename="camel"):
 _call_heads: Final = msgspec.json.Decoder(_CallHead)
 
 
-def decode_request(frame: bytes) -> Request | Refresh | None:
+def decode_request(frame: bytes) -> Request | Cancel | Refresh | None:
     """What a client asks for, or None for a frame that is to be ignored.
 
     Raises:
@@ -131,7 +141,10 @@ def decode_request(frame: bytes) -> Request | Refresh | None:
     call_id = salvage_id(frame)
     if call_id is None:
         return None
-    expected = "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters if any"
+    expected = (
+        "the strings actor, actorId and method, an idempotencyKey of 1-128 printable ASCII characters and a boolean "
+        "cancelOnClose if any"
+    )
     raise InvalidFrame(f"rpc: expected {expected}, and valid Unicode", data=call_id.decode())
 
 
@@ -182,12 +195,14 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     type: str
     id: OptionalRaw = None
     result: OptionalRaw = None
+    chunk: OptionalRaw = None
     error: str | None = None
     code: str | None = None
     message: str | None = None
     data: OptionalRaw = None
     request_id: str | None = None
     client_id: str | None = None
+    features: Any = None
     actor: str | None = None
     actor_id: str | None = None
     event: str | None = None
@@ -196,7 +211,6 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     patches: OptionalRaw = None
     epoch: Any = None
     seq: Any = None
-    features: Any = None
     expires_at: Any = None
 
     def version(self) -> Since | None:
@@ -228,6 +242,7 @@ class FrameHead(msgspec.Struct, rename="camel", frozen=True, gc=False):
     error: OptionalRaw = None
     code: str | None = None
     request_id: str | None = None
+    seq: Any = None
 
     @property
     def outcome(self) -> str:
@@ -249,6 +264,8 @@ def decode_head(frame: bytes) -> FrameHead | None:
 _encode: Final = msgspec.json.Encoder().encode
 
 
+CANCEL: Final = "rpc:cancel"
+"""Feature of a server that takes `rpc:cancel` and `cancelOnClose`."""
 REFRESH: Final = "auth:refresh"
 """Feature of a server that takes a new token on an open connection."""
 
@@ -279,6 +296,17 @@ def refreshed(expires_at: float | None) -> bytes:
     )
 
 
+CREDIT_CHUNKS: Final = 16
+"""A gateway tells a runtime of every so many-th chunk of a stream that its socket has taken it."""
+CREDIT_BYTES: Final = 16 * 1024
+"""And of every chunk whose frame is so large."""
+
+
+def chunk(call_id: bytes | msgspec.Raw, number: int, value: bytes) -> bytes:
+    """A part of a call's answer; `value` is JSON, `number` counts from 1."""
+    return b'{"type":"rpc:stream","id":%b,"seq":%d,"chunk":%b}' % (call_id, number, value)
+
+
 _RESULT_HEAD: Final = b'{"type":"rpc:result","id":'
 
 
@@ -287,6 +315,13 @@ def result(call_id: bytes | msgspec.Raw, value: bytes | None) -> bytes:
     if value is None:
         return b"".join((_RESULT_HEAD, call_id, b"}"))
     return b"".join((_RESULT_HEAD, call_id, b',"result":', value, b"}"))
+
+
+def stream_end(call_id: bytes | msgspec.Raw, number: bytes | None) -> bytes:
+    """The answer to a call that was streamed; `number` (JSON) is that of its last chunk, None if none were sent."""
+    if number is None:
+        return result(call_id, None)
+    return b'{"type":"rpc:result","id":%b,"seq":%b}' % (call_id, number)
 
 
 def failure(call_id: bytes | msgspec.Raw, error: ZocketError) -> bytes:
@@ -364,11 +399,26 @@ _TAGS: Final = {
 }
 
 
-def call(call_id: bytes, actor: str, actor_id: str, method: str, value: bytes | None, key: str = "") -> bytes:
+def call(
+    call_id: bytes,
+    actor: str,
+    actor_id: str,
+    method: str,
+    value: bytes | None,
+    key: str = "",
+    *,
+    cancel_on_close: bool = False,
+) -> bytes:
     """A call as a client sends it; `value` is the JSON of `input`, `key` the idempotency key."""
     head = b'{"type":"rpc","id":%b,%b,"method":%b' % (call_id, address(actor, actor_id), _encode(method))
     named = b',"idempotencyKey":%b' % _encode(key) if key else b""
-    return head + named + (b"}" if value is None else b',"input":%b}' % value)
+    bound = b',"cancelOnClose":true' if cancel_on_close else b""
+    return head + named + bound + (b"}" if value is None else b',"input":%b}' % value)
+
+
+def cancel(call_id: bytes | msgspec.Raw) -> bytes:
+    """Takes a call back, as a client sends it."""
+    return b'{"type":"rpc:cancel","id":%b}' % call_id
 
 
 _LIST: Final = ord("[")

@@ -155,6 +155,11 @@ def roll_call(scope: Scope) -> str:
     return f"runtime.replica.{scope.workspace_id}.{scope.project_id}"
 
 
+def control(scope: Scope, partition: int) -> str:
+    """Core NATS: what a gateway says of calls under way to the owner of a partition (0 of an undivided project)."""
+    return f"runtime.control.{scope.workspace_id}.{scope.project_id}.{partition}"
+
+
 def rewritten(scope: Scope) -> str:
     """Core NATS: tells the project's runtimes that somebody else has written the record of an instance."""
     return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
@@ -171,6 +176,11 @@ def owner_bucket(scope: Scope) -> str:
 def state_bucket(scope: Scope) -> str:
     """Key-value bucket of a project's durable state."""
     return f"zocket-state-{scope.workspace_id}-{scope.project_id}"
+
+
+def reminder_bucket(scope: Scope) -> str:
+    """Key-value bucket of the alarms of a project's reminders."""
+    return f"zocket-reminders-{scope.workspace_id}-{scope.project_id}"
 
 
 def owner_key(scope: Scope, partition: Partition = WHOLE) -> str:

@@ -28,6 +28,7 @@ DOWNLOAD_TIMEOUT_S: Final = 60.0
 """Longest silence during a download."""
 ACTIVATION_TIMEOUT_S: Final = 45.0
 """Longest silence after the question for the word: the control plane holds the answer back for up to 20 s."""
+TAKES_HEADER: Final = "x-zocket-takes"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Largest answer of `active`: an older control plane puts the whole code into it."""
 
@@ -52,12 +53,17 @@ class Activation(msgspec.Struct, rename="camel", frozen=True):
 
 
 class ControlPlane:
-    """A client of the internal calls; made by `open`."""
+    """A client of the internal calls; made by `open`.
+
+    Attributes:
+        takes_contract: whether the control plane said that it takes contracts.
+    """
 
     def __init__(self, base_url: str, token: str, client: httpx.AsyncClient) -> None:
         self._base_url = base_url.rstrip("/")
         self._authorization = {"authorization": f"Bearer {token}"}
         self._client = client
+        self.takes_contract = False
 
     @classmethod
     @asynccontextmanager
@@ -93,6 +99,16 @@ class ControlPlane:
         if active.deployment_id != deployment_id:
             raise BootError(f"{self._name} answered for deployment {active.deployment_id[:80]!r}, asked for {where}")
         return active
+
+    async def tell_contract(self, deployment_id: str, contract: bytes) -> None:
+        """Tells what the app offers; only said to a control plane that takes it.
+
+        Raises:
+            BootError: the control plane did not take it.
+        """
+        query = {"deploymentId": deployment_id}
+        what = "the contract"
+        await self._call("PUT", "/api/internal/runtime/contract", what, params=query, content=contract)
 
     async def report_ready(self, deployment_id: str, actor_types: Sequence[str]) -> None:
         """Tells that the runtime serves (R8).
@@ -181,6 +197,8 @@ class ControlPlane:
                 verb, self._base_url + path, headers=self._authorization, **more
             ) as response:
                 body = await _bounded(response)
+                if response.headers.get(TAKES_HEADER) == "contract":
+                    self.takes_contract = True
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise BootError(
                 f"{self._name} does not answer ({_reason(error)}): check CONTROL_PLANE_URL and that it runs",

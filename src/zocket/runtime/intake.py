@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zocket.host import Host
     from zocket.ids import Scope
     from zocket.protocol.envelopes import Inbound
+    from zocket.runtime.controls import Controls
     from zocket.runtime.outbox import Outbox
     from zocket.runtime.presence import Presence
 
@@ -105,6 +106,7 @@ class Intake:
         host: runs the requests.
         outbox: sends the answers.
         presence: which gateways are there.
+        controls: knows calls that were cancelled before they came.
         divided: this is one partition of several. A gateway that does not announce itself is refused then: it writes
             ids into subjects as they are, so one instance could fall into two partitions.
 
@@ -121,6 +123,7 @@ class Intake:
         host: Host,
         outbox: Outbox,
         presence: Presence,
+        controls: Controls,
         *,
         divided: bool = False,
     ) -> None:
@@ -130,6 +133,7 @@ class Intake:
         self._host = host
         self._outbox = outbox
         self._presence = presence
+        self._controls = controls
         self.partitions = 1
         self._divided = divided
         self.submit = host.submit
@@ -208,6 +212,8 @@ class Intake:
         link = self._link(envelope)
         request_id = envelope.request_id or _request_id_of(position)
         self.submit(link, envelope.message, request_id, finished, position)
+        if self._controls.early:
+            self._controls.arrived(envelope.message, envelope.session_id, request_id)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.
@@ -273,7 +279,7 @@ class Intake:
                 link.renew(_session(envelope))
             return link
         session = _session(envelope)
-        link = SessionLink(self._outbox, session, envelope.gateway)
+        link = SessionLink(self._outbox, session, envelope.gateway, does_credit=envelope.credits)
         link.refreshes = envelope.refreshes
         if self._gone.get(session.id):
             return link

@@ -45,8 +45,9 @@ class SessionLink(Link):
 
     __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway", "refreshes")
 
-    def __init__(self, outbox: Outbox, session: Session, gateway: str | None) -> None:
+    def __init__(self, outbox: Outbox, session: Session, gateway: str | None, *, does_credit: bool = False) -> None:
         super().__init__(session)
+        self.credits = does_credit
         self._outbox = outbox
         self._subject = subjects.outbound(outbox.scope, session.id)
         self._head = envelopes.outbound_head(outbox.scope, session.id)
@@ -67,6 +68,10 @@ class SessionLink(Link):
             self.send(frame)
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame, close=True)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`."""
+        self.send(frame)
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; of a call that is stored also a superseded runtime's answer counts."""

@@ -25,6 +25,7 @@ import msgspec
 from zocket import exposition
 from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
+from zocket.contract import contract_of
 from zocket.crashpoints import CrashPoints
 from zocket.errors import BootError, Superseded, Unavailable, ZocketError
 from zocket.ids import Scope
@@ -187,7 +188,16 @@ class RuntimeProcess:
         definition = load(path)
         if not definition.actors:
             raise BootError("the app has no actors: give App(actors={...}) at least one")
+        if control_plane.takes_contract:
+            await self._tell_contract(control_plane, definition)
         return definition
+
+    async def _tell_contract(self, control_plane: ControlPlane, definition: AppDefinition) -> None:
+        """Says what the app offers; it serves without that, too."""
+        try:
+            await control_plane.tell_contract(self._settings.deployment_id, contract_of(definition).encode())
+        except BootError as error:
+            log.warning("the contract could not be told: %s", error.message)
 
     async def _connect(self, outer: AsyncExitStack, definition: AppDefinition) -> NatsBroker:
         """The broker, once it is known that this version can use what is stored there."""

@@ -25,6 +25,7 @@ from zocket.host import Host
 from zocket.ids import WHOLE, Partition, new_epoch
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, subjects
+from zocket.runtime.controls import Controls
 from zocket.runtime.intake import Intake
 from zocket.runtime.marks import Marks
 from zocket.runtime.outbox import Outbox
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from zocket.core import AppDefinition
     from zocket.crashpoints import CrashPoints
     from zocket.errors import ZocketError
+    from zocket.host.store import Key
     from zocket.ids import Scope
     from zocket.settings import Limits
 
@@ -109,6 +111,7 @@ class Runtime:
         self._beat_s = BEAT_S if lease_s is None else min(BEAT_S, lease_s / 4)
         self._pulse = Pulse(clock, self._stood_still, STOOD_STILL_S if lease_s is None else lease_s * 0.8)
         self._outbox.before_flush = self._pulse.beat
+        store = BrokerStateStore(broker, scope, crashpoints)
         self._host = Host(
             definition,
             clock=clock,
@@ -116,12 +119,16 @@ class Runtime:
             dev_mode=dev_mode,
             outlet=self._outbox,
             window=limits.max_ack_pending,
-            store=BrokerStateStore(broker, scope, crashpoints),
+            store=store,
             owns=self._still_owns,
+            alarms=store.alarms,
         )
         self._durable = [name for name, actor in definition.actors.items() if actor.durable]
         self._presence = Presence(clock)
-        self._intake = Intake(broker, scope, self._host, self._outbox, self._presence, divided=partition.count > 1)
+        self._controls = Controls(scope, self._host, clock)
+        self._intake = Intake(
+            broker, scope, self._host, self._outbox, self._presence, self._controls, divided=partition.count > 1
+        )
         self._marks = Marks(broker, scope, self.epoch, partition)
         self._suspects = Suspects(
             broker,
@@ -143,6 +150,7 @@ class Runtime:
             partition=partition.number,
             partitions=partition.count,
             bursts=True,
+            controls=True,
         )
         self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}
@@ -253,6 +261,7 @@ class Runtime:
         self._forget_connection = self._broker.on_connection(self._connection_changed)
         await self._marks.read()
         last_sequence = await self._ensure_streams()
+        await self._host.timing.open(self._is_here)  # while a predecessor still serves
         predecessor = await self._ownership.claim()
         await self._marks.read()  # again: its predecessor may have left just now
         self._intake.finished_before = self._marks.given_back_finished
@@ -269,12 +278,14 @@ class Runtime:
             await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
             await self._broker.subscribe(subjects.announcement(scope), self._heard),
             await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
+            await self._broker.subscribe(subjects.control(scope, self._partition.number), self._controls.received),
         ]
         await self._take_consumers()
         self._reach("after_takeover")
         if predecessor is not None:
             await self._remove_leftovers(predecessor)
         self._serving = True
+        self._host.timing.start()
         self._announce()
         self._spawn(self._supervise())
         self._spawn(self._repeat(self._beat_s, self._pulse.beat))
@@ -282,6 +293,12 @@ class Runtime:
         self._spawn(self._repeat(SWEEP_EVERY_S, self._sweep))
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
+
+    def _is_here(self, key: Key) -> bool:
+        """Whether an instance is one of those that this runtime serves."""
+        place = self._partition
+        served = key.actor in self._consumers
+        return served and (place.count == 1 or subjects.partition_of_instance(*key, place.count) == place.number)
 
     async def _ensure_streams(self) -> int:
         """The streams are there afterwards; the number of the newest request."""
@@ -530,6 +547,7 @@ class Runtime:
 
     def _sweep(self) -> None:
         self._intake.sweep()
+        self._controls.sweep()
         if self._presence.in_doubt:
             self._announce()
 
@@ -568,6 +586,7 @@ class Runtime:
         await self._close_subscriptions()
         if served and await self._say_leaving():
             self._reach("in_drain")
+            self._host.timing.stop()
             await self._host.drain(self._drain_timeout_s)
         self._suspects.stop()
         await self._host.aclose(HOOKS_TIMEOUT_S)

@@ -27,7 +27,7 @@ from zocket.host.store import Stored, decode_record
 from zocket.state import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from zocket.clock import Clock
     from zocket.core import AppDefinition
@@ -117,6 +117,10 @@ class _Invoker:
         if answer.error is not None:
             raise ActorError(answer.error, code=answer.code, request_id=answer.request_id)
         return None if answer.result is None else bytes(answer.result)
+
+    def stream(self, instance: Instance, method: str, value: bytes | None) -> AsyncGenerator[bytes, None]:
+        """See `Invoker.stream`."""
+        return self._host.stream(instance.actor, instance.actor_id, method, value, CALL_TIMEOUT_S)
 
 
 class _ForgetfulStore:

@@ -1,4 +1,4 @@
-"""The store of durable actors on the broker: a key-value bucket a project, one key an instance.
+"""The store of durable actors on the broker, and that of alarms: a key-value bucket a project, one key an instance.
 
 Rules: a revision is the broker's; ids enter a key with everything but letters, digits, `-` and `_` as `=XX`, so no two
 share a key; an outcome that is not known is `Unavailable`, and the caller looks. What is written beside the project's
@@ -7,12 +7,13 @@ runtime is told to it.
 
 from __future__ import annotations
 
-import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.broker.port import Message
 from zocket.errors import InvalidId, ZocketError
+from zocket.host.alarms import remove_alarm, set_alarm
 from zocket.host.store import Key, Stored
 from zocket.ids import check_actor_id, check_actor_type
 from zocket.protocol import envelopes, subjects
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from zocket.broker.port import Broker
     from zocket.crashpoints import CrashPoints
+    from zocket.errors import ZocketError
     from zocket.ids import Scope
 
 HEADER_BYTES: Final = 256
@@ -48,8 +50,40 @@ def instance_of(key: str) -> Key | None:
     return named if key_of(*named) == key else None
 
 
+class BrokerAlarms:
+    """An `AlarmStore` on a broker, by the same keys."""
+
+    shared = True
+
+    def __init__(self, broker: Broker, scope: Scope) -> None:
+        self._broker = broker
+        self._bucket = subjects.reminder_bucket(scope)
+
+    async def keys(self) -> list[Key]:
+        """See `AlarmStore.keys`."""
+        found = map(instance_of, await self._broker.keys(self._bucket))
+        return [key for key in found if key is not None]
+
+    async def load(self, actor: str, actor_id: str) -> Stored | None:
+        """See `AlarmStore.load`."""
+        entry = await self._broker.get(self._bucket, key_of(actor, actor_id))
+        return None if entry is None else Stored(entry.value, entry.revision)
+
+    async def put(self, key: Key, alarm: bytes, expected: int) -> int:
+        """See `AlarmStore.put`."""
+        return await self._broker.put(self._bucket, key_of(*key), alarm, expected or None)
+
+    async def delete(self, key: Key, expected: int) -> None:
+        """See `AlarmStore.delete`."""
+        await self._broker.delete(self._bucket, key_of(*key), expected)
+
+
 class BrokerStateStore:
-    """A `StateStore` on a broker, and its `StateAdministration`."""
+    """A `StateStore` on a broker, and its `StateAdministration`.
+
+    Attributes:
+        alarms: of the reminders, in a bucket of their own.
+    """
 
     shared = True
 
@@ -58,7 +92,7 @@ class BrokerStateStore:
         self._scope = scope
         self._crashpoints = crashpoints
         self._bucket = subjects.state_bucket(scope)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.alarms = BrokerAlarms(broker, scope)
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `StateStore.load`."""
@@ -80,20 +114,18 @@ class BrokerStateStore:
         self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
     ) -> None:
         """See `StateStore.save`."""
-        task = asyncio.ensure_future(self._save(key_of(actor, actor_id), record, expected, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _save(self, key: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]) -> None:
         if self._crashpoints is not None:
             self._crashpoints.reach("before_commit")
-        try:
-            result: int | ZocketError = await self._broker.put(self._bucket, key, record, expected or None)
-        except ZocketError as error:
-            result = error
-        if self._crashpoints is not None and isinstance(result, int):
-            self._crashpoints.reach("after_commit")
-        done(result)
+            done = partial(self._stored, self._crashpoints, done)
+        self._broker.put_pipelined(self._bucket, key_of(actor, actor_id), record, expected or None, done)
+
+    @staticmethod
+    def _stored(
+        crashpoints: CrashPoints, done: Callable[[int | ZocketError], None], outcome: int | ZocketError
+    ) -> None:
+        if isinstance(outcome, int):
+            crashpoints.reach("after_commit")
+        done(outcome)
 
     # -- administration ------------------------------------------------------------------------------------------
 
@@ -109,12 +141,19 @@ class BrokerStateStore:
 
     async def write(self, key: Key, record: bytes, expected: int) -> None:
         """See `StateAdministration.write`."""
+        await set_alarm(self.alarms, key, record)
         await self._broker.put(self._bucket, key_of(*key), record, expected or None)
         self._tell_runtime(key)
 
     async def delete(self, key: Key, expected: int) -> None:
         """See `StateAdministration.delete`."""
         await self._broker.delete(self._bucket, key_of(*key), expected)
+        await remove_alarm(self.alarms, key)
+        self._tell_runtime(key)
+
+    async def delete_reminders(self, key: Key) -> None:
+        """See `StateAdministration.delete_reminders`."""
+        await remove_alarm(self.alarms, key)
         self._tell_runtime(key)
 
     def _tell_runtime(self, key: Key) -> None:

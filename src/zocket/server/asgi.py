@@ -1,7 +1,7 @@
 """The standalone server as an ASGI application, for any ASGI server and for mounting into another app.
 
-Rules: only the WebSocket scope is served (HTTP gets 404, except `/health`); a socket's frames are sent by one task of
-its own, bounded in bytes; where nobody runs the lifespan, the server starts with the first socket.
+Rules: only the WebSocket scope is served (HTTP gets 404, except `/health` and `/schema`); what waits for a socket is
+bounded in bytes (`asgi_peer.py` sends it); where nobody runs the lifespan, the server starts with the first socket.
 Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from zocket.contract import contract_of
 from zocket.errors import Unauthorized
+from zocket.server.asgi_peer import AsgiPeer, Outbound
 from zocket.server.local import Identity, LocalServer, identify
-from zocket.sockets.backlog import TRY_AGAIN_LATER, Backlog
+from zocket.sockets.backlog import Backlog
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.metadata import metadata_of
 from zocket.sockets.port import Refused
@@ -26,114 +26,38 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from zocket.core import AppDefinition
     from zocket.server.local import LocalSession
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-log = logging.getLogger("zocket.server")
-
-
-class AsgiPeer:
-    """A `Peer` on ASGI's `send`; `session` is told when the client falls behind."""
-
-    def __init__(self, send: Send, limits: SocketLimits, backlog: Backlog) -> None:
-        self.session: LocalSession | None = None
-        self._send = send
-        self._limits = limits
-        self._backlog = backlog
-        self._slow_reader_bytes = limits.slow_reader_bytes
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._closing: tuple[int, str] | None = None
-        self._wake = asyncio.Event()
-
-    def send(self, frame: bytes) -> None:
-        """See `Peer.send`."""
-        if self._closing is not None:
-            return
-        self._waiting.append(frame)
-        self._waiting_bytes += len(frame)
-        if self._waiting_bytes > self._slow_reader_bytes:
-            if self._waiting_bytes > self._limits.max_buffer_bytes:
-                self.give_up("more bytes wait than one socket may hold")
-            else:
-                self._backlog.watch(self)
-        self._wake.set()
-
-    def unsent_bytes(self) -> int:
-        """See `Reader.unsent_bytes`; what the ASGI server has taken is its own business."""
-        return self._waiting_bytes
-
-    def fell_behind(self) -> None:
-        """See `Reader.fell_behind`."""
-        if self.session is not None:
-            self.session.fell_behind()
-
-    def caught_up(self) -> None:
-        """See `Reader.caught_up`."""
-        if self.session is not None:
-            self.session.caught_up()
-
-    def give_up(self, reason: str) -> None:
-        """Closes with 1013; what waits is dropped. `reason` is for the log."""
-        if self._closing is None:
-            log.info("a client reads too slowly", extra={"unsent_bytes": self._waiting_bytes, "reason": reason})
-            self._waiting.clear()
-            self.close(TRY_AGAIN_LATER, "the client reads too slowly")
-
-    def close(self, code: int, reason: str = "") -> None:
-        """See `Peer.close`."""
-        if self._closing is None:
-            self._closing = (code, reason)
-        self._wake.set()
-
-    async def write(self) -> None:
-        """Sends what waits, until the socket is closed."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                frame = self._waiting.popleft()
-                await self._send({"type": "websocket.send", "text": _decoded(frame)})
-                self._waiting_bytes -= len(frame)
-            if self._closing is not None:
-                code, reason = self._closing
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
-                return
-
-
-_last_frame, _last_text = b"", ""
-
-
-def _decoded(frame: bytes) -> str:
-    """The frame as text; a broadcast, which is one object for all its sockets, is decoded once."""
-    global _last_frame, _last_text
-    if frame is not _last_frame:
-        _last_frame, _last_text = frame, frame.decode()
-    return _last_text
-
 
 class AsgiServer:
     """Serves one `LocalServer` at a time.
 
     Args:
+        definition: what is served.
         open_server: makes the running server, as an asynchronous context.
         authorize: who a token belongs to; None lets everybody in as unknown.
     """
 
     def __init__(
         self,
+        definition: AppDefinition,
         open_server: Callable[[], AbstractAsyncContextManager[LocalServer]],
         authorize: Callable[[str | None], Awaitable[Identity | None]] | None,
     ) -> None:
+        self._definition = definition
         self._open_server = open_server
         self._authorize = authorize
         self._stack: AsyncExitStack | None = None
         self._starting: asyncio.Lock | None = None
         self.server: LocalServer | None = None
         self._backlog: Backlog | None = None
+        self._contract: bytes | None = None
+        self._outbound: Outbound | None = None
 
     async def start(self) -> LocalServer:
         """The running server; started now if it is not."""
@@ -150,7 +74,7 @@ class AsgiServer:
         stack, self._stack, self.server, self._starting = self._stack, None, None, None
         if self._backlog is not None:
             self._backlog.cancel()
-            self._backlog = None
+            self._backlog = self._outbound = None
         if stack is not None:
             await stack.aclose()
 
@@ -178,14 +102,27 @@ class AsgiServer:
 
     async def _serve_http(self, scope: Scope, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        body: dict[str, Any] = {"error": "connect here with a WebSocket", "code": "not_found"}
+        status, content = 404, b""
         if path == "/health" and self.server is not None:
             status, body = 200, {"ok": True, "actorTypes": list(self.server.host.definition.actors)}
-        else:
-            status, body = 404, {"error": "connect here with a WebSocket", "code": "not_found"}
-        content = json.dumps(body).encode()
+        elif path == "/schema":
+            try:
+                content = await self._schema(scope)
+                status = 200
+            except Unauthorized as error:
+                status, body = 401, {"error": error.message, "code": error.code}
+        content = content or json.dumps(body).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _schema(self, scope: Scope) -> bytes:
+        """The contract, for whoever may open a socket."""
+        await identify(self._authorize, _token(_query(scope), scope))
+        if self._contract is None:
+            self._contract = contract_of(self._definition).encode()
+        return self._contract
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = await self.start()
@@ -202,21 +139,21 @@ class AsgiServer:
             return
         await send({"type": "websocket.accept"})
         limits = SocketLimits.of(server.limits)
-        if self._backlog is None:
-            self._backlog = Backlog(limits)
-        backlog = self._backlog
-        peer = AsgiPeer(send, limits, backlog)
+        if self._backlog is None or self._outbound is None:
+            self._backlog, self._outbound = Backlog(limits), Outbound()
+        outbound = self._outbound
+        peer = AsgiPeer(send, limits, self._backlog, outbound)
         session = peer.session = server.open_session(peer, identity, metadata)
-        writer = asyncio.ensure_future(peer.write())
         try:
-            await self._read(session, peer, receive, server.limits.max_frame_bytes)
+            await self._read(session, peer, outbound, receive, server.limits.max_frame_bytes)
         finally:
             session.closed()
-            backlog.discard(peer)
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await peer.aclose()
 
-    async def _read(self, session: LocalSession, peer: AsgiPeer, receive: Receive, max_frame_bytes: int) -> None:
+    @staticmethod
+    async def _read(
+        session: LocalSession, peer: AsgiPeer, outbound: Outbound, receive: Receive, max_frame_bytes: int
+    ) -> None:
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -230,6 +167,7 @@ class AsgiServer:
                 peer.close(1009, f"a frame of {len(frame)} bytes, the limit is {max_frame_bytes}")
             else:
                 session.received(frame)
+                outbound.plan()
 
     @staticmethod
     async def _refuse(scope: Scope, send: Send, error: Refused) -> None:

@@ -24,6 +24,7 @@ from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.flow import Flow
 from zocket.sockets.refresh import Refresh, expiry_of
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 
     from zocket.clock import Clock
     from zocket.core import AppDefinition
-    from zocket.host.store import StateStore
+    from zocket.protocol.edge import Pending
     from zocket.protocol.frames import CallId, EventSub, StateSub
+    from zocket.server.sqlite_store import SqliteStore
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
 
 DEFAULT_STATE_FILE: Final = ".zocket/state.db"
 """Where a standalone server keeps its durable actors, from the working directory."""
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use, whether or not there is an `authorize`."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -79,16 +83,18 @@ async def identify(authorize: Authorize | None, token: str | None) -> Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_is_ending", "_refresh", "_server", "edge", "expires_at", "peer")
+    __slots__ = ("_flow", "_is_ending", "_refresh", "_server", "edge", "expires_at", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
+        self.credits = True
         self._is_ending = False
         self._refresh: Refresh[Identity] | None = None
         self.expires_at = expiry_of(session.claims)
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
+        self._flow: Flow | None = None
         peer.send(frames.welcome(session.id, server.features, self.expires_at))
 
     def received(self, frame: bytes) -> None:
@@ -100,11 +106,18 @@ class LocalSession(Link):
         request = edge.receive(frame, read_clock())
         if edge.outgoing:
             self.flush()
-        if request is None:
-            if edge.token is not None:
-                self._offer(edge.token)
-        else:
-            server.host.submit(self, request, f"{edge.request_prefix}{edge.number}")
+        if request is not None:
+            server.host.submit(self, request, edge.request_id)
+        elif edge.withdrawn:
+            self._cancel_withdrawn()
+        elif edge.token is not None:
+            self._offer(edge.token)
+
+    def _cancel_withdrawn(self) -> None:
+        edge = self.edge
+        withdrawn, edge.withdrawn = edge.withdrawn, []
+        for _, number, actor, actor_id in withdrawn:
+            self._server.host.cancel(actor, actor_id, edge.session_id, f"{edge.request_prefix}{number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -124,8 +137,23 @@ class LocalSession(Link):
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
-        if self.edge.settle(call_id if type(call_id) is bytes else bytes(call_id)):
+        edge = self.edge
+        if edge.pending.pop(call_id, None) is not None or edge.settle(bytes(call_id)):
             self.peer.send(frame)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`; a chunk of a call that was already answered is dropped."""
+        pending = self.edge.renew(bytes(call_id), self._server.clock.now())
+        if pending is None:
+            return
+        self.peer.send(frame)
+        if self._flow is None:
+            low_bytes = self._server.limits.slow_reader_bytes // 2
+            self._flow = Flow(lambda: self.peer.unsent_bytes(), low_bytes, self._credit, self._server.clock.call_later)
+        self._flow.sent(pending, number, len(frame))
+
+    def _credit(self, pending: Pending, number: int) -> None:
+        self._server.host.credit(self.edge.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
 
     def flush(self) -> None:
         """Sends what the edge has to say."""
@@ -181,6 +209,8 @@ class LocalSession(Link):
         """See `SocketSession.closed`."""
         self._stop_refresh()
         self.edge.close()
+        if self._flow is not None:
+            self._flow.close()
         self._server.ended(self)
 
 
@@ -202,15 +232,16 @@ class LocalServer:
         clock: Clock,
         limits: Limits,
         dev_mode: bool,
-        store: StateStore | None = None,
+        store: SqliteStore | None = None,
         authorize: Authorize | None = None,
     ) -> None:
         self.authorize = authorize
-        self.features: list[str] = [] if authorize is None else [frames.REFRESH]
+        self.features = FEATURES if authorize is None else (*FEATURES, frames.REFRESH)
         self.clock = clock
         self.read_clock = clock.now
         self.limits = limits
-        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store)
+        alarms = None if store is None else store.alarms
+        self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store, alarms=alarms)
         self.slow_readers = SlowReaders()
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
@@ -254,11 +285,14 @@ class LocalServer:
                 store=store,
                 authorize=authorize,
             )
+            await server.host.timing.open(lambda key: key.actor in definition.actors)
+            server.host.timing.start()
             server._sweep()
             try:
                 yield server
             finally:
                 server._running = False
+                server.host.timing.stop()
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):
                     session.end(1001, "server stops")
@@ -303,7 +337,7 @@ class LocalServer:
         yield from self.host.samples()
 
 
-async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> StateStore | None:
+async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> SqliteStore | None:
     durable = [actor.cls.durability for actor in definition.actors.values() if actor.durable]
     if not durable:
         return None

@@ -12,9 +12,11 @@ import logging
 import signal
 from collections import ChainMap
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from zocket import exposition
+from zocket.contract import contract_of
 from zocket.errors import Unauthorized
 from zocket.server.local import Identity, LocalServer, identify
 from zocket.sockets.front import HttpFront, SocketFront
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from zocket.core import AppDefinition
     from zocket.settings import ServeSettings
-    from zocket.sockets.connection import Route
+    from zocket.sockets.connection import PrivateRoute, Route
     from zocket.sockets.port import Admit, Head
 
 log = logging.getLogger("zocket.server")
@@ -57,6 +59,7 @@ async def serve(
     socket_limits = SocketLimits.of(limits)
     wants_tls = settings.tls_certificate or settings.tls_key
     tls = server_context(settings.tls_certificate, settings.tls_key) if wants_tls else None
+    admit = _admit(authorize)
     async with (
         LocalServer.open(
             definition,
@@ -69,9 +72,10 @@ async def serve(
         SocketFront.open(
             settings.host,
             settings.port,
-            admit=_admit(authorize),
+            admit=admit,
             open=lambda peer, admitted: server.open_session(peer, *admitted),
             routes=_routes(definition, pages or {}),
+            private={"/schema": _schema(definition, admit)},
             limits=socket_limits,
             tls=tls,
         ) as front,
@@ -121,6 +125,16 @@ def _admit(authorize: Callable[[str | None], Awaitable[Identity | None]] | None)
             raise Refused(500, "internal", "internal error") from error
 
     return admit
+
+
+def _schema(definition: AppDefinition, admit: Admit[Any]) -> PrivateRoute:
+    contract = cache(lambda: contract_of(definition).encode())
+
+    async def schema(head: Head) -> tuple[int, str, bytes]:
+        await admit(head)
+        return 200, "application/json", contract()
+
+    return schema
 
 
 def _routes(definition: AppDefinition, pages: Mapping[str, Route]) -> Mapping[str, Route]:

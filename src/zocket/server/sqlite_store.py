@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from zocket.errors import BootError, Conflict, Unavailable, ZocketError
+from zocket.host.alarms import remove_alarm, set_alarm
 from zocket.host.store import Key, Stored
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ MAX_GROUP: Final = 256
 """Saves in one transaction."""
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS records (
+CREATE TABLE IF NOT EXISTS {table} (
     actor TEXT NOT NULL, actor_id TEXT NOT NULL, revision INTEGER NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (actor, actor_id)
 ) WITHOUT ROWID
 """
+RECORDS: Final = "records"
+ALARMS: Final = "alarms"
 
 
 class _Save(NamedTuple):
+    table: str
     actor: str
     actor_id: str
     record: bytes
@@ -50,7 +54,11 @@ class _Query(NamedTuple):
 
 
 class SqliteStore:
-    """A `StateStore` in a file, and its `StateAdministration`; made by `open`."""
+    """A `StateStore` in a file, and its `StateAdministration`; made by `open`.
+
+    Attributes:
+        alarms: of the reminders, in the same file.
+    """
 
     shared = False
     max_record_bytes = inf
@@ -63,6 +71,7 @@ class SqliteStore:
         self._work: SimpleQueue[_Save | _Query | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="zocket state store", daemon=True)
         self._connection: sqlite3.Connection
+        self.alarms = SqliteAlarms(self)
 
     @classmethod
     @asynccontextmanager
@@ -97,7 +106,8 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
+            for table in (RECORDS, ALARMS):
+                connection.execute(_SCHEMA.format(table=table))
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
@@ -111,30 +121,56 @@ class SqliteStore:
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `StateStore.load`."""
-        return await self._ask(lambda: self._load(actor, actor_id))
+        return await self.read(RECORDS, actor, actor_id)
 
     def save(
         self, actor: str, actor_id: str, record: bytes, expected: int, done: Callable[[int | ZocketError], None]
     ) -> None:
         """See `StateStore.save`."""
-        self._work.put(_Save(actor, actor_id, record, expected, done))
+        self._work.put(_Save(RECORDS, actor, actor_id, record, expected, done))
 
     # -- administration ------------------------------------------------------------------------------------------
 
     async def keys(self, actor: str = "") -> list[Key]:
         """See `StateAdministration.keys`."""
-        return sorted(await self._ask(lambda: self._keys(actor)))
+        return await self.keys_of(RECORDS, actor)
 
     async def write(self, key: Key, record: bytes, expected: int) -> None:
         """See `StateAdministration.write`."""
-        answer: asyncio.Future[int | ZocketError] = self._loop.create_future()
-        self.save(*key, record, expected, answer.set_result)
-        if isinstance(result := await answer, ZocketError):
-            raise result
+        await set_alarm(self.alarms, key, record)
+        await self.put(RECORDS, key, record, expected)
 
     async def delete(self, key: Key, expected: int) -> None:
         """See `StateAdministration.delete`."""
-        if not await self._ask(lambda: self._delete(key, expected)):
+        await self.remove(RECORDS, key, expected)
+        await remove_alarm(self.alarms, key)
+
+    async def delete_reminders(self, key: Key) -> None:
+        """See `StateAdministration.delete_reminders`."""
+        await remove_alarm(self.alarms, key)
+
+    # -- both tables ---------------------------------------------------------------------------------------------
+
+    async def read(self, table: str, actor: str, actor_id: str) -> Stored | None:
+        """A row of a table, None if there is none."""
+        return await self._ask(lambda: self._load(table, actor, actor_id))
+
+    async def keys_of(self, table: str, actor: str = "") -> list[Key]:
+        """The instances that have a row in a table, sorted."""
+        return sorted(await self._ask(lambda: self._keys(table, actor)))
+
+    async def put(self, table: str, key: Key, record: bytes, expected: int) -> int:
+        """Writes a row by compare-and-set; the new revision. Raises `Conflict`."""
+        answer: asyncio.Future[int | ZocketError] = self._loop.create_future()
+        done = lambda result: None if answer.done() else answer.set_result(result)  # noqa: E731
+        self._work.put(_Save(table, *key, record, expected, done))
+        if isinstance(result := await answer, ZocketError):
+            raise result
+        return result
+
+    async def remove(self, table: str, key: Key, expected: int) -> None:
+        """Deletes a row by compare-and-set. Raises `Conflict`."""
+        if not await self._ask(lambda: self._delete(table, key, expected)):
             raise Conflict(f"{key}: the stored revision is not {expected}")
 
     async def _ask(self, run: Callable[[], T]) -> T:
@@ -172,19 +208,21 @@ class SqliteStore:
             return [Unavailable(f"{self.path}: {error}")] * len(batch)
         return results
 
-    def _load(self, actor: str, actor_id: str) -> Stored | None:
+    def _load(self, table: str, actor: str, actor_id: str) -> Stored | None:
         row = self._connection.execute(
-            "SELECT record, revision FROM records WHERE actor = ? AND actor_id = ?", (actor, actor_id)
+            f"SELECT record, revision FROM {table} WHERE actor = ? AND actor_id = ?",  # noqa: S608 — one of our two names
+            (actor, actor_id),
         ).fetchone()
         return None if row is None else Stored(row[0], row[1])
 
-    def _keys(self, actor: str) -> list[Key]:
-        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE ? IN ('', actor)", (actor,))
+    def _keys(self, table: str, actor: str) -> list[Key]:
+        rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our two names
         return [Key(*row) for row in rows]
 
-    def _delete(self, key: Key, expected: int) -> bool:
+    def _delete(self, table: str, key: Key, expected: int) -> bool:
         deleted = self._connection.execute(
-            "DELETE FROM records WHERE actor = ? AND actor_id = ? AND revision = ?", (*key, expected)
+            f"DELETE FROM {table} WHERE actor = ? AND actor_id = ? AND revision = ?",  # noqa: S608 — one of our two names
+            (*key, expected),
         )
         return deleted.rowcount == 1
 
@@ -192,17 +230,43 @@ class SqliteStore:
         key = (item.actor, item.actor_id)
         if item.expected:
             changed = self._connection.execute(
-                "UPDATE records SET record = ?, revision = ? WHERE actor = ? AND actor_id = ? AND revision = ?",
+                f"UPDATE {item.table} SET record = ?, revision = ? "  # noqa: S608 — one of our two names
+                "WHERE actor = ? AND actor_id = ? AND revision = ?",
                 (item.record, item.expected + 1, *key, item.expected),
             )
         else:
             changed = self._connection.execute(
-                "INSERT OR IGNORE INTO records (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",
+                f"INSERT OR IGNORE INTO {item.table} (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",  # noqa: S608 — one of our two names
                 (item.record, *key),
             )
         if changed.rowcount != 1:
             return Conflict(f"{item.actor}/{item.actor_id}: the stored revision is not {item.expected}")
         return item.expected + 1
+
+
+class SqliteAlarms:
+    """An `AlarmStore` in the same file."""
+
+    shared = False
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def keys(self) -> list[Key]:
+        """See `AlarmStore.keys`."""
+        return await self._store.keys_of(ALARMS)
+
+    async def load(self, actor: str, actor_id: str) -> Stored | None:
+        """See `AlarmStore.load`."""
+        return await self._store.read(ALARMS, actor, actor_id)
+
+    async def put(self, key: Key, alarm: bytes, expected: int) -> int:
+        """See `AlarmStore.put`."""
+        return await self._store.put(ALARMS, key, alarm, expected)
+
+    async def delete(self, key: Key, expected: int) -> None:
+        """See `AlarmStore.delete`."""
+        await self._store.remove(ALARMS, key, expected)
 
 
 def _answer(batch: list[_Save | _Query], results: list[Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from zocket.errors import INTERNAL
@@ -44,6 +45,17 @@ class Route(Protocol):
         """The answer to one GET."""
 
 
+class PrivateRoute(Protocol):
+    """What a path is answered with, to somebody who may have it."""
+
+    async def __call__(self, head: Head) -> Answer:
+        """The answer to one GET.
+
+        Raises:
+            Refused: it is answered with its status.
+        """
+
+
 class Take(Protocol):
     """Takes an admitted connection over; it may not touch it afterwards."""
 
@@ -70,8 +82,10 @@ class Site:
         limits: SocketLimits,
         counts: Counts,
         upgrade: Callable[[Head], Awaitable[Take]] | None,
+        private: Mapping[str, PrivateRoute],
     ) -> None:
         self.routes = routes
+        self.private = private
         self.limits = limits
         self.counts = counts
         self.upgrade = upgrade
@@ -190,10 +204,16 @@ class HttpConnection(asyncio.Protocol):
                 raise Refused(404, "not_found", "there is no WebSocket here")
             self._wait_for(State.ADMITTING, self._admit(request, request.key, self._site.upgrade))
         else:
-            route = self._site.routes.get(request.head.path)
-            if route is None:
-                raise Refused(404, "not_found", "there is nothing at this path")
-            self._wait_for(State.ROUTING, self._answer_route(request, route))
+            self._wait_for(State.ROUTING, self._answer_route(request, self._route(request.head)))
+
+    def _route(self, head: Head) -> Route:
+        private = self._site.private.get(head.path)
+        if private is not None:
+            return partial(private, head)
+        route = self._site.routes.get(head.path)
+        if route is None:
+            raise Refused(404, "not_found", "there is nothing at this path")
+        return route
 
     def _wait_for(self, state: State, work: Coroutine[None, None, None]) -> None:
         self._state = state
@@ -204,6 +224,9 @@ class HttpConnection(asyncio.Protocol):
     async def _answer_route(self, request: Request, route: Route) -> None:
         try:
             status, content_type, body = await route()
+        except Refused as refused:
+            self._refuse(refused, head_only=request.head_only)
+            return
         except Exception:  # border: a route is code from outside of this package
             log.exception("a route failed", extra={"path": request.head.path})
             self._refuse(Refused(500, INTERNAL, "the request failed"), head_only=request.head_only)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zocket.sockets.connection import HttpConnection, Site
 from zocket.sockets.heartbeat import Heartbeat
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from zocket.sockets.connection import Route, Take
+    from zocket.sockets.connection import PrivateRoute, Route, Take
     from zocket.sockets.port import A, Admit, Head, Open
 
 GOING_AWAY: Final = 1001
 """Close code of sockets that are still open when a front is left."""
 
-_NO_ROUTES: Final[Mapping[str, Route]] = {}
+_NO_ROUTES: Final[Mapping[str, Any]] = {}
 
 
 class HttpFront:
@@ -63,7 +63,7 @@ class HttpFront:
         Raises:
             BootError: the port cannot be listened on.
         """
-        site = Site(routes, limits, Counts(), upgrade=None)
+        site = Site(routes, limits, Counts(), upgrade=None, private={})
         listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         try:
             yield cls(listener, site)
@@ -92,6 +92,7 @@ class SocketFront:
         admit: Admit[A],
         open: Open[A],  # noqa: A002 — the verb of the port
         routes: Mapping[str, Route] = _NO_ROUTES,
+        private: Mapping[str, PrivateRoute] = _NO_ROUTES,
         limits: SocketLimits = SocketLimits(),  # noqa: B008 — frozen
         tls: ssl.SSLContext | None = None,
         reuse_port: bool = False,
@@ -104,6 +105,7 @@ class SocketFront:
             admit: decides about each upgrade, while other connections go on.
             open: makes the session of an admitted socket.
             routes: path → async callable that gives status, content type and body.
+            private: the same for paths that are answered by who asks.
             limits: bounds of a connection.
             tls: from `server_context`; without it the port speaks plain HTTP and ws://.
             reuse_port: several processes may listen on the port, the kernel shares the connections out.
@@ -113,7 +115,7 @@ class SocketFront:
         """
         counts = Counts()
         sockets = Sockets(limits, counts)
-        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open))
+        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open), private=private)
         listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         heartbeat = Heartbeat(sockets)
         try:

@@ -145,6 +145,38 @@ class Listener:
             log.debug("a connection failed before its first byte", extra={"reason": str(error)})
 
 
+def reserve(host: str, port: int) -> socket.socket:
+    """Holds a port on which processes of this user may then listen together (`reuse_port`), until it is closed.
+
+    The socket does not listen, so no connection comes to it.
+
+    Args:
+        host: address or name; empty for every address of the machine.
+        port: 0 for a free one.
+
+    Raises:
+        BootError: somebody listens there, the host is none of this machine, or the system cannot share a port.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise BootError("this system cannot share a port between processes: leave out --workers")
+    held: socket.socket | None = None
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, address = found[0], str(found[4][0])
+        with socket.socket(family) as alone:  # without sharing, so that a port in use is told
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((address, port))
+            port = alone.getsockname()[1]
+        held = socket.socket(family)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((address, port))
+    except OSError as error:
+        if held is not None:
+            held.close()
+        raise BootError(f"cannot listen on {host or '*'} port {port}: {error.strerror or error}") from error
+    return held
+
+
 def _bind_all(
     addresses: Sequence[tuple[socket.AddressFamily, str]], port: int, *, reuse_port: bool
 ) -> list[socket.socket]:

@@ -36,9 +36,13 @@ def text_header(length: int) -> bytes:
 
 
 class Outgoing:
-    """Peers with something to write in this turn."""
+    """Peers with something to write in this turn.
 
-    __slots__ = ("_counts", "_data", "_frames", "_loop", "_waiting")
+    Attributes:
+        planned: whether a flush is coming.
+    """
+
+    __slots__ = ("_counts", "_data", "_frames", "_loop", "_waiting", "planned")
 
     def __init__(self, counts: Counts) -> None:
         self._loop = asyncio.get_running_loop()
@@ -46,11 +50,17 @@ class Outgoing:
         self._waiting: list[SocketPeer] = []
         self._frames: list[bytes] = []
         self._data = b""
+        self.planned = False
+
+    def plan(self) -> None:
+        """Flushes right after what the loop has to do already. For whoever has given it something that will answer."""
+        self.planned = True
+        self._loop.call_soon(self._flush)
 
     def add(self, peer: SocketPeer) -> None:
         """The peer's `flush` is called before the loop waits for the network again."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
+        if not self.planned:
+            self.plan()
         self._waiting.append(peer)
 
     def framed(self, frames: list[bytes]) -> bytes:
@@ -75,6 +85,9 @@ class Outgoing:
         return self._data
 
     def _flush(self) -> None:
+        self.planned = False
+        if not self._waiting:
+            return
         peers, self._waiting = self._waiting, []
         for peer in peers:
             try:

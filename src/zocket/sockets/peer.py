@@ -265,6 +265,8 @@ class SocketPeer(WSListener):
         except Exception:  # border: the session is code from above; its failure ends this socket alone
             log.exception("a session failed", extra={"remote": self.remote})
             self._fail()
+        if not self._outgoing.planned:
+            self._outgoing.plan()
 
     def _fail(self) -> None:
         self._counts.failed += 1

@@ -57,6 +57,9 @@ class Peer(Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Sends what is waiting, then closes with the code."""
 
+    def unsent_bytes(self) -> int:
+        """What waits for the client in this process."""
+
 
 class SocketSession(Protocol):
     """What a socket's frames go to."""

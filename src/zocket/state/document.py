@@ -26,6 +26,11 @@ SLACK_BYTES: Final = 4_096
 """Of an estimated size, besides twice the state: small states are not measured at every change."""
 
 
+def read_only(owner: str) -> str:
+    """How the owner of a state that nothing can write to is named in messages."""
+    return f"{owner} (only to be read here)"
+
+
 class Document(Generic[S]):
     """Tracked state.
 
@@ -45,12 +50,23 @@ class Document(Generic[S]):
         StateValueError: the initial value holds what JSON cannot; the message has the pointer to it.
     """
 
-    __slots__ = ("_journal", "_max_bytes", "_measure_above", "_opaque", "_position", "_snapshot", "size", "state")
+    __slots__ = (
+        "_committed",
+        "_journal",
+        "_max_bytes",
+        "_measure_above",
+        "_opaque",
+        "_position",
+        "_snapshot",
+        "size",
+        "state",
+    )
 
     def __init__(self, initial: S, *, max_bytes: int | None = None, owner: str = "") -> None:
         self._journal = Journal(owner)
         self._max_bytes = max_bytes
         self._snapshot: bytes | None = None
+        self._committed: Document[S] | None = None
         self._measure_above = 0
         self.size = 0
         self.state: S
@@ -64,13 +80,18 @@ class Document(Generic[S]):
         self._position: Position = root_position(getattr(kind, "cls", dict))
         self._opaque = type(self._position) is Position or getattr(kind, "opaque", False)
         journal.special = journal.special or self._opaque
-        self._snapshot = None
+        self._snapshot = self._committed = None
         if self._max_bytes is not None:
             self._measured(len(self._encode(self.state)), self._max_bytes)
 
     def _measured(self, size: int, max_bytes: int) -> None:
         self.size = size
         self._measure_above = min(2 * size + SLACK_BYTES, max_bytes)
+
+    @property
+    def owner(self) -> str:
+        """Whose state it is."""
+        return self._journal.owner
 
     @property
     def in_turn(self) -> bool:
@@ -101,6 +122,7 @@ class Document(Generic[S]):
             if journal.undo:
                 journal.close()
             return None
+        self._committed = None
         patches: Any = False if journal.special else quick_commit(journal, self._position)
         if patches is False:
             journal.places.clear()
@@ -182,6 +204,18 @@ class Document(Generic[S]):
             if self._max_bytes is not None:
                 self._measured(len(self._snapshot), self._max_bytes)
         return self._snapshot
+
+    def committed(self) -> Document[S]:
+        """Return a copy of the committed state that nothing can write to, also while a turn is open.
+
+        Copied until a commit changes it; one copy is shared by all who ask. It costs the whole state.
+        """
+        if self._committed is None:
+            root = self.state
+            if self._journal.touched:
+                root = Committed(self._journal).copy(root)
+            self._committed = Document(Untracker()(root), owner=read_only(self.owner))
+        return self._committed
 
     def _encode(self, root: Any) -> bytes:
         return encode_checked(self._position.encode, Untracker()(root) if self._journal.plain else root)

@@ -14,6 +14,7 @@ import msgspec
 
 from zocket.state.adopt import Settlement
 from zocket.state.builtin import DictKind, ListKind
+from zocket.state.containers import TrackedList
 from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
@@ -42,11 +43,16 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
     """
     touched = journal.touched
     first = touched[0]
-    model: Any = root_position.tracked
-    if type(first) is model and first._zp is journal and len(touched) == 1 and len(first._zc) == 1:
-        patches = _one_field(first, root_position)
-        if patches is not False:
-            return patches
+    if len(touched) == 1:
+        model: Any = root_position.tracked
+        if type(first) is model and first._zp is journal and len(first._zc) == 1:
+            patches = _one_field(first, root_position)
+            if patches is not False:
+                return patches
+        elif type(first) is TrackedList:
+            appended = _one_append(first, journal)
+            if appended is not None:
+                return appended
     parts: list[bytes] = []
     late: list[Any] = []
     places = journal.places
@@ -127,6 +133,26 @@ def _one_field(node: Any, position: Position) -> bytes | bool | None:
     if old_class is new_class and old == new:
         return None
     return b"[%b%b}]" % (step[2], _text(new))
+
+
+def _one_append(node: Any, journal: Journal) -> bytes | None:
+    """As `quick_commit`, for one model at the end of a list; None where there is more, or the place is not known."""
+    changes = node._zc
+    length: int = changes.length
+    place = journal.places.get(id(node))
+    if place is None or changes.start != length or changes.changed or len(node) != length + 1:
+        return None
+    value = list.__getitem__(node, length)
+    kind = KINDS.get(type(value))
+    step = place[1].step(node, length)
+    if kind is None or kind.tracked is None or step is OPAQUE or step is HIDDEN or not kind.flat(value):
+        return None
+    adopted = kind.adopt(value, node, length, Settlement(journal))
+    list.__setitem__(node, length, adopted)
+    return b'[{"op":"add","path":%b,"value":%b}]' % (
+        _text(place[0] + step[0]),
+        encode_checked(step[1].encode, adopted),
+    )
 
 
 def _adopted(

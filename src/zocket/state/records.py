@@ -25,7 +25,7 @@ from zocket.state.instances import (
     set_raw,
 )
 from zocket.state.journal import MISSING
-from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Refusal, check_value
+from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Refusal, all_plain, check_value
 from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
@@ -147,6 +147,9 @@ class StructKind(InstanceKind):
                 if adopted is not part:
                     force_setattr(node, name, adopted)
         return node
+
+    def flat(self, value: Any) -> bool:
+        return not self.ambiguous and all_plain([getattr(value, name) for name in self.fields])
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         return self.cls(**{name: convert(getattr(value, name)) for name in self.fields})

@@ -73,13 +73,18 @@ class _Socket:
         self._loop = asyncio.get_running_loop()
         self._session: SocketSession | None = None
         self._open = True
+        self._unsent_bytes = 0
 
     def attach(self, session: SocketSession) -> None:
         self._session = session
 
     def send(self, frame: bytes) -> None:
         """Either side sends; which one is told by `from_client`."""
+        self._unsent_bytes += len(frame)
         self._loop.call_soon(self._to_client, frame)
+
+    def unsent_bytes(self) -> int:
+        return self._unsent_bytes
 
     def close(self, code: int, reason: str = "") -> None:
         self._loop.call_soon(self.end, code, reason)
@@ -96,6 +101,7 @@ class _Socket:
             self._session.received(frame)
 
     def _to_client(self, frame: bytes) -> None:
+        self._unsent_bytes -= len(frame)
         if self._open:
             self._receiver.on_frame(frame)
 

@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 from zocket.clock import Clock
+from zocket.testing.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,10 @@ class VirtualClock:
         await asyncio.sleep(delay_s)
 
     async def advance(self, seconds: float) -> None:
-        """See `MovableClock.advance`."""
+        """See `MovableClock.advance`; what is due at its end happens, too."""
         await asyncio.sleep(seconds)
+        if isinstance(self._loop, VirtualLoop):
+            await self._loop.quiet()
 
 
 class _Planned:

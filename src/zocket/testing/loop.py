@@ -36,6 +36,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             return events
         if self.loop.threads_at_work:
             return super().select(THREAD_WAIT_S if timeout is None else min(timeout, 0.01))
+        if self.loop.resolve_quiet():
+            return events
         if timeout is None:
             events = super().select(THREAD_WAIT_S)
             if not events:
@@ -53,6 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         self._virtual_now = START
         self.threads_at_work = 0
+        self._awaiting_quiet: list[asyncio.Future[None]] = []
         super().__init__(selector)
 
     def time(self) -> float:
@@ -62,6 +65,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Moves the time forward."""
         self._virtual_now += seconds
+
+    async def quiet(self) -> None:
+        """Waits until nothing is left to do at this time."""
+        waiting: asyncio.Future[None] = self.create_future()
+        self._awaiting_quiet.append(waiting)
+        await waiting
+
+    def resolve_quiet(self) -> bool:
+        """Nothing is ready: tells who waits for that; False if nobody does."""
+        waiting, self._awaiting_quiet = self._awaiting_quiet, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        return bool(waiting)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """See `asyncio.loop.run_in_executor`; time stands still until the thread is done."""

@@ -212,3 +212,12 @@ class World:
         broker.publish(subject, payload, message_id or secrets.token_hex(8), outcome.set_result)
         async with asyncio.timeout(DEADLINE_S):
             return await outcome
+
+    @staticmethod
+    async def put(broker: Broker, bucket: str, key: str, value: bytes, expected: int | None) -> int | ZocketError:
+        """The pipelined put."""
+        outcome: asyncio.Future[int | ZocketError] = asyncio.get_running_loop().create_future()
+        broker.put_pipelined(bucket, key, value, expected, outcome.set_result)
+        assert not outcome.done(), "inside the call"
+        async with asyncio.timeout(DEADLINE_S):
+            return await outcome

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zocket.broker.port import Message, StreamSpec
+from zocket.broker.port import Entry, Message, StreamSpec
 from zocket.errors import Conflict, TooLarge, Unavailable, UsageError, ZocketError
 
 if TYPE_CHECKING:
@@ -336,6 +336,92 @@ async def test_keys_do_not_disturb_each_other(world: World) -> None:
     entry = await broker.get(bucket, "a")
     assert entry is not None
     assert entry.value == b"1"
+
+
+# Pipelined puts.
+
+
+async def test_a_pipelined_put_writes_only_over_the_expected_revision(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"b{world.name}"
+    first = await world.put(broker, bucket, "k", b"1", None)
+    assert isinstance(first, int), "also where the bucket did not exist"
+    assert isinstance(await world.put(broker, bucket, "k", b"2", None), Conflict)
+    second = await world.put(broker, bucket, "k", b"2", first)
+    assert isinstance(second, int)
+    assert second > first
+    assert isinstance(await world.put(broker, bucket, "k", b"3", first), Conflict)
+    assert await broker.get(bucket, "k") == Entry(b"2", second)
+
+
+async def test_a_pipelined_put_makes_a_deleted_key_anew(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"b{world.name}"
+    first = await broker.put(bucket, "k", b"1", None)
+    await broker.delete(bucket, "k", first)
+    assert isinstance(await world.put(broker, bucket, "k", b"2", first), Conflict)
+    second = await world.put(broker, bucket, "k", b"2", None)
+    assert isinstance(second, int)
+    assert await broker.get(bucket, "k") == Entry(b"2", second)
+
+
+async def test_pipelined_puts_of_one_key_are_taken_in_order(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"b{world.name}"
+    first = await broker.put(bucket, "k", b"0", None)
+    outcomes: list[int | ZocketError] = []
+    for value in (b"1", b"2", b"3"):
+        broker.put_pipelined(bucket, "k", value, first, outcomes.append)
+    broker.put_pipelined(bucket, "other", b"4", None, outcomes.append)
+    assert broker.outstanding == 4
+    await world.until(lambda: len(outcomes) == 4)
+    assert [type(outcome) for outcome in outcomes] == [int, Conflict, Conflict, int]
+    assert broker.outstanding == 0
+    entry = await broker.get(bucket, "k")
+    assert entry is not None
+    assert entry.value == b"1"
+
+
+async def test_of_many_pipelined_writers_exactly_one_wins(world: World) -> None:
+    brokers = [await world.connect() for _ in range(4)]
+    bucket = f"b{world.name}"
+    expected: int | None = None
+    for _ in range(3):
+        outcomes = await asyncio.gather(
+            *[world.put(broker, bucket, "k", b"%d" % n, expected) for n, broker in enumerate(brokers) for _ in range(5)]
+        )
+        won = [outcome for outcome in outcomes if isinstance(outcome, int)]
+        assert len(won) == 1
+        assert all(isinstance(outcome, (int, Conflict)) for outcome in outcomes)
+        expected = won[0]
+
+
+async def test_a_pipelined_put_that_cannot_be_made_is_answered_with_why(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"b{world.name}"
+    whole = bytes(broker.max_payload_bytes)
+    assert isinstance(await world.put(broker, bucket, "k", whole, None), TooLarge), "the header counts too"
+    with pytest.raises(UsageError):
+        broker.put_pipelined(bucket, "a*", b"", None, lambda outcome: None)
+    await broker.aclose()
+    assert isinstance(await world.put(broker, bucket, "k", b"1", None), Unavailable)
+
+
+async def test_pipelined_puts_under_way_when_the_connection_drops_are_unavailable_once(world: World) -> None:
+    broker = await world.connect()
+    bucket = f"b{world.name}"
+    first = await broker.put(bucket, "k", b"0", None)
+    outcomes: list[int | ZocketError] = []
+    broker.put_pipelined(bucket, "k", b"1", first, outcomes.append)
+    world.cut(broker)
+    await world.until(lambda: outcomes and broker.connected)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable]
+    again = await world.put(broker, bucket, "k", b"1", first)
+    entry = await broker.get(bucket, "k")
+    assert entry is not None
+    assert entry.value == b"1"
+    assert isinstance(again, Conflict) if entry.revision != again else True
+    assert len(outcomes) == 1
 
 
 # Stored messages, read without a consumer.

@@ -6,11 +6,13 @@ The runtime believes the envelope, never the subject, and the two must agree; wh
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from zocket import Actor, App, method
+from zocket.host.streams import BLIND_PAUSE_S, WINDOW_CHUNKS
 from zocket.protocol import subjects
 from zocket.testing import TestApp
 
@@ -28,6 +30,11 @@ class Vault(Actor[dict[str, Any]]):
     @method
     async def echo(self, value: Any = None) -> Any:
         return value
+
+    @method
+    async def count(self, to: int) -> AsyncIterator[int]:
+        for number in range(1, to + 1):
+            yield number
 
     async def on_disconnect(self) -> None:
         self.state["gone"] = self.state.get("gone", 0) + 1
@@ -61,6 +68,17 @@ async def check(outside: Outside, t: TestApp, wire: Wire, *, refused: int) -> No
     for message in wire.seen_on("outbound."):
         assert message.subject.startswith("outbound.test-workspace.test-project.s_")
     assert wire.seen_on("gateway.") == []
+
+
+async def test_a_stream_through_an_existing_gateway_comes_whole_and_a_window_at_a_time(outside: Outside) -> None:
+    async with TestApp(app) as t:
+        wire = await (await outside.wire(t)).spy()
+        begun = t.clock.now()
+        wire.inbound(call("s", name="count", input={"to": WINDOW_CHUNKS + 10}))
+        [answer] = await wire.wait_frames_to("s_foreign", "rpc:result", 1)
+        chunks = [frame["chunk"] for frame in await wire.wait_frames_to("s_foreign", "rpc:stream", WINDOW_CHUNKS + 10)]
+        assert (answer["seq"], chunks) == (WINDOW_CHUNKS + 10, list(range(1, WINDOW_CHUNKS + 11)))
+        assert t.clock.now() - begun >= BLIND_PAUSE_S
 
 
 async def test_an_envelope_of_an_existing_gateway_is_served_and_a_raw_id_is_one_instance(outside: Outside) -> None:

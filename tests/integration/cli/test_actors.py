@@ -16,6 +16,7 @@ import pytest
 from zocket.broker.nats import NatsBroker
 from zocket.cli.commands import run
 from zocket.cli.surroundings import Surroundings
+from zocket.host.alarms import encode_alarm
 from zocket.host.store import Key, StateAdministration
 from zocket.ids import Scope
 from zocket.runtime.state_store import BrokerStateStore
@@ -160,6 +161,17 @@ def test_what_is_deleted_was_asked_for(desk: Desk, monkeypatch: pytest.MonkeyPat
     again = desk("delete", "room", "general", "--yes")
     assert (again.code, again.out) == (1, "")
     assert "room/general: is not stored here; `zocket actors list room` shows what is" in again.err
+
+
+def test_reminders_of_an_actor_in_memory_can_be_deleted(desk: Desk) -> None:
+    async def remind() -> None:
+        async with desk.store() as store:
+            await store.alarms.put(Key("lobby", "x"), encode_alarm(5.0), 0)
+
+    asyncio.run(remind())
+    deleted = desk("delete", "lobby", "x", "--yes")
+    assert (deleted.code, deleted.out) == (0, "The reminders of lobby/x are deleted.\n")
+    assert "lobby/x: is not stored here" in desk("delete", "lobby", "x", "--yes").err
 
 
 def test_what_changes_while_one_is_asked_is_not_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

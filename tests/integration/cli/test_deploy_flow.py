@@ -53,6 +53,12 @@ def test_from_nothing_to_a_deployed_app_and_back_from_a_broken_one(
     assert "What served before still serves" in broken.err
     assert calling(port, "game.localhost", "add", amount=3) == 5
 
+    # What would break the clients of what serves is not sent.
+    app.write_text(good.replace("async def add", "async def increase"))
+    breaking = machine.run("deploy", cwd=project)
+    assert breaking.code == 1
+    assert "counter.add: the method is called increase" in breaking.err
+
     # A pipeline with a deploy token, without a home and without a sign-in.
     token = machine.run("tokens", "create", "ci", cwd=project).out.strip()
     assert token.startswith("zkd_")

@@ -237,7 +237,7 @@ async def test_an_open_socket_takes_another_token_of_its_user_alone(served: Serv
         async def next_frame() -> Any:
             return json.loads(await asyncio.wait_for(client.recv(), 10))
 
-        assert (await next_frame())["features"] == ["auth:refresh"]
+        assert (await next_frame())["features"] == ["rpc:cancel", "auth:refresh"]
         answers = []
         for token in ("carol", "dave", "expired"):
             await client.send(json.dumps({"type": "auth:refresh", "token": token}))

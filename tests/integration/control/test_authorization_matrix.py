@@ -75,6 +75,7 @@ class Row:
 
 SCOPE = {"workspaceId": "wsp_a", "projectId": "prj_a"}
 ACTIVE = {"params": SCOPE | {"deploymentId": "dpl_a"}}
+CONTRACT: dict[str, Any] = {"params": {"deploymentId": "dpl_a"}, "content": b'{"zocketContract":1,"actors":{}}'}
 UPLOAD = {"params": {"projectId": "prj_a"}, "content": b"app = 1\n"}
 
 TABLE = [
@@ -120,6 +121,8 @@ TABLE = [
     Row("GET", "/api/projects/{project_id}/deployments", "viewer", deploy=True),
     Row("GET", "/api/deployments/{deployment_id}", "viewer", deploy=True),
     Row("GET", "/api/deployments/{deployment_id}/logs", "viewer", deploy=True),
+    Row("GET", "/api/deployments/{deployment_id}/schema", "viewer", deploy=True),
+    Row("GET", "/api/projects/{project_id}/schema", "viewer", deploy=True),
     Row("POST", "/api/projects/{project_id}/rollback", "developer", 409, deploy=True, json={}),
     Row("GET", "/api/projects/{project_id}/status", "viewer", deploy=True),
     Row("GET", "/api/projects/{project_id}/runtime", "viewer"),
@@ -136,8 +139,10 @@ TABLE = [
     Row("GET", "/api/internal/runtime/active", "runtime", more=ACTIVE),
     Row("GET", "/api/internal/runtime/activation", "runtime", more={"params": {"deploymentId": "dpl_a"}}),
     Row("GET", "/api/internal/bundles/{key}", "runtime"),
+    Row("PUT", "/api/internal/runtime/contract", "runtime", more=CONTRACT),
     Row("POST", "/api/internal/runtime/report", "runtime", json={"deploymentId": "dpl_a", "status": "ready"}),
     Row("POST", "/api/registry/authorize", "gateway", json={"host": "alpha.example", "token": None}),
+    Row("POST", "/api/registry/schema", "gateway", json={"host": "alpha.example", "token": None}),
     Row(
         "PUT",
         "/api/internal/projects/{project_id}",
@@ -146,6 +151,7 @@ TABLE = [
     ),
     Row("POST", "/api/internal/deployments", "configured", 201, more={"params": SCOPE, "content": b"app = 1\n"}),
     Row("GET", "/api/internal/deployments/{deployment_id}", "configured", more={"params": SCOPE}),
+    Row("GET", "/api/internal/deployments/{deployment_id}/schema", "configured", more={"params": SCOPE}),
 ]
 
 
@@ -476,4 +482,7 @@ async def deploy(world: World, configured: str) -> str:
         deployment = await session.get_one(Deployment, answer["deploymentId"])
         await session.execute(delete(DeploymentEvent))
         deployment.id = "dpl_a"
+        deployment.contract = CONTRACT["content"]
+        project = await session.get_one(Project, "prj_a")
+        project.active_deployment_id = "dpl_a"
         return deployment.bundle_key

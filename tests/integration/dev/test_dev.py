@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.dev.conftest import APP
 from zocket import connect
 
 if TYPE_CHECKING:
@@ -40,8 +42,12 @@ async def wait_answer(actor: Any, beginning: str) -> None:
 async def test_an_edit_or_a_killed_runtime_leaves_sockets_open_and_a_broken_edit_changes_nothing(
     start: Start, write_app: Callable[[str], None]
 ) -> None:
-    command = start(*DEV)
+    command = start(*DEV, "--gen", "ts=web/zocket.d.ts")
     url = command.wait_serving()
+    declared = command.directory / "web" / "zocket.d.ts"
+    assert "add(): string;" in declared.read_text()
+    contract = json.loads(fetch(f"{command.status()['gateway']['url'].replace('ws:', 'http:')}/schema"))
+    assert list(contract["actors"]["counter"]["methods"]) == ["add"]
     async with connect(url, rpc_timeout=40) as client:
         actor = client.dynamic("counter", "a")
         assert await actor.add() == "one 1"
@@ -55,9 +61,11 @@ async def test_an_edit_or_a_killed_runtime_leaves_sockets_open_and_a_broken_edit
         assert "No module named 'a_module_that_is_missing' (counting.py, line 1)" in command.text()
         assert (await actor.add()).startswith("two")
 
-        write_app("four")
+        four = APP.replace("VERSION", "four").replace("add(self)", "add(self, by: int = 1)")
+        (command.directory / "counting.py").write_text(four)
         await wait_answer(actor, "four")
         command.wait_until(lambda: "version 4 serves" in command.text())
+        command.wait_until(lambda: "by?: number;" in declared.read_text())
 
         killed = command.status()["runtime"]["pid"]
         os.kill(killed, signal.SIGKILL)

@@ -37,7 +37,8 @@ async def test_the_whole_way_of_a_call_and_a_subscription(world: Open, nats_serv
         gateway = await w.gateway()
         ada, bob = await w.client(gateway.port), await w.client(gateway.port, token=None)
         welcome = await ada.hears()
-        assert welcome == {"type": "welcome", "clientId": welcome["clientId"], "features": ["auth:refresh"]}
+        features = ["rpc:cancel", "auth:refresh"]
+        assert welcome == {"type": "welcome", "clientId": welcome["clientId"], "features": features}
         await bob.hears()
         for client in (ada, bob):
             await client.says(STATE_SUB)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import BaseModel
 
 from tests.integration.nats.conftest import Kit, until
-from zocket import Actor, App, ZocketError, method
+from zocket import Actor, App, Due, ZocketError, method
 from zocket.settings import Limits
 
 if TYPE_CHECKING:
@@ -37,6 +38,19 @@ class Notes(Actor[Lines]):
 
 class Kept(Notes):
     durability = "file"
+
+    @method
+    async def count(self, to: int) -> AsyncIterator[int]:
+        for number in range(1, to + 1):
+            yield number
+
+    @method
+    async def wait(self) -> None:
+        await asyncio.sleep(60)
+
+    @method
+    async def add_later(self, line: str) -> None:
+        self.reminders.set("add", Due(after=0.05), self.add, line=line)
 
 
 class Quick(Notes):

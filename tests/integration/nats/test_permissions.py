@@ -53,7 +53,7 @@ async def as_operator(kit: Kit, server: NatsServer) -> NatsBroker:
     """What `zocket nats provision` makes, made."""
     operator = await kit.broker("operator", server.url.replace("//", "//operator:secret@"))
     for scope in (SCOPE, HOSTILE):
-        for bucket in (subjects.owner_bucket(scope), subjects.state_bucket(scope)):
+        for bucket in (subjects.owner_bucket(scope), subjects.state_bucket(scope), subjects.reminder_bucket(scope)):
             await operator.ensure_bucket(bucket)
     return operator
 
@@ -75,11 +75,16 @@ async def test_with_its_own_user_each_process_does_all_its_work(
         assert await kept.add(line="c") == 3
         await until(lambda: not second.serving, "the second one stands down")
         assert third.serving
+        await kept.add_later(line="d")
         async with asyncio.timeout(30):
             async for state in states:
-                if state.lines == ["a", "b", "c"]:
+                if state.lines == ["a", "b", "c", "d"]:
                     break
         assert not third._missing
+        assert [number async for number in kept.count(to=200)][-1] == 200
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(kept.wait(), 0.1)
+        assert await kept.add(line="d") == 4
     assert "permissions violation" not in caplog.text
 
 
@@ -121,7 +126,7 @@ async def test_a_hostile_runtime_reaches_nothing_of_another_project(server: Nats
     client = await kit.client()
     kept = client.actor(Kept, "victim")
     assert await kept.add(line="a") == 1
-    owner, state = subjects.owner_bucket(SCOPE), subjects.state_bucket(SCOPE)
+    owner, state, alarms = subjects.owner_bucket(SCOPE), subjects.state_bucket(SCOPE), subjects.reminder_bucket(SCOPE)
     before = [await operator.get(owner, subjects.owner_key(SCOPE)), await operator.get(state, "kept.victim")]
     assert None not in before
     attack = Attack(await kit.broker("hostile", credentials=credentials(NEIGHBOUR)))
@@ -135,11 +140,12 @@ async def test_a_hostile_runtime_reaches_nothing_of_another_project(server: Nats
         subjects.inbound(SCOPE, "kept", "victim"),
         f"$KV.{owner}.{subjects.owner_key(SCOPE)}",
         f"$KV.{state}.kept.victim",
+        f"$KV.{alarms}.kept.victim",
         f"$KV.{owner}.{subjects.owner_key(HOSTILE)}",
         f"$JS.ACK.INBOUND.{subjects.consumer(SCOPE, 'kept')}.1.1.1.1.0",
     ):
         await attack.refused(subject)
-    for bucket in (owner, state):
+    for bucket in (owner, state, alarms):
         await attack.refused(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", {"seq": 1})
         await attack.refused(f"$JS.API.DIRECT.GET.KV_{bucket}", {"seq": 1})
         await attack.refused(f"$JS.API.STREAM.INFO.KV_{bucket}", {"subjects_filter": ">"})

@@ -88,6 +88,7 @@ class FakeControlPlane:
         calls: (verb, path, query, authorization, body), in order.
         active: the answer of `active`; None makes it 404.
         statuses: HTTP statuses by path, where they are not 200.
+        headers: of every answer.
         on_report: called with each report's body before it is answered.
     """
 
@@ -96,6 +97,7 @@ class FakeControlPlane:
         self.content = APP.encode()
         self.active: dict[str, Any] | None = None
         self.statuses: dict[str, int] = {}
+        self.headers: dict[str, str] = {}
         self.on_report: Callable[[dict[str, Any]], None] = lambda _: None
         fake = self
 
@@ -107,6 +109,8 @@ class FakeControlPlane:
 
             def do_POST(self) -> None:
                 fake._answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
+
+            do_PUT = do_POST
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -150,6 +154,8 @@ class FakeControlPlane:
         handler.send_response(status)
         if status in (301, 302):
             handler.send_header("location", f"{self.url}/files/bundle")
+        for name, value in self.headers.items():
+            handler.send_header(name, value)
         handler.send_header("content-length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from zocket.broker.server import NatsServer
+from zocket.contract import decode_contract
 from zocket.protocol import subjects
 
 if TYPE_CHECKING:
@@ -101,6 +102,20 @@ async def test_r2_r8_the_boot_asks_loads_and_reports_in_this_order(
     assert found == [process.health().json()]
     steps = ["bundle stored", "runtime serves", "health port answers", "runtime is ready"]
     assert [line["event"] for line in process.lines() if line["event"] in steps] == steps
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_what_the_app_offers_is_told_to_a_control_plane_that_takes_it(
+    launcher: Launcher, control_plane: FakeControlPlane, status: int
+) -> None:
+    control_plane.headers["x-zocket-takes"] = "contract"
+    control_plane.statuses["/api/internal/runtime/contract"] = status
+    process = launcher.start()
+    await process.wait_ready()
+    [told] = [call for call in control_plane.calls if call[0] == "PUT"]
+    assert told[1:3] == ("/api/internal/runtime/contract", {"deploymentId": "dpl_1"})
+    assert [*decode_contract(json.dumps(told[4]).encode()).actors] == [*control_plane.reports[-1]["actorTypes"]]
+    assert ("the contract could not be told" in process.log) == (status == 500)
 
 
 async def test_r5_the_consumers_are_exactly_as_the_contract_says(

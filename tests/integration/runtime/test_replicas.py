@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ class Counter(Actor[Count]):
         if pause_s:
             await asyncio.sleep(pause_s)
         return self.state.value
+
+    @method
+    async def count(self, to: int) -> AsyncIterator[int]:
+        for number in range(1, to + 1):
+            yield number
+
+    @method
+    async def wait(self) -> None:
+        self.state.by.append("waited")
+        await asyncio.sleep(60)
 
     @method
     async def by(self) -> list[str]:
@@ -132,6 +143,20 @@ async def test_replicas_share_the_partitions_evenly_as_they_join_and_leave() -> 
         await fleet.until(6)
         assert second.held == list(range(PARTITIONS))
         assert await call_all(client, "four") == [4] * len(NAMES)
+
+
+async def test_chunks_are_credited_and_calls_cancelled_where_their_instance_lives() -> None:
+    async with Fleet() as fleet:
+        client = await fleet.connect(rpc_timeout=30)
+        for _ in range(2):
+            await fleet.join()
+        await fleet.until(3, 3)
+        for name in NAMES[:6]:
+            counter = client.actor(Counter, name)
+            assert [number async for number in counter.count(to=200)] == list(range(1, 201))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(counter.wait(), 0.1)
+            assert await counter.by() == []
 
 
 async def test_calls_in_progress_survive_moves_once_each_and_in_order() -> None:

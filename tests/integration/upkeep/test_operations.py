@@ -13,6 +13,7 @@ import pytest
 from zocket.broker.memory import MemoryServer
 from zocket.broker.nats import NatsBroker
 from zocket.errors import Conflict, PlatformError, StoredStateError, TooLarge, UsageError
+from zocket.host.alarms import decode_alarm
 from zocket.host.store import Key, StateAdministration, Stored, decode_record
 from zocket.ids import Scope
 from zocket.runtime.state_store import BrokerStateStore
@@ -65,8 +66,10 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     return Stores(request.param, tmp_path, request.getfixturevalue("nats_url") if request.param == "nats" else "")
 
 
-def record(**state: Any) -> bytes:
+def record(due: float = 0.0, **state: Any) -> bytes:
     fields = {"version": 1, "state": state, "watermarks": {"INBOUND:1": 7}, "answers": {"INBOUND:1/7": {"id": 1}}}
+    if due:
+        fields["reminders"] = {"memo": {"method": "note", "due": due}}
     return json.dumps(fields | {"epoch": "e_old", "seq": 3, "writer": "w_old", "commit": 9}).encode()
 
 
@@ -108,6 +111,43 @@ async def test_a_deleted_instance_is_gone_and_may_come_again(stores: Stores) -> 
             await operations.find(store, key)
         await store.write(key, record(number="again"), 0)
         assert list(await contents(store)) == KEYS
+
+
+async def test_alarms_are_written_by_compare_and_set(stores: Stores) -> None:
+    async with stores:
+        alarms = (await stores.empty()).alarms
+        key = KEYS[0]
+        assert await alarms.load(*key) is None
+        first = await alarms.put(key, b"1", 0)
+        with pytest.raises(Conflict):
+            await alarms.put(key, b"2", 0)
+        second = await alarms.put(key, b"2", first)
+        assert await alarms.load(*key) == Stored(b"2", second)
+        assert await alarms.keys() == [key]
+        with pytest.raises(Conflict):
+            await alarms.delete(key, first)
+        await alarms.delete(key, second)
+        assert await alarms.load(*key) is None
+        third = await alarms.put(key, b"3", 0)
+        assert await alarms.load(*key) == Stored(b"3", third)
+
+
+async def test_an_instance_takes_its_reminders_with_it_and_a_restore_brings_them_back(stores: Stores) -> None:
+    async with stores:
+        store, key = await stores.empty(), KEYS[1]
+        await store.write(key, record(due=50.0), 0)
+        alarm = await store.alarms.load(*key)
+        assert alarm is not None
+        assert decode_alarm(alarm.record).due == 50.0
+        path = await back_up(store, stores.directory / "state.jsonl")
+        await store.delete(key, (await operations.find(store, key)).revision)
+        assert await store.alarms.load(*key) is None
+        await restore(store, path)
+        alarm = await store.alarms.load(*key)
+        assert alarm is not None
+        assert decode_alarm(alarm.record).due == 50.0
+        await restore(store, path, replace=True)
+        assert await store.alarms.load(*key) == alarm, "it rings early enough"
 
 
 @pytest.mark.parametrize("other", [SQLITE, "memory", NATS])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.typing.api_samples import ChatRoom, Guarded, Message, app
+from tests.typing.api_samples import ChatRoom, Guarded, Message, Timed, app
+from zocket import Due, cron
 from zocket.client import Client
 
 
@@ -21,6 +22,9 @@ async def mistakes(client: Client) -> None:
         state.message.clear()  # mistake: unknown state field
     async for message in client.events(room, ChatRoom.posted):
         message.body.upper()  # mistake: unknown field of the payload
+    async for word in room.words(text="hello"):
+        word.append("x")  # mistake: not of the type of the chunks
+    await room.words(text="hello")  # mistake: to be iterated over
     guarded = client.actor(Guarded, "x")
     client.events(guarded, ChatRoom.posted)  # mistake: another actor's event
     await app.actor(ChatRoom, "general").post(text=b"no")  # mistake: wrong type from a route
@@ -35,3 +39,23 @@ class Emitting(ChatRoom):
         self.state.online[1] = "x"  # mistake: wrong key type
         self.kick(self.session)  # mistake: a session instead of its id
         self.presence["a"].name.upper()  # mistake: unknown field of a session
+
+
+class Late(Timed):
+    async def wrong_timers(self) -> None:
+        self.timers.after(5, self.say)  # mistake: missing argument
+        self.timers.after(5, self.say, text=5)  # mistake: wrong type
+        self.timers.every(5, self.say, "hello", loud=True)  # mistake: unknown argument
+        self.timers.after("5", self.say, "hello")  # mistake: seconds are no text
+        self.timers.after(5, self.shout)  # mistake: unknown method
+        self.reminders.set("a", Due(after=60), self.say, times=2)  # mistake: missing argument of a reminder
+        self.reminders.set("a", 60, self.say, "hello")  # mistake: no Due
+        Due(after=60, missed="some")  # mistake: unknown rule
+        self.timers.after(5, self.plain)  # mistake: not async
+
+    def plain(self) -> None:
+        pass
+
+    @cron("0 4 * * *")  # mistake: the method needs an argument
+    async def needy(self, text: str) -> None:
+        pass

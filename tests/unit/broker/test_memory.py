@@ -207,3 +207,16 @@ async def test_callbacks_that_raise_are_logged(clock: Any, caplog: pytest.LogCap
     await turns()
     assert broker.connected
     assert caplog.text.count("RuntimeError: planted") == 4
+
+
+@pytest.mark.parametrize("turns_before", [0, 1])
+async def test_a_pipelined_put_that_a_cut_overtakes_may_be_written_or_not(clock: Any, turns_before: int) -> None:
+    server = MemoryServer(clock)
+    broker, other = server.connect(), server.connect()
+    outcomes: list[int | ZocketError] = []
+    broker.put_pipelined("b", "k", b"1", None, outcomes.append)
+    await turns(turns_before)
+    server.cut(broker)
+    await turns()
+    assert [type(outcome) for outcome in outcomes] == [Unavailable]
+    assert (await other.get("b", "k") is not None) is bool(turns_before)

@@ -26,6 +26,17 @@ def test_the_sizes_of_a_publish_with_id_are_those_of_its_header(message_id: str,
     assert header.endswith(b"\r\n\r\n")
 
 
+@given(st.integers(0, 2**63), st.integers(0, 10**7))
+def test_the_sizes_of_a_publish_over_a_sequence_are_those_of_its_header(expected: int, size: int) -> None:
+    line, _, header = wire.publish_expecting_head("a.b", "_INBOX.x.1", expected, size).partition(b"\r\n")
+    operation, subject, reply, header_bytes, total = line.split(b" ")
+    assert (operation, subject, reply) == (b"HPUB", b"a.b", b"_INBOX.x.1")
+    assert int(header_bytes) == len(header) == wire.expected_sequence_bytes(expected)
+    assert int(total) == len(header) + size
+    assert wire.header_value(header, b"Nats-Expected-Last-Subject-Sequence") == b"%d" % expected
+    assert header.endswith(b"\r\n\r\n")
+
+
 def test_a_publish_with_headers_is_whole() -> None:
     command = wire.publish_with_headers("a", "r", {"K": "v", "L": "w"}, b"xy")
     assert command == b"HPUB a r 24 26\r\nNATS/1.0\r\nK: v\r\nL: w\r\n\r\nxy\r\n"

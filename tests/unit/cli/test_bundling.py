@@ -199,7 +199,7 @@ def test_a_pattern_never_leads_out_of_the_project(write: Write, pattern: str) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[tool.zocket]\ninclud = []\n", "has no includ; it knows app, exclude, image, include"),
+        ("[tool.zocket]\ninclud = []\n", "has no includ; it knows app, exclude, gen, image, include"),
         ("[tool.zocket]\napp = 1\n", 'app must be "module:attribute"'),
         ('[tool.zocket]\ninclude = "x"\n', "include must be a list of texts"),
         ('[tool.zocket]\napp = "a b"\n', "expected module:attribute"),

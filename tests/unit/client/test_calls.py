@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zocket.errors import ActorError, CallTimeout, Disconnected, Unauthorized, Unavailable
+from zocket.protocol import frames
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import World
@@ -55,6 +56,32 @@ async def test_a_call_without_an_answer_ends_with_its_time_limit(world: World) -
         with pytest.raises(CallTimeout, match=r"chat/general\.post: no answer within 3 s"):
             await call
         world.server.answer(world.server.taken()[0], b"1")  # too late: nothing happens
+
+
+async def test_a_task_that_is_cancelled_takes_its_call_back_where_the_server_knows_that(world: World) -> None:
+    async with await world.client().open() as client:
+        for features in ((), ("rpc:cancel",)):
+            world.server.tell(frames.welcome("s_1", features))
+            call = asyncio.create_task(client.dynamic("chat", "general").post())
+            await world.settle()
+            [frame] = world.server.taken()
+            call.cancel()
+            await world.settle()
+            taken = [{"type": "rpc:cancel", "id": frame["id"]}] if features else []
+            assert world.server.taken() == taken
+            world.server.answer(frame, b"1")  # too late: nothing happens
+            assert world.clock.planned == 0
+
+
+async def test_a_call_that_was_not_sent_is_not_taken_back(world: World) -> None:
+    async with await world.client().open() as client:
+        world.server.tell(frames.welcome("s_1", ("rpc:cancel",)))
+        world.server.drop()
+        call = asyncio.create_task(client.dynamic("chat", "general").post())
+        await world.settle()
+        call.cancel()
+        await world.clock.advance(5)
+        assert world.server.taken() == []
 
 
 async def test_waiting_for_the_connection_and_for_the_answer_share_one_time_limit(world: World) -> None:

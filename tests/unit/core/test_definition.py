@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import Any, Generic, TypedDict, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 
 from zocket import Actor, App, Call, CallNext, Event, method
 from zocket.core import AppDefinition, actor_definition, event_definition
-from zocket.errors import DefinitionError, UsageError
+from zocket.errors import DefinitionError, StateValueError, UsageError
 
 S = TypeVar("S")
 
@@ -48,6 +49,35 @@ def test_methods_events_and_state_are_found() -> None:
     assert room.methods["clear"].timeout_s == 5
     assert room.methods["clear"].void
     assert not room.methods["post_message"].void
+
+
+def test_a_method_that_yields_has_a_type_of_chunks_and_no_result() -> None:
+    class Speaker(Actor[State]):
+        @method
+        async def say(self) -> AsyncIterator[Message]:
+            yield Message(text="a")
+
+        @method
+        async def send(self) -> AsyncGenerator[int, None]:
+            yield 1
+
+        @method
+        async def list(self) -> AsyncIterable[Message | None]:
+            yield None
+
+        @method
+        async def tell(self):  # type: ignore[no-untyped-def]
+            yield {"anything": 1}
+
+    speaker = AppDefinition({"it": Speaker}).actors["it"]
+    assert all(item.stream and item.void for item in speaker.methods.values())
+    say, send, listed, tell = speaker.methods.values()
+    assert say.encode_chunk(Message(text="a")) == b'{"text":"a"}'
+    assert say.decode_chunk(b'{"text":"a"}') == Message(text="a")
+    with pytest.raises(StateValueError):
+        send.encode_chunk("one")
+    assert (listed.encode_chunk(None), listed.decode_chunk(b"null")) == (b"null", None)
+    assert tell.encode_chunk([1]) == b"[1]"
 
 
 def test_camel_renames_methods_events_and_actors_but_no_fields() -> None:
@@ -118,6 +148,14 @@ def _with(**attributes: Any) -> type[Actor[State]]:
 def _sync(self: Any) -> None: ...
 
 
+async def _yields_strings(self: Any) -> str:  # type: ignore[misc]
+    yield "no"
+
+
+async def _returns_an_iterator(self: Any) -> AsyncIterator[str]:
+    raise NotImplementedError
+
+
 async def _unannotated(self: Any, text) -> None: ...  # type: ignore[no-untyped-def]
 
 
@@ -134,6 +172,8 @@ async def _fine(self: Any) -> None: ...
     ("cls", "words"),
     [
         (_with(go=method(_sync)), "Broken.go: a method must be written as `async def`"),
+        (_with(go=method(_yields_strings)), "Broken.go: a method that yields is annotated `-> AsyncIterator"),
+        (_with(go=method(_returns_an_iterator)), "Broken.go: a method that is annotated as an iterator has to `yield`"),
         (_with(go=method(_unannotated)), "Broken.go: parameter text has no annotation"),
         (_with(go=method(_star)), "Broken.go: parameter texts has no name on the wire"),
         (_with(go=method(_unknown)), "Broken.go: an annotation cannot be resolved"),

@@ -34,6 +34,7 @@ class Client:
     def __init__(self) -> None:
         self.frames: list[Any] = []
         self.closed: tuple[int, str] | None = None
+        self.unsent = 0
         self.session: GatewaySession
 
     def send(self, frame: bytes) -> None:
@@ -42,6 +43,9 @@ class Client:
     def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
             self.closed = (code, reason)
+
+    def unsent_bytes(self) -> int:
+        return self.unsent
 
     def says(self, frame: bytes | dict[str, Any]) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
@@ -105,7 +109,14 @@ class Runtime:
             self.announce_partition(*self.announces)
 
     def announce_partition(
-        self, epoch: str, actor_types: list[str], place: Partition = WHOLE, *, bursts: bool = False, rank: int = 0
+        self,
+        epoch: str,
+        actor_types: list[str],
+        place: Partition = WHOLE,
+        *,
+        bursts: bool = False,
+        rank: int = 0,
+        controls: bool = False,
     ) -> None:
         record = envelopes.Announcement(
             envelopes.wire_scope(self.scope),
@@ -115,6 +126,7 @@ class Runtime:
             partitions=place.count,
             bursts=bursts,
             rank=rank,
+            controls=controls,
         )
         self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 

@@ -32,7 +32,7 @@ OTHER = Scope("rival", "chat")
 async def test_welcome_is_the_first_frame_and_names_the_session(world: Open) -> None:
     async with world() as w:
         client = w.client()
-        assert client.frames == [{"type": "welcome", "clientId": client.session_id}]
+        assert client.frames == [{"type": "welcome", "clientId": client.session_id, "features": ["rpc:cancel"]}]
 
 
 async def test_everyone_is_told_that_a_session_came_and_went(world: Open) -> None:
@@ -69,6 +69,7 @@ async def test_a_request_reaches_the_runtime_in_an_envelope_around_the_clients_o
                 "userId": "ada",
                 "claims": {"sub": "ada", "role": 1},
                 "gateway": "g_test",
+                "credits": True,
                 "requestId": f"{client.session_id[-10:]}.1",
                 "message": {
                     "type": "rpc",
@@ -551,6 +552,7 @@ async def test_calls_go_first_while_the_broker_is_behind(world: Open, monkeypatc
         monkeypatch.setattr(type(w.broker), "outstanding", property(lambda _: 10))
         await w.clock.advance(0.1)
         assert client.session.edge.number == 2
+        monkeypatch.undo()  # the broker waits for what is outstanding before it closes
 
 
 async def test_a_subscription_that_cannot_be_sent_again_is_tried_until_it_can(world: Open) -> None:

@@ -56,9 +56,9 @@ async def test_welcome_says_when_the_token_expires_and_that_another_one_is_taken
     async with world() as w:
         client = opened(w, Issuer())
         expires_at = (EPOCH_S + 30) * 1000
-        named = {"features": ["auth:refresh"], "expiresAt": expires_at}
+        named = {"features": ["rpc:cancel", "auth:refresh"], "expiresAt": expires_at}
         assert client.taken() == [{"type": "welcome", "clientId": client.session_id, **named}]
-        assert "features" not in w.client().taken()[0]
+        assert w.client().taken()[0]["features"] == ["rpc:cancel"]
 
 
 async def test_a_new_token_gives_new_claims_and_a_later_end(world: Open) -> None:

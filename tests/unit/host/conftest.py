@@ -28,14 +28,20 @@ class Recorder(Link):
 
     __slots__ = ("frames", "host", "number")
 
+    credits: bool | None
+
     def __init__(self, host: Host, session_id: str, user_id: str | None = None) -> None:
         super().__init__(Session(session_id, user_id))
         self.host = host
+        self.credits = True
         self.frames: list[dict[str, Any]] = []
         self.number = 0
 
     def send(self, frame: bytes) -> None:
         self.frames.append(json.loads(frame))
+
+    def send_chunk(self, call_id: msgspec.Raw | bytes, number: int, frame: bytes) -> None:
+        self.send(frame)
 
     def call(
         self,

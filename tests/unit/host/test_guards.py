@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.unit.host.conftest import Recorder, Shelf
-from zocket import Access, Actor, ActorError, Event, method
+from zocket import Access, Actor, ActorError, Event, method, query
 from zocket.core import AppDefinition
 from zocket.errors import DefinitionError, StaleReferenceError
 from zocket.host import Host
@@ -205,3 +205,35 @@ def test_a_guard_that_is_none_is_refused_with_its_place() -> None:
 
     with pytest.raises(DefinitionError, match=r"Wrong\.guards: 'no' is not callable"):
         AppDefinition({"it": Wrong})
+
+
+async def test_a_query_and_a_call_beside_a_turn_are_asked_about_too(bench: Callable[..., Any]) -> None:
+    class Asked(It):
+        @method
+        async def nap(self) -> None:
+            await asyncio.sleep(1)
+
+        @query
+        async def peek(self) -> int:
+            return len(self.state.members)
+
+    refusing = Refusing("connect")
+    b = bench(Asked, guards=[lambda access: refusing(access) if access.session.user_id is None else None])
+    alice, stranger = b.session("a", "alice"), b.session("s")
+    alice.call("nap")
+    await b.quiet()
+    alice.call("peek")
+    stranger.call("peek")
+    await b.quiet()
+    assert alice.results() == [0]
+    assert stranger.frames == []
+    await b.quiet(2)
+    assert (alice.results(), stranger.results()) == (["void", 0], ["members only"])
+
+    c = bench(Asked, guards=[Refusing("rpc")])
+    bob = c.session("b", "bob")
+    bob.watch()
+    await c.quiet()
+    bob.call("peek")
+    await c.quiet()
+    assert bob.results() == ["members only"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from zocket import Actor, method
-from zocket.host.history import MAX_BYTES, MAX_PATCHES, History
+from zocket.host.history import MAX_BYTES, MAX_PATCHES, SLACK, History
 from zocket.protocol.frames import Since, StateSub
 
 if TYPE_CHECKING:
@@ -43,9 +43,12 @@ def test_another_epoch_or_an_impossible_number_needs_a_snapshot() -> None:
 
 
 def test_the_ring_is_bounded_in_patches_and_in_bytes() -> None:
-    many = filled(MAX_PATCHES + 10)
-    assert many.missing(Since(many.epoch, 9)) is None
-    assert len(many.missing(Since(many.epoch, 10)) or ()) == MAX_PATCHES
+    many = filled(3 * MAX_PATCHES)
+    assert many.missing(Since(many.epoch, 2 * MAX_PATCHES - SLACK)) is None
+    assert len(many.missing(Since(many.epoch, 2 * MAX_PATCHES)) or ()) == MAX_PATCHES
+    exactly = filled(MAX_PATCHES + SLACK)
+    assert exactly.missing(Since(exactly.epoch, SLACK - 1)) is None
+    assert len(exactly.missing(Since(exactly.epoch, SLACK)) or ()) == MAX_PATCHES
     large = filled(10, MAX_BYTES // 4)
     assert large.missing(Since(large.epoch, 5)) is None
     assert len(large.missing(Since(large.epoch, 7)) or ()) == 3

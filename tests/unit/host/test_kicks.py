@@ -147,6 +147,22 @@ async def test_what_a_kicked_session_has_waiting_is_refused_and_does_not_bring_i
 
 
 @both
+async def test_what_a_kicked_session_had_cancelled_is_answered_once_and_does_not_bring_it_back(cls: type[It]) -> None:
+    b = open_bench(cls)
+    mod, troll, done = b.session("mod"), b.session("troll"), list[str]()
+    await answer(b, troll, "write", line="a")
+    mod.call("oust", who="troll")
+    mod.call("oust", who="nobody", nap_s=1)
+    number = troll.call("write", line="late", done=lambda: done.append("call"))
+    assert b.host.cancel("it", "x", "troll", f"r{number}")
+    await b.quiet(2)
+    assert [frame.get("code") for frame in troll.answers()] == [None, "cancelled"]
+    assert await answer(b, mod, "read") == [["+troll", "a", "+mod", "-troll"], ["mod"]]
+    assert done == ["call"]
+    assert await b.host.drain(1)
+
+
+@both
 async def test_one_that_is_kicked_twice_or_ends_meanwhile_leaves_once(cls: type[It]) -> None:
     b = open_bench(cls)
     mod, troll = b.session("mod"), b.session("troll")

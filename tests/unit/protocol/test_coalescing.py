@@ -30,6 +30,9 @@ class Socket:
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
 
+    def unsent_bytes(self) -> int:
+        return 0
+
 
 @dataclass(eq=False)
 class Session:

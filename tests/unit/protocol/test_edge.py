@@ -39,7 +39,7 @@ def test_a_call_is_let_through_and_pending_until_it_is_settled_once() -> None:
     request = session.receive(call('"a-1"', method="post", input={"text": "hi"}), 1.0)
     assert isinstance(request, frames.Rpc)
     assert (request.actor, request.actor_id, request.method) == ("chat", "general", "post")
-    assert session.pending == {b'"a-1"': (1.0, 1)}
+    assert session.pending == {b'"a-1"': (1.0, 1, "chat", "general")}
     assert session.settle(b'"a-1"')
     assert not session.settle(b'"a-1"')
     assert not session.settle(b'"never"')
@@ -50,8 +50,33 @@ def test_take_tells_when_the_call_came_and_its_number() -> None:
     session = edge()
     session.receive(call("1"), 5.0)
     session.receive(call("2"), 6.5)
-    assert session.take(b"2") == (6.5, 2)
+    assert session.take(b"2") == (6.5, 2, "chat", "general")
     assert session.take(b"2") is None
+
+
+def test_a_call_that_is_taken_back_stays_pending_until_it_is_answered() -> None:
+    session = edge()
+    session.receive(call("1"), 5.0)
+    for call_id in (b"1", b"2", b'{"a":1}'):
+        assert session.receive(b'{"type":"rpc:cancel","id":%b}' % call_id, 6.0) is None
+    assert session.withdrawn == [(5.0, 1, "chat", "general")]
+    assert session.outgoing == []
+    assert session.settle(b"1")
+    session.withdrawn.clear()
+    assert session.receive(b'{"type":"rpc:cancel","id":1}', 6.0) is None
+    assert session.withdrawn == []
+
+
+def test_whether_a_call_ends_with_its_session_is_a_boolean() -> None:
+    session = edge()
+    request = session.receive(b'{"type":"rpc","id":1,"actor":"a","actorId":"b","method":"m","cancelOnClose":true}', 0.0)
+    assert isinstance(request, frames.Rpc)
+    assert request.cancel_on_close
+    assert (
+        session.receive(b'{"type":"rpc","id":2,"actor":"a","actorId":"b","method":"m","cancelOnClose":1}', 0.0) is None
+    )
+    [answer] = answers(session)
+    assert (answer["id"], answer["code"]) == (2, "invalid_frame")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Trace(CrashPoints):
     def __init__(self, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, **chances: float) -> None:
         super().__init__(chances, die=lambda: self.steps.append("died"))
         self.steps: list[str] = []
-        for name in ("put", "send", "ack", "take_over"):
+        for name in ("put", "put_pipelined", "send", "ack", "take_over"):
             monkeypatch.setattr(broker, name, self._noted(name, getattr(broker, name)))
 
     def _noted(self, name: str, function: Any) -> Any:
@@ -68,7 +68,7 @@ async def test_places_of_a_commit_are_reached_in_order(bench: type[Bench], monke
     steps = [step for step in trace.steps if step != "died"]
     assert steps[:4] == ["put", "in_takeover", "take_over", "after_takeover"]
     commit = trace.since("before_commit")
-    assert commit[:6] == ["before_commit", "put", "after_commit", "before_publish", "send", "ack"]
+    assert commit[:6] == ["before_commit", "put_pipelined", "after_commit", "before_publish", "send", "ack"]
     assert trace.since("in_drain")[0] == "in_drain"
     assert set(PLACES) - set(names) == {"before_ack"}
 

@@ -215,6 +215,7 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
                 "inbound": "1",
                 "bursts": True,
                 "rank": 1,
+                "controls": True,
             }
         ]
         wire.broker.send([Message(subjects.discovery(world.scope), b"")])

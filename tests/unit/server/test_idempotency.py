@@ -41,6 +41,9 @@ class Peer:
     def close(self, code: int, reason: str = "") -> None:
         pass
 
+    def unsent_bytes(self) -> int:
+        return 0
+
 
 @pytest.mark.realtime
 async def test_a_retry_after_a_restart_gets_the_first_answer(tmp_path: Path) -> None:

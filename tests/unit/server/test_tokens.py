@@ -42,6 +42,9 @@ class Peer:
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
 
+    def unsent_bytes(self) -> int:
+        return 0
+
 
 async def authorize(token: str | None) -> Identity | None:
     if token == "broken":
@@ -69,7 +72,8 @@ async def test_the_socket_of_an_expired_token_is_closed_and_served_no_more() -> 
         peer, other = Peer(), Peer()
         session = server.open_session(peer, GUEST)
         server.open_session(other, Identity("bob", {"exp": "soon"}))
-        assert peer.frames == [{"type": "welcome", "clientId": session.edge.session_id, "expiresAt": 1_800_000_030_000}]
+        named = {"features": ["rpc:cancel"], "expiresAt": 1_800_000_030_000}
+        assert peer.frames == [{"type": "welcome", "clientId": session.edge.session_id, **named}]
         await clock.sleep(29)
         assert peer.closed is None
         await clock.sleep(2.5)
@@ -85,7 +89,7 @@ async def test_another_token_of_the_user_gives_new_claims_to_later_turns_and_a_l
     async with LocalServer.open(definition, limits=Limits(), clock=clock, authorize=authorize) as server:
         peer = Peer()
         session = server.open_session(peer, GUEST)
-        assert peer.frames[0]["features"] == ["auth:refresh"]
+        assert peer.frames[0]["features"] == ["rpc:cancel", "auth:refresh"]
         calls(session, 1, "later")
         await clock.sleep(0.1)
         says(session, type="auth:refresh", token="ada:admin")

@@ -83,6 +83,18 @@ class Fake:
         self.log.append("abort")
 
 
+def test_a_planned_flush_takes_along_what_is_sent_until_then() -> None:
+    async def body() -> list[str]:
+        log: list[str] = []
+        outgoing = Outgoing(Counts())
+        asyncio.get_running_loop().call_soon(outgoing.add, cast("SocketPeer", cast("Any", Fake(log))))
+        outgoing.plan()
+        await asyncio.sleep(0)
+        return log
+
+    assert asyncio.run(body()) == ["flush"]
+
+
 def test_every_peer_is_flushed_in_the_same_turn_also_after_one_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     async def body() -> list[str]:
         log: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +13,9 @@ from zocket.sockets.backlog import CHECK_EVERY_S
 from zocket.sockets.limits import Counts, SocketLimits
 from zocket.sockets.peer import OPEN, SocketPeer, Sockets, State
 from zocket.testing.loop import VirtualLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 LIMITS = SocketLimits(max_frame_bytes=1_000, max_buffer_bytes=10_000, slow_reader_bytes=4_000)
@@ -71,9 +74,11 @@ class Recorder:
         self.frames: list[bytes] = []
         self.closed_count = 0
         self.events: list[str] = []
+        self.answer: Callable[[], object] = lambda: None
 
     def received(self, frame: bytes) -> None:
         self.frames.append(frame)
+        self.answer()
 
     def fell_behind(self) -> None:
         self.events.append("behind")
@@ -135,6 +140,18 @@ def test_messages_arrive_whole_however_they_are_fragmented_and_cut(
         assert len(transport.written) == (1 if pinged and messages else 0)  # of one turn, the last ping is answered
 
     asyncio.run(body())
+
+
+def test_an_answer_leaves_in_the_round_of_the_loop_that_makes_it() -> None:
+    async def body() -> list[bytes]:
+        peer, transport, session, _ = opened()
+        loop = asyncio.get_running_loop()
+        session.answer = lambda: loop.call_soon(peer.send, b"answer")
+        transport.protocol.feed(frame(b"call", 1, fin=True))
+        await asyncio.sleep(0)
+        return transport.written
+
+    assert asyncio.run(body()) == [b"\x81\x06answer"]
 
 
 @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=5))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from zocket.errors import StaleReferenceError, StateValueError, TooLarge, UsageError
 from zocket.state import Document, encode
@@ -23,6 +23,10 @@ Turn = Callable[..., list[dict[str, Any]]]
 class Item(BaseModel):
     n: int = 0
     tags: list[str] = []
+
+
+class Secretive(BaseModel):
+    hidden: int = Field(default=0, exclude=True)
 
 
 class Room(BaseModel):
@@ -185,6 +189,34 @@ def test_a_snapshot_in_an_open_turn_is_the_committed_state_and_disturbs_nothing(
     assert seen == ["b", "x", "y"]
     document.commit()
     assert json.loads(document.snapshot()) == {"d": {"b": [1, 2, {"deep": []}], "x": 1, "y": 2}, "t": [[1, 2]]}
+
+
+def test_the_committed_state_is_copied_once_for_each_and_nothing_can_write_to_it() -> None:
+    document: Document[Any] = Document({"d": {"a": 1}, "l": [[1]]}, owner="chat/a")
+    committed = document.committed()
+    document.begin()
+    document.state["d"]["a"] = 2
+    document.state["l"].append([2])
+    assert document.committed() is committed
+    assert committed.state == {"d": {"a": 1}, "l": [[1]]}
+    with pytest.raises(StaleReferenceError, match=r"A dict at '/d' of chat/a \(only to be read here\) was written to"):
+        committed.state["d"]["a"] = 3
+    document.commit()
+    assert document.committed().state == {"d": {"a": 2}, "l": [[1], [2]]}
+    assert committed.state == {"d": {"a": 1}, "l": [[1]]}
+    document.begin()
+    newest = document.committed()
+    document.commit()
+    assert document.committed() is newest
+
+
+def test_what_json_does_not_show_is_in_the_committed_state() -> None:
+    document = Document(Secretive())
+    known = document.committed()
+    document.begin()
+    document.state.hidden = 1
+    assert document.commit() is None
+    assert (document.committed().state.hidden, known.state.hidden) == (1, 0)
 
 
 def test_a_snapshot_is_cached_until_a_commit_changes_something() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from pydantic import ConfigDict, Field, ValidationError, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from zocket.errors import StaleReferenceError, StateValueError
@@ -287,3 +287,41 @@ def test_a_state_that_is_let_go_is_collected(value: Any) -> None:
 
 class _Marker(list[Any]):
     """A list that can be referred to weakly, in the place of the journal's."""
+
+
+class Loose(msgspec.Struct, omit_defaults=True):
+    name: str = ""
+    tags: Any = msgspec.field(default_factory=list)
+
+
+class Note(BaseModel):
+    name: str = ""
+    tags: Any = None
+
+
+@pytest.mark.parametrize("kind", [Loose, Note, Item], ids=lambda kind: kind.__name__)
+def test_models_that_are_appended_turn_after_turn_become_parts_of_the_state(kind: Any, turn: Turn) -> None:
+    def made(value: Any) -> Any:
+        return kind(n=value) if kind is Item else kind(name=str(value))
+
+    document = Document[Any]({"items": []})
+    for value in (made(0), made(1), made(2)):
+        turn(document, lambda state, value=value: state["items"].append(value))
+    kept = made(3)
+    turn(document, lambda state: state["items"].append(kept))
+    kept.tags = ["not in the state"]
+    turn(document, lambda state: state["items"].extend([made(4), made(5)]))
+    turn(document, lambda state: (state["items"].append(made(6)), state["items"].pop(0)))
+    turn(document, lambda state: (state["items"].append(made(7)), setattr(state["items"][0], "tags", ["one"])))
+    turn(document, lambda state: setattr(state["items"][-1], "tags", []))
+    items = [made(number) for number in range(1, 8)]
+    items[0].tags, items[-1].tags = ["one"], []
+    assert json.loads(document.snapshot()) == json.loads(encode({"items": items}))
+
+
+def test_an_empty_default_of_an_appended_struct_stays_omitted(turn: Turn) -> None:
+    document = Document[Any]({"items": []})
+    for number in (1, 2):
+        turn(document, lambda state, number=number: state["items"].append(Loose(tags=number)))
+    turn(document, lambda state: setattr(state["items"][1], "tags", []))
+    assert json.loads(document.snapshot()) == {"items": [{"tags": 1}, {}]}

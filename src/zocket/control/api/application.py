@@ -109,7 +109,7 @@ def create_app(
         redoc_url=None,
     )
     app.router.routes.extend(_routes())
-    app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH, deployments.UPLOAD_PATH])
+    app.add_middleware(BodyLimit, unbounded=[internal.UPLOAD_PATH, internal.CONTRACT_PATH, deployments.UPLOAD_PATH])
     add_error_handlers(app)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import Response
 
 from zocket.control.api.access import PIPELINE, Granted, requires
 from zocket.control.api.services import Services, services_of
@@ -83,6 +84,18 @@ async def deployments(granted: Reader, parts: Parts, asked: Asked) -> Page[Deplo
 async def deployment(granted: OfDeployment, parts: Parts) -> DeploymentView:
     """A deployment with its whole history."""
     return await parts.deployments.read(granted.deployment_id)
+
+
+@router.get("/api/deployments/{deployment_id}/schema", response_class=Response)
+async def deployment_schema(granted: OfDeployment, parts: Parts) -> Response:
+    """The contract of a deployment (docs/contracts.md)."""
+    return Response(await parts.contracts.of_deployment(granted.deployment_id), media_type="application/json")
+
+
+@router.get("/api/projects/{project_id}/schema", response_class=Response)
+async def schema(granted: Reader, parts: Parts) -> Response:
+    """The contract of the deployment that serves."""
+    return Response(await parts.contracts.of_project(granted.project_id), media_type="application/json")
 
 
 @router.post("/api/projects/{project_id}/rollback", status_code=202)

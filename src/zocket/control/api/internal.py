@@ -9,17 +9,22 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from zocket.control.api.access import Granted, public, requires
 from zocket.control.api.services import Services, services_of
 from zocket.control.bundles import receive
 from zocket.control.bundles.port import is_key
+from zocket.control.contracts import received
 from zocket.control.failures import NotFound
 from zocket.control.schemas import Activation, ActiveBundle, Authorized, Done, Knock, ProjectConfig, Report, UploadView
 from zocket.errors import InvalidFrame, SettingsError, Unauthorized, Unavailable
 from zocket.ids import Scope
 
+CONTRACT_PATH: Final = "/api/internal/runtime/contract"
+"""Its body is bounded as it is received, too."""
+TAKES_HEADER: Final = "x-zocket-takes"
+"""Tells a runtime what it may say besides its reports; an older one does not look at it."""
 UPLOAD_PATH: Final = "/api/internal/deployments"
 """The one route with a body that may be large; it is bounded by the bundle store."""
 STORABLE: Final = r"^[^\x00]*$"
@@ -55,11 +60,13 @@ async def health() -> Done:
 async def active(
     granted: Runtime,
     request: Request,
+    response: Response,
     parts: Parts,
     scope: InScope,
     deployment_id: Annotated[str, Query(alias="deploymentId", pattern=STORABLE)],
 ) -> ActiveBundle:
     """What a runtime is to load, and what its bundle's checksum must be."""
+    response.headers[TAKES_HEADER] = "contract"
     granted.check_project(scope.project_id)
     deployment, key = await parts.deployments.uploaded(scope, deployment_id)
     base = parts.settings.public_url or str(request.base_url)
@@ -90,6 +97,19 @@ async def report(granted: Runtime, parts: Parts, body: Report) -> Done:
     return Done()
 
 
+@router.put(CONTRACT_PATH, openapi_extra={"requestBody": {"required": True, "content": {"application/json": {}}}})
+async def contract(
+    granted: Runtime,
+    request: Request,
+    parts: Parts,
+    deployment_id: Annotated[str, Query(alias="deploymentId", min_length=1, max_length=64, pattern=STORABLE)],
+) -> Done:
+    """A runtime tells what the app that it loaded offers (docs/contracts.md)."""
+    granted.check_project((await parts.deployments.target(deployment_id)).project_id)
+    await parts.contracts.keep(deployment_id, await received(request.stream()))
+    return Done()
+
+
 @router.get("/api/internal/runtime/activation")
 async def activation(
     granted: Runtime,
@@ -111,6 +131,13 @@ async def authorize(granted: Gateway, parts: Parts, body: Knock) -> Authorized:
         return await parts.registry.authorize(body.host, body.token)
     except Unavailable as error:
         raise Unauthorized(error.message, code=error.code) from error
+
+
+@router.post("/api/registry/schema", response_class=Response)
+async def schema(granted: Gateway, parts: Parts, body: Knock) -> Response:
+    """The contract of what serves at a host, for a client that may connect there; 401 for anybody who may not."""
+    found = await authorize(granted, parts, body)
+    return Response(await parts.contracts.of_project(found.project_id), media_type="application/json")
 
 
 @router.put("/api/internal/projects/{project_id}")
@@ -145,3 +172,12 @@ async def deployment(
     """What became of a deployment."""
     view, _ = await parts.deployments.uploaded(scope, deployment_id)
     return view
+
+
+@router.get(UPLOAD_PATH + "/{deployment_id}/schema", response_class=Response)
+async def deployment_schema(
+    granted: Configured, parts: Parts, scope: InScope, deployment_id: Annotated[str, Path(pattern=STORABLE)]
+) -> Response:
+    """The contract of a deployment."""
+    await parts.deployments.uploaded(scope, deployment_id)
+    return Response(await parts.contracts.of_deployment(deployment_id), media_type="application/json")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zocket.control.bundles.retention import Retention
     from zocket.control.callers import Callers
     from zocket.control.changes import Changes
+    from zocket.control.contracts import Contracts
     from zocket.control.database import Database
     from zocket.control.deployments import Deployments
     from zocket.control.environment import Environment
@@ -62,6 +63,7 @@ class Services:
     database: Database
     callers: Callers
     deployments: Deployments
+    contracts: Contracts
     registry: Registry
     store: BundleStore
     retention: Retention
