@@ -2,7 +2,8 @@
  * One socket after another to the same server.
  *
  * Rules: the first is opened by `connect`, and every lost one is followed by another, after a random delay that grows,
- * until `close`. The token is asked for before every attempt. A socket that was given up is not heard any more.
+ * until `close`, or until an actor has one closed. The token is asked for before every attempt. A socket that was given
+ * up is not heard any more.
  */
 
 import { ZocketError } from "./errors.js";
@@ -17,6 +18,8 @@ const BACKOFF_MAX_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Close code of a server by whose clock the token has expired. */
 const TOKEN_EXPIRED = 4401;
+/** Close code of a socket that an actor had closed. */
+const KICKED = 4403;
 
 /** `connecting` until a first connection is open, `reconnecting` while a lost one is replaced, `closed` for good. */
 export type Status = "connecting" | "open" | "reconnecting" | "closed";
@@ -163,7 +166,7 @@ export class Connection {
       this.#owner.failed(new ZocketError("The token has expired", { code: "unauthorized" }));
       return this.close();
     }
-    if (reconnect === false) return this.close();
+    if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return; // a listener closed the client
     this.#timer = setTimeout(() => this.#open(this.#url as URL), backoffMs(this.#failures++, random));

@@ -542,6 +542,29 @@ describe("connection", () => {
     );
   });
 
+  test("a kick ends the subscriptions to its instance, and no other", () => {
+    const { client, room, socket } = startOpen();
+    const heard = [];
+    client.onError((error) => heard.push(error.code));
+    const states = [];
+    const stop = room.state.subscribe((state) => states.push(state));
+    room.on("posted", () => {});
+    client.chat("other").on("posted", () => {});
+    socket.say({ type: "state:snapshot", ...ROOM, state: { n: 1 } });
+    socket.say({ type: "error", code: "kicked", message: "be nice", ...ROOM });
+    socket.say({ type: "state:snapshot", ...ROOM, state: { n: 2 } });
+    assert.deepEqual([heard, states, room.state.getSnapshot()], [["kicked"], [{ n: 1 }], undefined]);
+    socket.drop();
+    mock.timers.tick(250);
+    FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "event:sub", actor: "chat", actorId: "other" }]);
+    const again = room.state.subscribe(() => {});
+    stop(); // of the subscription that was ended: it leaves the new one alone
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM }]);
+    again();
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:unsub", ...ROOM }]);
+  });
+
   test("an error frame that nobody listens for goes to the console", (context) => {
     const { socket } = startOpen();
     const logged = context.mock.method(console, "error", () => {});

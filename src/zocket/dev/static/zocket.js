@@ -278,6 +278,7 @@ var BACKOFF_MIN_MS = 250;
 var BACKOFF_MAX_MS = 2e3;
 var CONNECT_TIMEOUT_MS = 1e4;
 var TOKEN_EXPIRED = 4401;
+var KICKED = 4403;
 var Connection = class {
   #options;
   #owner;
@@ -378,7 +379,7 @@ var Connection = class {
       this.#owner.failed(new ZocketError("The token has expired", { code: "unauthorized" }));
       return this.close();
     }
-    if (reconnect === false) return this.close();
+    if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return;
     this.#timer = setTimeout(() => this.#open(this.#url), backoffMs(this.#failures++, random));
@@ -642,7 +643,8 @@ var Session = class {
     this.#use();
     const key = keyOf(place);
     const subscription = this.#subscriptions.get(key) ?? new Subscription((type, more) => {
-      this.connection.send(JSON.stringify({ type, ...place, ...more }));
+      const present = this.#subscriptions.get(key) ?? subscription;
+      if (present === subscription) this.connection.send(JSON.stringify({ type, ...place, ...more }));
     });
     const end = begin(subscription);
     this.#subscriptions.set(key, subscription);
@@ -677,6 +679,7 @@ var Session = class {
         this.#subscriptions.get(keyOf(frame))?.receive(frame);
         break;
       case "error":
+        if (frame.code === "kicked") this.#subscriptions.delete(keyOf(frame));
         this.#fail(errorOf(frame, frame.message));
     }
   }
