@@ -30,6 +30,8 @@ export interface ConnectionOptions {
   url: string | URL;
   /** Sent as `?token=`. A function, plain or async, is asked for a fresh one before every attempt. */
   token?: string | (() => string | Promise<string>) | undefined;
+  /** What the client says of itself, `self.session.metadata` in actors; at most 2,048 bytes of JSON. */
+  metadata?: Record<string, unknown> | undefined;
   /** Time limit of one attempt to connect, by default 10,000 ms. */
   connectTimeoutMs?: number;
   /** False: the first lost socket closes the client. */
@@ -120,7 +122,8 @@ export class Connection {
 
   async #open(base: URL): Promise<void> {
     const url = new URL(base);
-    const { token, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (metadata !== undefined) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket: WebSocketLike;
     try {
       if (token !== undefined) url.searchParams.set("token", typeof token === "function" ? await token() : token);

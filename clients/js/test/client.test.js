@@ -579,6 +579,16 @@ describe("address and token", () => {
     assert.equal(FakeSocket.last.url, "wss://server/app?x=1&token=a+b");
   });
 
+  test("metadata goes into the query as JSON, with every connection", () => {
+    const metadata = { name: "Ada & Bob", colour: "red" };
+    connect("ws://server/", { WebSocket: FakeSocket, random: () => 0, metadata }).onError(() => {});
+    FakeSocket.last.open();
+    FakeSocket.last.drop();
+    mock.timers.tick(250);
+    const sent = FakeSocket.made.map((socket) => JSON.parse(new URL(socket.url).searchParams.get("metadata")));
+    assert.deepEqual(sent, [metadata, metadata]);
+  });
+
   test("a token function is asked before every attempt", async () => {
     let count = 0;
     connect("ws://server/", { WebSocket: FakeSocket, random: () => 0, token: async () => `t${++count}` });

@@ -335,7 +335,8 @@ var Connection = class {
   }
   async #open(base) {
     const url = new URL(base);
-    const { token, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (metadata !== void 0) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket;
     try {
       if (token !== void 0) url.searchParams.set("token", typeof token === "function" ? await token() : token);
