@@ -125,6 +125,7 @@ var HandleCore = class _HandleCore {
 // src/calls.ts
 var RETRY_MIN_MS = 250;
 var RETRY_MAX_MS = 2e3;
+var GAP = "Chunks of the stream were lost, or it began anew";
 var PASSING = /* @__PURE__ */ new Set(["unavailable", "overloaded"]);
 var Calls = class {
   #open = /* @__PURE__ */ new Map();
@@ -155,6 +156,7 @@ var Calls = class {
         text,
         timer: this.#limit(id, watch.limitMs),
         waits: !this.#send(text),
+        chunks: 0,
         repeats: request.idempotencyKey !== void 0,
         refusals: 0,
         pause: void 0,
@@ -177,6 +179,7 @@ var Calls = class {
     if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
     this.#take(id);
     if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+    else if (hasGap(call, frame)) call.reject(lostError(GAP));
     else call.resolve(frame.result);
   }
   /** Takes an `rpc:stream`. */
@@ -186,12 +189,14 @@ var Calls = class {
     if (call === void 0) return;
     clearTimeout(call.timer);
     call.timer = this.#limit(id, call.limitMs);
-    call.onChunk?.(frame.chunk);
+    call.chunks += 1;
+    if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
+    else call.onChunk?.(frame.chunk);
   }
   /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */
   connectionLost() {
     this.cancels = false;
-    const error = new Disconnected("The connection was lost before the answer came", { code: "disconnected" });
+    const error = lostError("The connection was lost before the answer came");
     this.#rejectAll((call) => !call.waits && !call.repeats, error);
     for (const call of this.#open.values()) call.waits = call.pause === void 0;
   }
@@ -234,6 +239,8 @@ var Calls = class {
     return call;
   }
 };
+var hasGap = ({ onChunk, chunks }, { seq = chunks }) => onChunk !== void 0 && seq !== chunks;
+var lostError = (message) => new Disconnected(message, { code: "disconnected" });
 
 // src/frames.ts
 function frameOf(text) {
