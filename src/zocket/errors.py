@@ -43,6 +43,9 @@ from typing import Any, ClassVar
 INTERNAL = "internal"
 """Code of an exception that actor code did not raise on purpose; its text stays in the log."""
 
+KICKED = "kicked"
+"""Code that says: an actor has parted with the session; nothing more comes of that instance."""
+
 PASSING = frozenset({"unavailable", "overloaded"})
 """Codes that say: not served, try again. Clients repeat by themselves what may be repeated."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_type
@@ -63,6 +63,13 @@ class ChatRoom(Actor[RoomState]):
         assert_type(self.id, str)
         assert_type(self.clients, tuple[str, ...])
         return message
+
+    @method
+    async def oust(self, user_id: str) -> bool:
+        assert_type(self.presence, dict[str, Session])
+        found = [session.id for session in self.presence.values() if session.user_id == user_id]
+        assert_type(self.session.metadata, Mapping[str, Any])
+        return any(self.kick(session_id, "be nice", close=True) for session_id in found)
 
     @method(timeout_s=2.0)
     async def clear(self) -> None:
@@ -174,7 +181,7 @@ async def from_a_script() -> None:
 
 async def tested() -> None:
     async with TestApp(app) as t:
-        alice = await t.connect(user_id="alice")
+        alice = await t.connect(user_id="alice", metadata={"name": "Alice"})
         assert_type(alice, Client)
         await alice.actor(ChatRoom, "general").post(text="hi")
         await t.crash()

@@ -4,7 +4,7 @@
  * Rules: a call waits for a connection in the order in which it was made, is sent once and settled once. A socket that
  * drops rejects what was sent, because nobody knows whether it ran. Only a call with an idempotency key is sent again:
  * on the next socket, and after a delay when the server answers `unavailable` or `overloaded`. One time limit covers all
- * of that; a chunk of a stream starts it anew. Whoever aborts is free at once, and the server is told if it takes that.
+ * of that; a chunk of a stream starts it anew, and one that is missing or comes twice ends the stream. Whoever aborts is free at once, and the server is told if it takes that.
  */
 
 import { CallTimeout, closedError, Disconnected, errorOf } from "./errors.js";
@@ -14,6 +14,7 @@ import type { Frame } from "./frames.js";
 const RETRY_MIN_MS = 250;
 /** The most that this delay grows to. */
 const RETRY_MAX_MS = 2_000;
+const GAP = "Chunks of the stream were lost, or it began anew";
 /** Codes that say: not served, try again. */
 const PASSING = new Set(["unavailable", "overloaded"]);
 
@@ -48,6 +49,8 @@ interface Call extends Watch {
   text: string;
   timer: ReturnType<typeof setTimeout> | undefined;
   waits: boolean;
+  /** How many have come. */
+  chunks: number;
   repeats: boolean;
   refusals: number;
   pause: ReturnType<typeof setTimeout> | undefined;
@@ -85,6 +88,7 @@ export class Calls {
         text,
         timer: this.#limit(id, watch.limitMs),
         waits: !this.#send(text),
+        chunks: 0,
         repeats: request.idempotencyKey !== undefined,
         refusals: 0,
         pause: undefined,
@@ -109,6 +113,7 @@ export class Calls {
     if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
     this.#take(id);
     if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+    else if (hasGap(call, frame)) call.reject(lostError(GAP));
     else call.resolve(frame.result);
   }
 
@@ -119,13 +124,15 @@ export class Calls {
     if (call === undefined) return;
     clearTimeout(call.timer);
     call.timer = this.#limit(id, call.limitMs);
-    call.onChunk?.(frame.chunk);
+    call.chunks += 1;
+    if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
+    else call.onChunk?.(frame.chunk);
   }
 
   /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */
   connectionLost(): void {
     this.cancels = false;
-    const error = new Disconnected("The connection was lost before the answer came", { code: "disconnected" });
+    const error = lostError("The connection was lost before the answer came");
     this.#rejectAll((call) => !call.waits && !call.repeats, error);
     for (const call of this.#open.values()) call.waits = call.pause === undefined;
   }
@@ -174,3 +181,8 @@ export class Calls {
     return call;
   }
 }
+
+/** Whether a frame of a stream says, where its server numbers them, that other chunks were sent than have come. */
+const hasGap = ({ onChunk, chunks }: Call, { seq = chunks }: Frame): boolean => onChunk !== undefined && seq !== chunks;
+
+const lostError = (message: string): Disconnected => new Disconnected(message, { code: "disconnected" });

@@ -2,7 +2,8 @@
  * One socket after another to the same server.
  *
  * Rules: the first is opened by `connect`, and every lost one is followed by another, after a random delay that grows,
- * until `close`. The token is asked for before every attempt. A socket that was given up is not heard any more.
+ * until `close`, or until an actor has one closed. The token is asked for before every attempt. A socket that was given
+ * up is not heard any more.
  */
 
 import { ZocketError } from "./errors.js";
@@ -17,6 +18,8 @@ const BACKOFF_MAX_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Close code of a server by whose clock the token has expired. */
 const TOKEN_EXPIRED = 4401;
+/** Close code of a socket that an actor had closed. */
+const KICKED = 4403;
 
 /** `connecting` until a first connection is open, `reconnecting` while a lost one is replaced, `closed` for good. */
 export type Status = "connecting" | "open" | "reconnecting" | "closed";
@@ -27,6 +30,8 @@ export interface ConnectionOptions {
   url: string | URL;
   /** Sent as `?token=`. A function, plain or async, is asked for a fresh one before every attempt. */
   token?: string | (() => string | Promise<string>) | undefined;
+  /** What the client says of itself, `self.session.metadata` in actors; at most 2,048 bytes of JSON. */
+  metadata?: Record<string, unknown> | undefined;
   /** Time limit of one attempt to connect, by default 10,000 ms. */
   connectTimeoutMs?: number;
   /** False: the first lost socket closes the client. */
@@ -117,7 +122,8 @@ export class Connection {
 
   async #open(base: URL): Promise<void> {
     const url = new URL(base);
-    const { token, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (metadata !== undefined) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket: WebSocketLike;
     try {
       if (token !== undefined) url.searchParams.set("token", typeof token === "function" ? await token() : token);
@@ -163,7 +169,7 @@ export class Connection {
       this.#owner.failed(new ZocketError("The token has expired", { code: "unauthorized" }));
       return this.close();
     }
-    if (reconnect === false) return this.close();
+    if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return; // a listener closed the client
     this.#timer = setTimeout(() => this.#open(this.#url as URL), backoffMs(this.#failures++, random));

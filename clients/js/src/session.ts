@@ -2,7 +2,7 @@
  * What a client and its handles share: one connection, the open calls, the subscriptions.
  *
  * Rules: nothing connects until something is asked of it. Subscriptions belong to the session, not to a socket: they are
- * counted by instance, and sent again on every new one. An unknown frame is ignored.
+ * counted by instance, and sent again on every new one, until a kick ends them. An unknown frame is ignored.
  */
 
 import { Calls, type Started } from "./calls.js";
@@ -82,10 +82,11 @@ export class Session {
   subscribe(place: Place, begin: (to: Subscription) => Off): Off {
     this.#use();
     const key = keyOf(place);
-    const subscription =
+    const subscription: Subscription =
       this.#subscriptions.get(key) ??
       new Subscription((type, more) => {
-        this.connection.send(JSON.stringify({ type, ...place, ...more }));
+        const present = this.#subscriptions.get(key) ?? subscription;
+        if (present === subscription) this.connection.send(JSON.stringify({ type, ...place, ...more }));
       });
     const end = begin(subscription);
     this.#subscriptions.set(key, subscription);
@@ -123,6 +124,7 @@ export class Session {
         this.#subscriptions.get(keyOf(frame as Frame & Place))?.receive(frame);
         break;
       case "error":
+        if (frame.code === "kicked") this.#subscriptions.delete(keyOf(frame as Frame & Place));
         this.#fail(errorOf(frame, frame.message));
     }
   }

@@ -1,6 +1,8 @@
 """The app that the clients of server.test.js talk to."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -34,6 +36,11 @@ class ChatRoom(Actor[RoomState]):
     @method
     async def fail(self) -> None:
         raise ActorError("too loud", code="rude", data={"limit": 3})
+
+    @method
+    async def leave(self) -> Mapping[str, Any]:
+        self.kick(self.session.id, close=True)
+        return self.session.metadata
 
     @method
     async def sleep(self) -> None:

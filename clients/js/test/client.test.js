@@ -542,6 +542,29 @@ describe("connection", () => {
     );
   });
 
+  test("a kick ends the subscriptions to its instance, and no other", () => {
+    const { client, room, socket } = startOpen();
+    const heard = [];
+    client.onError((error) => heard.push(error.code));
+    const states = [];
+    const stop = room.state.subscribe((state) => states.push(state));
+    room.on("posted", () => {});
+    client.chat("other").on("posted", () => {});
+    socket.say({ type: "state:snapshot", ...ROOM, state: { n: 1 } });
+    socket.say({ type: "error", code: "kicked", message: "be nice", ...ROOM });
+    socket.say({ type: "state:snapshot", ...ROOM, state: { n: 2 } });
+    assert.deepEqual([heard, states, room.state.getSnapshot()], [["kicked"], [{ n: 1 }], undefined]);
+    socket.drop();
+    mock.timers.tick(250);
+    FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "event:sub", actor: "chat", actorId: "other" }]);
+    const again = room.state.subscribe(() => {});
+    stop(); // of the subscription that was ended: it leaves the new one alone
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM }]);
+    again();
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:unsub", ...ROOM }]);
+  });
+
   test("an error frame that nobody listens for goes to the console", (context) => {
     const { socket } = startOpen();
     const logged = context.mock.method(console, "error", () => {});
@@ -554,6 +577,16 @@ describe("address and token", () => {
   test("the token goes into the query and keeps what is there", () => {
     connect("wss://server/app?x=1", { WebSocket: FakeSocket, token: "a b" });
     assert.equal(FakeSocket.last.url, "wss://server/app?x=1&token=a+b");
+  });
+
+  test("metadata goes into the query as JSON, with every connection", () => {
+    const metadata = { name: "Ada & Bob", colour: "red" };
+    connect("ws://server/", { WebSocket: FakeSocket, random: () => 0, metadata }).onError(() => {});
+    FakeSocket.last.open();
+    FakeSocket.last.drop();
+    mock.timers.tick(250);
+    const sent = FakeSocket.made.map((socket) => JSON.parse(new URL(socket.url).searchParams.get("metadata")));
+    assert.deepEqual(sent, [metadata, metadata]);
   });
 
   test("a token function is asked before every attempt", async () => {

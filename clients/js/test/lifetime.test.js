@@ -108,6 +108,19 @@ test("a function is asked for another token when the server declares one expired
   assert.equal(FakeSocket.last.url, "ws://server:1234/?token=t2");
 });
 
+test("a socket that an actor had closed is the last one", async () => {
+  const { client, room, socket } = startOpen();
+  const heard = [];
+  client.onError((error) => heard.push(error.code));
+  const answer = room.post({ text: "hi" }, { idempotencyKey: true });
+  socket.say({ type: "error", ...ROOM, code: "kicked", message: "be nice" });
+  socket.drop(4403);
+  await rejects(answer, "closed");
+  assert.deepEqual([client.status, heard], ["closed", ["kicked"]]);
+  mock.timers.tick(10_000);
+  assert.equal(FakeSocket.made.length, 1);
+});
+
 test("a socket that cannot be made is a failed attempt", (context) => {
   context.mock.method(console, "warn", () => {});
   let refusals = 2;

@@ -104,6 +104,17 @@ test("a call with an idempotency key takes effect once", LIMIT, async (context) 
   assert.equal((await stateOf(room, () => true)).messages.length, 1);
 });
 
+test("an actor sees the metadata, and has the socket closed for good", LIMIT, async (context) => {
+  const { client, sockets, room } = started(context, { metadata: { name: "Ada & Bob" } });
+  const heard = [];
+  client.onError((error) => heard.push(error.code));
+  const closed = new Promise((resolve) => client.onStatus((status) => status === "closed" && resolve()));
+  room.state.subscribe(() => {});
+  assert.deepEqual(await room.leave(), { name: "Ada & Bob" });
+  await closed;
+  assert.deepEqual([heard, sockets.length], [["kicked"], 1]);
+});
+
 test("an aborted call frees its caller", LIMIT, async (context) => {
   const { client, room } = started(context);
   const controller = new AbortController();

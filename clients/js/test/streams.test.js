@@ -112,6 +112,39 @@ scripted("a lost connection ends it: a stream is not begun again", async ({ agen
   assert.throws(() => agent.summarize.stream({}, { idempotencyKey: true }), TypeError);
 });
 
+const numbered = (id, seq) => ({ ...chunk(id, `word ${seq}`), seq });
+
+for (const [name, seqs, frame, words] of [
+  ["a chunk that is missing", [1, 3], undefined, ["word 1"]],
+  ["a stream that begins anew", [1, 2, 1], undefined, ["word 1", "word 2"]],
+  ["a last chunk that is missing", [1], { type: "rpc:result", seq: 2 }, ["word 1"]],
+]) {
+  scripted(`${name} ends the loop after the chunks before it`, async ({ agent, peer }) => {
+    peer.say(WELCOME);
+    const heard = [];
+    const reading = (async () => {
+      for await (const word of agent.summarize.stream()) heard.push(word);
+    })();
+    const { id } = await peer.next();
+    peer.say(...seqs.map((seq) => numbered(id, seq)));
+    if (frame !== undefined) peer.say({ id, ...frame });
+    await assert.rejects(reading, (error) => error instanceof Disconnected && error.code === "disconnected");
+    assert.deepEqual(heard, words);
+    if (frame === undefined) assert.deepEqual(await peer.next(), { type: "rpc:cancel", id });
+  });
+}
+
+scripted("a stream of which every chunk has come ends by itself", async ({ agent, peer }) => {
+  const words = [];
+  const reading = (async () => {
+    for await (const word of agent.summarize.stream()) words.push(word);
+  })();
+  const { id } = await peer.next();
+  peer.say(numbered(id, 1), numbered(id, 2), { type: "rpc:result", id, seq: 2 });
+  await reading;
+  assert.deepEqual(words, ["word 1", "word 2"]);
+});
+
 scripted("a plain call of a method that streams gives its result", async ({ agent, peer }) => {
   const answer = agent.summarize();
   const { id } = await peer.next();

@@ -86,7 +86,9 @@ class App:
 
         return AsgiServer(
             self.definition,
-            lambda: LocalServer.open(self.definition, limits=self.limits, state_file=self.state_file),
+            lambda: LocalServer.open(
+                self.definition, limits=self.limits, state_file=self.state_file, authorize=self.authorize
+            ),
             self.authorize,
         )
 

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from zocket.client.calls import Calls
 from zocket.client.link import Link, Status
 from zocket.client.options import CallOptions, client_of
+from zocket.client.refresh import TokenRefresh
 from zocket.client.streams import EventStream, StateStream
 from zocket.clock import SystemClock
 from zocket.core.actor import Actor, EventOf
@@ -29,6 +30,7 @@ from zocket.protocol.client_session import (
     Instance,
     Patched,
     Problem,
+    Refreshed,
     Replica,
     Result,
     Snapshot,
@@ -37,7 +39,7 @@ from zocket.protocol.client_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -84,6 +86,7 @@ class Client:
         reconnect: False closes the client with its first lost connection.
         clock: delays and time limits go by it.
         jitter: gives numbers in [0, 1) that spread the attempts to reconnect, and calls that are sent again.
+        fresh_token: asked for a token while a connection whose token expires is open; None lets it expire.
     """
 
     def __init__(
@@ -95,8 +98,10 @@ class Client:
         reconnect: bool = True,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        fresh_token: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._refresh = None if fresh_token is None else TokenRefresh(fresh_token, clock, self._offer)
         self._transport = transport
         self._session = ClientSession()
         self._calls = Calls(self._session, clock=clock, timeout_s=rpc_timeout, flush=self._flush, jitter=jitter)
@@ -323,20 +328,31 @@ class Client:
                         watcher.changed()
                 case Problem(error, ended):
                     self._problem(error, ended)
-                case Welcome():
-                    pass
+                case Welcome(_, expires_at) | Refreshed(expires_at):
+                    if self._refresh is not None:
+                        self._refresh.expires(expires_at)
         self._flush()
 
     def dropped(self, error: Disconnected) -> None:
         """The connection is gone, another one is being tried."""
+        self._stop_refresh()
         self._calls.lost(self._session.lost(), error)
 
     def ended(self, error: ZocketError | None) -> None:
         """There will be no further connection."""
+        self._stop_refresh()
         lost = error if isinstance(error, Disconnected) else Disconnected("the client was closed")
         self._calls.lost(self._session.lost(), lost)
         self._calls.end(error)
         self._end_streams((*self._state_streams, *self._event_streams), error)
+
+    def _offer(self, token: str) -> None:
+        self._session.offer(token)
+        self._flush()
+
+    def _stop_refresh(self) -> None:
+        if self._refresh is not None:
+            self._refresh.cancel()
 
     def _present(self, of: tuple[Replica, Callable[[bytes], T]]) -> T:
         """The present state of a replica.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zocket.client.client import CONNECT_TIMEOUT_S, RPC_TIMEOUT_S, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from ssl import SSLContext
     from types import TracebackType
     from typing import Any
@@ -49,6 +49,7 @@ def connect(
     connect_timeout: float = CONNECT_TIMEOUT_S,
     reconnect: bool = True,
     ssl: SSLContext | None = None,
+    metadata: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     transport: Transport | None = None,
 ) -> Connecting:
@@ -59,24 +60,33 @@ def connect(
 
     Args:
         url: `ws://host:port` or `wss://host`.
-        token: the session's token, or a function (plain or async) that is asked for one before every connection.
+        token: the session's token, or a function (plain or async) that is asked for one before every connection, and
+            for another one before the token of an open connection expires.
         rpc_timeout: seconds that a call may take, waiting for the connection included.
         connect_timeout: seconds that one attempt to connect may take.
         reconnect: False closes the client with its first lost connection.
         ssl: for `wss`; None verifies the server's certificate by the system's authorities.
+        metadata: what the client says of itself, `self.session.metadata` in an actor: at most 2,048 bytes of JSON.
         clock: where time comes from; the machine's clock by default.
         transport: used instead of a WebSocket to `url`.
 
     Raises:
-        UsageError: the address or the token cannot be used, or the package `websockets` is missing.
+        UsageError: the address, the token or the metadata cannot be used, or the package `websockets` is missing.
         Unauthorized: (when opened) the server refuses the token.
         Unavailable: (when opened) there is no server, or it did not answer within `connect_timeout`.
     """
+    fresh_token = None
     if transport is None:
         from zocket.client.websocket import WebSocketTransport
 
-        transport = WebSocketTransport(url, token=token, ssl=ssl)
+        transport = web_socket = WebSocketTransport(url, token=token, ssl=ssl, metadata=metadata)
+        fresh_token = web_socket.fresh_token if callable(token) else None
     client = Client(
-        transport, rpc_timeout=rpc_timeout, connect_timeout=connect_timeout, reconnect=reconnect, clock=clock
+        transport,
+        rpc_timeout=rpc_timeout,
+        connect_timeout=connect_timeout,
+        reconnect=reconnect,
+        clock=clock,
+        fresh_token=fresh_token,
     )
     return Connecting(client)

@@ -1,7 +1,8 @@
 """Keeps one connection open: the first attempt, the loss, the attempts after it.
 
 Rules: one connection at a time, and a connection that was replaced is not heard any more; the first attempt fails in
-the open; after that attempts go on for ever with full jitter, except after a refused token; every attempt has a limit.
+the open; after that attempts go on for ever with full jitter, except after a refused token and a socket that an actor
+had closed; every attempt has a limit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from zocket.errors import Disconnected, Unauthorized, Unavailable, UsageError, ZocketError
+from zocket.protocol.edge import KICKED_CODE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -164,7 +166,7 @@ class Link:
         if attempt is not self._attempt or attempt.closed is None or self.status != "open":
             return
         self._attempt = None
-        if not self._reconnect:
+        if not self._reconnect or attempt.closed.data == {"close_code": KICKED_CODE}:
             self._finish(attempt.closed)
             return
         _log.warning("connection lost", extra={"server": str(self._transport), "reason": attempt.closed.message})

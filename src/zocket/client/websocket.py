@@ -12,11 +12,12 @@ import inspect
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from zocket.errors import Unauthorized, Unavailable, UsageError
+from zocket.protocol.metadata import encode_metadata
 from zocket.settings import is_loopback
 
 try:
@@ -27,7 +28,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from websockets.asyncio.client import ClientConnection
 
@@ -62,13 +63,24 @@ class WebSocketTransport:
         url: where the gateway or the standalone server listens.
         token: the session's token, or a function (plain or async) that is asked for it before every connection.
         ssl: for `wss`; None verifies certificates by the system's authorities.
+        metadata: what the client says of itself, for every connection.
 
     Raises:
-        UsageError: the address is no `ws://` or `wss://` address, or the token cannot stand in a header.
+        UsageError: the address is no `ws://` or `wss://` address, the token cannot stand in a header, or the metadata
+            cannot be used.
     """
 
-    def __init__(self, url: str, *, token: TokenSource = None, ssl: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: TokenSource = None,
+        ssl: ssl.SSLContext | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         self._url, self._name = _checked(url)
+        if said := encode_metadata(metadata):
+            self._url += f"{'&' if '?' in url else '?'}metadata={quote(said)}"
         self._secure = self._url.startswith("wss://")
         if ssl is not None and not self._secure:
             raise UsageError(f"{self._name}: ssl= is for wss:// addresses")
@@ -86,7 +98,7 @@ class WebSocketTransport:
     async def connect(self, receiver: Receiver, /) -> WebSocketConnection:
         """See `Transport.connect`."""
         options: dict[str, Any] = {}
-        token = await self._current_token()
+        token = await self.fresh_token()
         if token is not None:
             options["additional_headers"] = {"Authorization": f"Bearer {token}"}
         if self._ssl is not None:
@@ -107,7 +119,13 @@ class WebSocketTransport:
             raise Unavailable(f"no connection to {self._name}: {failure or type(failure).__name__}") from failure
         return WebSocketConnection(socket, receiver)
 
-    async def _current_token(self) -> str | None:
+    async def fresh_token(self) -> str | None:
+        """The token, asked for now if it comes from a function.
+
+        Raises:
+            Unavailable: the function failed.
+            UsageError: what it gave cannot stand in a header.
+        """
         source = self._token
         if source is None or isinstance(source, str):
             return source

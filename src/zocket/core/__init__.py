@@ -15,6 +15,7 @@ from zocket.core.definition import (
 from zocket.core.failure import is_expected, to_caller
 from zocket.core.guards import Access, Guard
 from zocket.core.instance import Effects, Instance
+from zocket.core.kicks import Kick
 from zocket.core.migration import migrate
 from zocket.core.orders import Order
 from zocket.core.privacy import Private
@@ -50,6 +51,7 @@ __all__ = [
     "Guard",
     "InputSchema",
     "Instance",
+    "Kick",
     "MethodDefinition",
     "Middleware",
     "Order",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, c
 
 from typing_extensions import TypeVar
 
+from zocket.core.kicks import MAX_REASON_CHARS, Kick
 from zocket.core.reminders import Reminders
 from zocket.core.timers import Timers
 from zocket.errors import DefinitionError, EventError, NoSessionError, StateValueError, UsageError
@@ -330,6 +331,40 @@ class Actor(Generic[S, C]):
         between two calls of a session, and know it again from its next request on.
         """
         return tuple(self._instance.sessions)
+
+    @property
+    def presence(self) -> dict[str, Session]:
+        """The sessions of `clients` by id: who they are, and what their clients say of themselves.
+
+        After a durable actor was loaded, those that it knows from its stored state have their user id alone, until they
+        send something.
+        """
+        return {session_id: link.session for session_id, link in self._instance.sessions.items()}
+
+    def kick(self, session_id: str, reason: str = "", *, close: bool = False) -> bool:
+        """Parts with a session once the turn has committed; False if the instance does not know it.
+
+        Its subscriptions to the instance end, what it has waiting here is refused, it gets an error frame with the code
+        `kicked`, and `on_disconnect` is the next turn. Its next request brings it back, unless a guard refuses that. A
+        kick that has not left when its process dies is not repeated.
+
+        Args:
+            session_id: one of `clients`.
+            reason: what its client is told, at most 1,000 characters.
+            close: its socket is closed, too (4403), and its client does not connect again by itself.
+
+        Raises:
+            UsageError: there is no turn in progress, or the reason is too long.
+        """
+        instance, label = self._instance, f"{type(self).__name__}.kick"
+        if not instance.in_turn:
+            raise UsageError(f"{label}: a session can only be kicked inside a turn of the instance")
+        if len(reason) > MAX_REASON_CHARS:
+            raise UsageError(f"{label}: a reason of {len(reason)} characters, the limit is {MAX_REASON_CHARS}")
+        if session_id not in instance.sessions:
+            return False
+        instance.orders.append(Kick(session_id, reason, close=close))
+        return True
 
     @property
     def ctx(self) -> C:

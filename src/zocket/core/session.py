@@ -1,7 +1,7 @@
 """Who calls: a client's session, or somebody inside the platform.
 
-Rules: a session is what the gateway vouches for, never what a client says of itself; it does not change while the
-socket lives.
+Rules: a session is what the gateway vouches for, its metadata aside; id, user and metadata do not change while the
+socket lives, claims do when the client's token is refreshed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ class Session:
         id: stable for one socket, known to the client as `clientId`.
         user_id: the token's subject, or None for somebody unknown.
         claims: the token's claims; empty if there is none.
+        metadata: what the client says of itself (`connect(url, metadata=…)`): anybody may say anything.
     """
 
     id: str
     user_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

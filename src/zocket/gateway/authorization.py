@@ -109,6 +109,10 @@ class ControlPlaneAuthorizer:
         _check_origin(head, identity)
         return identity
 
+    async def renew(self, host: str, token: str) -> Identity:
+        """Whose a further token of a socket is, which was let in under this host name; errors as of a call."""
+        return await self._identify(_Ask(host, token))
+
     async def _identify(self, ask: _Ask) -> Identity:
         remembered = self._recall(ask)
         if remembered is not None:

@@ -21,7 +21,7 @@ import msgspec
 
 from zocket.broker.port import Message
 from zocket.broker.streams import transport_streams
-from zocket.errors import Unavailable
+from zocket.errors import KICKED, Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
 from zocket.gateway.dropped import what_counts
@@ -31,7 +31,7 @@ from zocket.gateway.statistics import Statistics
 from zocket.ids import WHOLE, new_session_id
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import EdgeSession
+from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, EdgeSession
 from zocket.protocol.subjects import INBOUND_STREAM
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ if TYPE_CHECKING:
     from zocket.metrics import Sample
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
-EXPIRED_CODE: Final = 4401
-"""Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
 FEATURES: Final = (frames.CANCEL,)
@@ -179,14 +178,24 @@ class Gateway:
         """Whether new sessions can be served: the broker is there, its streams are, and nobody stops the gateway."""
         return self.accepting and self.broker.connected and not self._was_away
 
-    def open_session(self, peer: Peer, identity: Identity) -> GatewaySession:
-        """The session of a socket; `welcome` is its first frame."""
+    def open_session(
+        self, peer: Peer, identity: Identity, renew: Renew[Identity] | None = None, metadata: bytes = b""
+    ) -> GatewaySession:
+        """The session of a socket; `welcome` is its first frame.
+
+        Args:
+            peer: the socket.
+            identity: whose it is.
+            renew: says whose a further token is; without it the client is not told that it may offer one.
+            metadata: as of `Head`.
+        """
         project = self.directory.join(identity.scope)
         edge = EdgeSession(new_session_id(), self.limits_of(identity))
-        session = GatewaySession(self, project, edge, peer, identity)
+        session = GatewaySession(self, project, edge, peer, identity, renew, metadata)
         project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
         self.statistics.sessions_opened += 1
-        session.send(frames.welcome(edge.session_id, FEATURES))
+        features = FEATURES if renew is None else (*FEATURES, frames.REFRESH)
+        session.send(frames.welcome(edge.session_id, features, identity.expires_at))
         notice = envelopes.SessionConnected(
             envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
         )
@@ -291,6 +300,8 @@ class Gateway:
             session = sessions.get(delivery.sessions[0])
             if session is not None:
                 session.deliver(frame, now)
+                if delivery.close:
+                    session.end(KICKED_CODE, KICKED)
         elif concerns_no_call(frame):
             reached = 0
             for session_id in delivery.sessions:

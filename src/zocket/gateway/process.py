@@ -13,8 +13,9 @@ import sys
 from collections import ChainMap
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zocket.broker.access import open_broker
 from zocket.clock import SystemClock
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from zocket.settings import GatewaySettings
     from zocket.sockets.connection import Route
     from zocket.sockets.port import Head, Peer, SocketSession
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
@@ -61,6 +63,12 @@ class Serving:
     gateway: Gateway
     port: int
     metrics_port: int
+
+
+class _Admitted(NamedTuple):
+    identity: Identity
+    renew: Renew[Identity]
+    metadata: bytes
 
 
 @asynccontextmanager
@@ -96,13 +104,13 @@ async def serve(
         client = await stack.enter_async_context(control_plane(settings.control_plane_url, settings.internal_token))
         authorize = ControlPlaneAuthorizer(client, clock)
 
-        async def admit(head: Head) -> Identity:
+        async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return await authorize(head)
+            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata)
 
-        def open_socket(peer: Peer, admitted: Identity) -> SocketSession:
-            return gateway.open_session(peer, admitted)
+        def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
+            return gateway.open_session(peer, *admitted)
 
         async def health() -> tuple[int, str, bytes]:
             return 200, _JSON, b'{"ok":true}'
@@ -113,7 +121,8 @@ async def serve(
         async def metrics() -> tuple[int, str, bytes]:
             return 200, CONTENT_TYPE, render(chain(gateway.samples(), front.statistics().samples()))
 
-        def rate(identity: Identity, head: Head) -> Rate:
+        def rate(admitted: _Admitted, head: Head) -> Rate:
+            identity = admitted[0]
             caller = identity.user_id or address_of(head)
             known, bounds = identity.user_id is not None, gateway.limits_of(identity)
             return Rate((identity.scope, known, caller), bounds.rate_per_s, bounds.rate_burst)

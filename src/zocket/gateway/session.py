@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zocket.broker.port import Message
-from zocket.errors import CallTimeout, Unavailable, UnknownActor
+from zocket.errors import CallTimeout, Unauthorized, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import REFUSED_AGAIN_S
 from zocket.protocol.flow import Flow
 from zocket.protocol.frames import EventSub, StateSub
+from zocket.sockets.refresh import Refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from zocket.protocol.edge import EdgeSession, Pending
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
+    from zocket.sockets.refresh import Renew
 
 _log: Final = logging.getLogger("zocket.gateway")
 
@@ -98,7 +100,12 @@ class GatewaySession:
         "_gateway",
         "_is_closed",
         "_is_ending",
+        "_metadata",
+        "_refresh",
+        "_refreshes",
+        "_renew",
         "_statistics",
+        "_user_id",
         "edge",
         "expires_at",
         "fields",
@@ -107,17 +114,23 @@ class GatewaySession:
         "stale",
     )
 
-    def __init__(self, gateway: Gateway, project: Project, edge: EdgeSession, peer: Peer, identity: Identity) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        project: Project,
+        edge: EdgeSession,
+        peer: Peer,
+        identity: Identity,
+        renew: Renew[Identity] | None,
+        metadata: bytes,
+    ) -> None:
         self._gateway = gateway
         self._statistics = gateway.statistics
-        self._envelope_head = envelopes.inbound_head(
-            project.scope,
-            edge.session_id,
-            identity.user_id,
-            identity.claims,
-            gateway.gateway_id,
-            edge.request_prefix,
-        )
+        self._user_id = identity.user_id
+        self._metadata = metadata
+        self._refreshes = 0
+        self._renew = renew
+        self._refresh: Refresh[Identity] | None = None
         self._is_closed = False
         self._is_ending = False
         self.project = project
@@ -127,6 +140,7 @@ class GatewaySession:
         self.expires_at = identity.expires_at
         self.stale: set[Partition] = set()
         self.fields = {**project.fields, "session": edge.session_id}
+        self._envelope_head = self._head(identity)
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -141,6 +155,8 @@ class GatewaySession:
                 self.flush()
             if edge.withdrawn:
                 self._cancel_withdrawn()
+            elif edge.token is not None:
+                self._offer(edge.token)
             return
         if request.actor not in self.project.actor_types and not self._gateway.directory.serves(self, request):
             self.refuse_unknown(request)
@@ -169,6 +185,7 @@ class GatewaySession:
         """See `SocketSession.closed`."""
         if not self._is_closed:
             self._is_closed = True
+            self._stop_refresh()
             self.edge.close()
             if self._flow is not None:
                 self._flow.close()
@@ -187,7 +204,42 @@ class GatewaySession:
         """Closes the socket; what the client sends from now on is not served."""
         if not self._is_ending:
             self._is_ending = True
+            self._stop_refresh()
             self.peer.close(code, reason)
+
+    def _head(self, identity: Identity) -> bytes:
+        edge = self.edge
+        return envelopes.inbound_head(
+            self.project.scope,
+            edge.session_id,
+            identity.user_id,
+            identity.claims,
+            self._gateway.gateway_id,
+            edge.request_prefix,
+            self._refreshes,
+            self._metadata,
+        )
+
+    def _offer(self, token: str) -> None:
+        self.edge.token = None
+        if self._renew is None:
+            return
+        if self._refresh is None:
+            self._refresh = Refresh(self._renew, self._accept, self.send)
+        self._refresh.offer(token, self.edge.request_id)
+
+    def _accept(self, identity: Identity) -> float | None:
+        """The session has the claims of another token of its user from its next frame on."""
+        if identity.scope != self.project.scope or identity.user_id != self._user_id:
+            raise Unauthorized("the token is somebody else's")
+        self._refreshes += 1
+        self._envelope_head = self._head(identity)
+        self.expires_at = identity.expires_at
+        return identity.expires_at
+
+    def _stop_refresh(self) -> None:
+        if self._refresh is not None:
+            self._refresh.cancel()
 
     def send(self, frame: bytes) -> None:
         """Sends a frame to the client."""
@@ -207,7 +259,7 @@ class GatewaySession:
     def deliver(self, frame: bytes, now: float) -> None:
         """Takes a runtime's frame for this session alone: an answer settles its call, or is dropped."""
         if frame.startswith(_PROBLEM):
-            again = self.edge.refused_for_now(frame)
+            again = self.edge.take_problem(frame)
             if again:
                 self._gateway.later(REFUSED_AGAIN_S, partial(self._ask_again, again))
         elif not frame.startswith(_PASSING):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zocket import logs
-from zocket.core import UNSEEN, Access, Instance, Order, is_expected, to_caller
+from zocket.core import UNSEEN, Access, Instance, Kick, Order, is_expected, to_caller
 from zocket.errors import (
     Cancelled,
     DefinitionError,
@@ -33,6 +33,7 @@ from zocket.host.eviction import Eviction
 from zocket.host.flushing import Flushing
 from zocket.host.history import History
 from zocket.host.keeper import Outcome
+from zocket.host.kicks import kick
 from zocket.host.link import EachLink
 from zocket.host.resident import (
     ACTIVATE,
@@ -145,10 +146,11 @@ class Host:
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
         self._counts = {name: TypeCounts() for name in definition.actors}
-        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {}
         self._views = Views(self, self._outlet, max_bytes=limits.max_state_bytes, dev_mode=dev_mode)
         self._flushing = Flushing(self, clock)
         self._running = Running(self, clock, self._flushing)
+        carry_out_kick = partial(kick, self, self._running)
+        self._carriers: dict[type[Order], Callable[[Resident, Any], None]] = {Kick: carry_out_kick}
         self.timing = Timing(self, alarms, clock, owns)
         self._eviction = Eviction(self, clock=clock, limits=limits)
         self._pool: WorkerPool[Resident] = WorkerPool(self._serve, clock, overrun)
@@ -736,6 +738,23 @@ class Host:
             del resident.instance.sessions[session_id]
             resident.watchers.discard(session_id)
             resident.events.discard(session_id)
+
+    def part_with(self, resident: Resident, link: Link, *, introduced: bool) -> bool:
+        """The instance does not know the session any more; False if its `on_disconnect` is on its way already.
+
+        That is the next turn, for one that was `introduced`, and does not concern its link, which may come back.
+        """
+        session = link.session
+        assert session is not None
+        if resident not in self._known.get(session.id, ()):
+            return False
+        self._forget(resident, link)
+        self._drop_known(session.id, resident)
+        if introduced:
+            self._pending += 1
+            resident.mailbox.appendleft((Absent(session), DISCONNECT, "", None, self._clock.now(), None))
+            self.schedule(resident)
+        return True
 
     def _subscribe(self, resident: Resident, link: Link, request: Request, request_id: str) -> bool:
         session_id = "" if link.session is None else link.session.id

@@ -33,6 +33,11 @@ class Link(ABC):
         self.lapsed = False
         self.caller: Caller = SERVER if session is None else Caller("client", session)
 
+    def renew(self, session: Session) -> None:
+        """The session has other claims from its next turn on."""
+        self.session = session
+        self.caller = Caller("client", session)
+
     @abstractmethod
     def send(self, frame: bytes) -> None:
         """Sends one frame to the session, after those sent before."""
@@ -40,6 +45,10 @@ class Link(ABC):
     def refuse(self, frame: bytes) -> None:
         """Sends the frame that says why a subscription did not come about."""
         self.send(frame)
+
+    def dismiss(self, frame: bytes) -> None:
+        """Sends the frame that says why, and closes the socket with 4403, where its server knows how to."""
+        self.refuse(frame)
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """Sends the frame that answers the call with this id; `kept` if what the call did is stored."""

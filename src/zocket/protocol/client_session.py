@@ -29,9 +29,17 @@ CallId = NewType("CallId", bytes)
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The connection has an id."""
+    """The connection has an id; its token expires then, in seconds since the epoch (None: never, or not known)."""
 
     client_id: str
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The server took another token; `expires_at` as of `Welcome`."""
+
+    expires_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class Problem:
     ended: tuple[Feed | Replica, ...] = ()
 
 
-ClientEvent = Welcome | Result | Chunk | Failed | EventArrived | Snapshot | Patched | Problem
+ClientEvent = Welcome | Refreshed | Result | Chunk | Failed | EventArrived | Snapshot | Patched | Problem
 
 
 class ClientSession:
@@ -168,6 +176,11 @@ class ClientSession:
             if frames.CANCEL in self.features:
                 self.outgoing.append(frames.cancel(call_id))
 
+    def offer(self, token: str) -> None:
+        """Offers the server another token for this connection, where it takes one."""
+        if frames.REFRESH in self.features:
+            self.outgoing.append(frames.refresh(token))
+
     def forget(self, call_id: CallId) -> None:
         """Nobody waits for the answer any more; one that comes is ignored."""
         self._calls.discard(call_id)
@@ -230,6 +243,8 @@ class ClientSession:
                 return self._snapshot(frame)
             case "welcome":
                 return self._welcome(frame)
+            case "auth:refreshed":
+                return Refreshed(frame.expiry())
             case "error":
                 return self._problem(frame)
             case _:
@@ -241,7 +256,7 @@ class ClientSession:
         self.client_id = frame.client_id
         if isinstance(frame.features, list):
             self.features = frozenset(name for name in frame.features if isinstance(name, str))
-        return Welcome(frame.client_id)
+        return Welcome(frame.client_id, frame.expiry())
 
     def _result(self, frame: frames.ServerFrame) -> ClientEvent | None:
         call_id = CallId(b"" if frame.id is None else bytes(frame.id))

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from zocket.errors import PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
+from zocket.errors import KICKED, PASSING, CallerError, CallTimeout, InvalidFrame, TooManyRequests
 from zocket.protocol import frames, subjects
-from zocket.protocol.frames import Cancel, EventSub, EventUnsub, Rpc, StateSub, StateUnsub, decode_request, too_deep
+from zocket.protocol.frames import (
+    Cancel,
+    EventSub,
+    EventUnsub,
+    Refresh,
+    Rpc,
+    StateSub,
+    StateUnsub,
+    decode_request,
+    too_deep,
+)
 from zocket.protocol.rate import TokenBucket
 
 if TYPE_CHECKING:
@@ -23,10 +33,16 @@ if TYPE_CHECKING:
     from zocket.errors import ZocketError
     from zocket.protocol.frames import Request, Subscription
 
+EXPIRED_CODE: Final = 4401
+"""Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
+KICKED_CODE: Final = 4403
+"""Close code of a socket that an actor had closed: do not connect again by yourself."""
 REFUSED_AGAIN_S: Final = 2.0
 """When a subscription that was refused for a reason that passes is sent again, by whoever serves the socket."""
 MAX_CALL_ID_BYTES: Final = 256
 """JSON text of a call's `id`. It is kept while the call is pending; clients use counters and UUIDs (38 bytes)."""
+MAX_TOKEN_CHARS: Final = 16_384
+"""Of a token that an open connection is given: as long as the control plane checks one."""
 
 REQUEST_PREFIX_CHARS: Final = 10
 """End of the session id that its request ids begin with: 40 random bits, so that they name one call of a process."""
@@ -78,6 +94,7 @@ class EdgeSession:
         subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
         outgoing: frames for the client.
         withdrawn: pending calls that the client has taken back, for whoever serves the socket to cancel and clear.
+        token: a new one that the client offers, for whoever serves the socket to check and clear.
     """
 
     __slots__ = (
@@ -93,6 +110,7 @@ class EdgeSession:
         "request_prefix",
         "session_id",
         "subscriptions",
+        "token",
         "withdrawn",
     )
 
@@ -104,6 +122,7 @@ class EdgeSession:
         self.subscriptions: dict[EventSub | StateSub, None] = {}
         self.outgoing: list[bytes] = []
         self.withdrawn: list[Pending] = []
+        self.token: str | None = None
         self.request_prefix = session_id[-REQUEST_PREFIX_CHARS:] + "."
         self._max_depth = limits.max_json_depth
         self._max_pending = limits.max_pending_calls
@@ -124,7 +143,7 @@ class EdgeSession:
     def receive(self, frame: bytes, now: float) -> Request | None:
         """The request in a client's frame, to be served; None if it is to be ignored or was answered in `outgoing`.
 
-        None also for a call that is taken back; it is in `withdrawn`.
+        None also for a call that is taken back, which is in `withdrawn`, and for a new token, which is in `token`.
         """
         if not frame.isascii() and not _is_utf8(frame):
             return None
@@ -142,6 +161,9 @@ class EdgeSession:
             return None
         if isinstance(request, Cancel):
             self._withdraw(bytes(request.id))
+            return None
+        if isinstance(request, Refresh):
+            self._take_token(request.token)
             return None
         try:
             self.instance = subjects.instance(request.actor, request.actor_id)
@@ -205,12 +227,19 @@ class EdgeSession:
         error.request_id = f"{self.request_prefix}{self.number if number is None else number}"
         self.outgoing.append(frames.problem(error, request.actor, request.actor_id))
 
-    def refused_for_now(self, problem: bytes) -> list[EventSub | StateSub]:
-        """The subscriptions that an error frame concerns whose reason passes; nobody else asks for them again."""
+    def take_problem(self, problem: bytes) -> list[EventSub | StateSub]:
+        """Takes note of an actor's error frame: a kick ends the subscriptions that it concerns.
+
+        Those whose reason passes are given back, to be asked for again: nobody else does.
+        """
         frame = frames.decode_server_frame(problem)
-        if frame is None or frame.code not in PASSING or frame.actor is None or frame.actor_id is None:
+        if frame is None or frame.actor is None or frame.actor_id is None:
             return []
-        return self.still_wanted([StateSub(frame.actor, frame.actor_id), EventSub(frame.actor, frame.actor_id)])
+        concerned = self.still_wanted([StateSub(frame.actor, frame.actor_id), EventSub(frame.actor, frame.actor_id)])
+        if frame.code == KICKED:
+            for subscription in concerned:
+                del self.subscriptions[subscription]
+        return concerned if frame.code in PASSING else []
 
     def still_wanted(self, subscriptions: Iterable[EventSub | StateSub]) -> list[EventSub | StateSub]:
         """Those of them that the client has not given up."""
@@ -234,6 +263,13 @@ class EdgeSession:
         self.subscriptions.clear()
         self.outgoing.clear()
         self.withdrawn.clear()
+
+    def _take_token(self, token: object) -> None:
+        if isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_CHARS:
+            self.token = token
+        else:
+            message = f"auth:refresh: expected a token of 1-{MAX_TOKEN_CHARS} characters"
+            self._answer(None, InvalidFrame(message))
 
     def _subscribe(self, request: Subscription) -> None:
         subscriptions = self.subscriptions

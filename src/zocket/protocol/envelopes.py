@@ -48,7 +48,9 @@ class CalledBy(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
 class Inbound(msgspec.Struct, rename="camel", gc=False):
     """A request on its way to the runtime; `claims` is kept as JSON until a session needs it.
 
-    With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call.
+    With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call. `refreshes` is the
+    number of tokens that a session had after its first: with a higher one the claims are new. `metadata` is what its
+    client says of itself.
     """
 
     scope: WireScope
@@ -60,6 +62,8 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     gateway: str | None = None
     credits: bool = False
     caller: CalledBy | None = None
+    refreshes: int = 0
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
 MAX_PARTS: Final = 256
@@ -75,11 +79,16 @@ class Outbound(msgspec.Struct, rename="camel", gc=False):
 
 
 class Delivery(msgspec.Struct, rename="camel", gc=False):
-    """One frame for several sessions of one gateway."""
+    """One frame for several sessions of one gateway.
+
+    `kept` says that it counts also from a runtime that is superseded, `close` that the only session's socket is to be
+    closed after it.
+    """
 
     sessions: list[str]
     message: msgspec.Raw
     kept: bool = False
+    close: bool = False
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
@@ -200,13 +209,25 @@ def wire_scope(scope: Scope) -> WireScope:
 
 
 def inbound_head(
-    scope: Scope, session_id: str, user_id: str | None, claims: bytes, gateway: str | None, request_prefix: str
+    scope: Scope,
+    session_id: str,
+    user_id: str | None,
+    claims: bytes,
+    gateway: str | None,
+    request_prefix: str,
+    refreshes: int = 0,
+    metadata: bytes = b"",
 ) -> bytes:
-    """Everything of a session's inbound envelopes in front of the request's number; made once a session.
+    """Everything of a session's inbound envelopes in front of the request's number; made once for each token.
 
-    `claims` is JSON; `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
+    `claims` is JSON, and so is `metadata` if there is any; `request_prefix`, with which the request ids begin, is plain
+    ASCII without quotes.
     """
     more = b"" if gateway is None else b'"gateway":%b,"credits":true,' % _encode(gateway)
+    if refreshes:
+        more += b'"refreshes":%d,' % refreshes
+    if metadata:
+        more += b'"metadata":%b,' % metadata
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),
@@ -254,12 +275,15 @@ def outbound(head: bytes, frame: bytes) -> bytes:
     return head + frame + b"}"
 
 
-def delivery(sessions: bytes, frame: bytes, *, kept: bool = False) -> bytes:
-    """One entry of a batch; `sessions` is the JSON array of session ids.
+def delivery(sessions: bytes, frame: bytes, *, kept: bool = False, close: bool = False) -> bytes:
+    """One entry of a batch; `sessions` is the JSON array of session ids, the rest as of `Delivery`.
 
-    `kept` says that the answer is of a call which is stored: it counts also from a runtime that is superseded.
+    `kept` is for the answer to a call that is stored.
     """
-    return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, b',"kept":true' if kept else b"")
+    more = b',"kept":true' if kept else b""
+    if close:
+        more += b',"close":true'
+    return b'{"sessions":%b,"message":%b%b}' % (sessions, frame, more)
 
 
 def batch(scope: bytes, deliveries: Iterable[bytes], epoch: bytes = b"", *, lapsed: bool = False) -> bytes:

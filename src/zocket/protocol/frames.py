@@ -106,10 +106,18 @@ class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True,
     actor_id: str
 
 
+class Refresh(msgspec.Struct, tag="auth:refresh", frozen=True, gc=False):
+    """A new token for the open connection: an addition, for the server that holds the socket alone."""
+
+    token: Any = None
+
+
 Request = Rpc | EventSub | EventUnsub | StateSub | StateUnsub
 Subscription = EventSub | EventUnsub | StateSub | StateUnsub
 
-_decode_request: Final[Callable[[bytes], Request | Cancel]] = msgspec.json.Decoder(Request | Cancel).decode
+_decode_request: Final[Callable[[bytes], Request | Cancel | Refresh]] = msgspec.json.Decoder(
+    Request | Cancel | Refresh
+).decode
 
 
 class _CallHead(msgspec.Struct, rename="camel"):
@@ -120,7 +128,7 @@ class _CallHead(msgspec.Struct, rename="camel"):
 _call_heads: Final = msgspec.json.Decoder(_CallHead)
 
 
-def decode_request(frame: bytes) -> Request | Cancel | None:
+def decode_request(frame: bytes) -> Request | Cancel | Refresh | None:
     """What a client asks for, or None for a frame that is to be ignored.
 
     Raises:
@@ -203,11 +211,16 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     patches: OptionalRaw = None
     epoch: Any = None
     seq: Any = None
+    expires_at: Any = None
 
     def version(self) -> Since | None:
         """The version of the state that the frame leads to; None from a server that names none."""
         known = isinstance(self.epoch, str) and type(self.seq) is int
         return Since(self.epoch, self.seq) if known else None
+
+    def expiry(self) -> float | None:
+        """When the connection's token expires, in seconds since the epoch; None for never, or not known."""
+        return self.expires_at / 1000 if type(self.expires_at) in (int, float) else None
 
 
 _server_frames: Final = msgspec.json.Decoder(ServerFrame)
@@ -253,12 +266,34 @@ _encode: Final = msgspec.json.Encoder().encode
 
 CANCEL: Final = "rpc:cancel"
 """Feature of a server that takes `rpc:cancel` and `cancelOnClose`."""
+REFRESH: Final = "auth:refresh"
+"""Feature of a server that takes a new token on an open connection."""
 
 
-def welcome(client_id: str, features: Sequence[str] = ()) -> bytes:
-    """First frame after the upgrade; `features` are the additions that the client may use."""
+def welcome(client_id: str, features: Sequence[str] = (), expires_at: float | None = None) -> bytes:
+    """First frame after the upgrade.
+
+    Args:
+        client_id: names the connection.
+        features: additions that the client may use.
+        expires_at: when its token expires, in seconds since the epoch.
+    """
     more = b',"features":%b' % _encode(features) if features else b""
+    if expires_at is not None:
+        more += b',"expiresAt":%d' % (expires_at * 1000)
     return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
+
+
+def refresh(token: str) -> bytes:
+    """A new token, as a client sends it."""
+    return b'{"type":"auth:refresh","token":%b}' % _encode(token)
+
+
+def refreshed(expires_at: float | None) -> bytes:
+    """The token was taken; it expires then, in seconds since the epoch (None: never)."""
+    return b'{"type":"auth:refreshed","expiresAt":%b}' % (
+        b"null" if expires_at is None else b"%d" % (expires_at * 1000)
+    )
 
 
 CREDIT_CHUNKS: Final = 16

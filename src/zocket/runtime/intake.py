@@ -281,9 +281,13 @@ class Intake:
         link = self._links.get(envelope.session_id)
         if link is not None:
             link.gateway = envelope.gateway
+            if envelope.refreshes > link.refreshes:
+                link.refreshes = envelope.refreshes
+                link.renew(_session(envelope))
             return link
-        session = Session(envelope.session_id, envelope.user_id, _claims(envelope.claims))
+        session = _session(envelope)
         link = SessionLink(self._outbox, session, envelope.gateway, does_credit=envelope.credits)
+        link.refreshes = envelope.refreshes
         if self._gone.get(session.id):
             return link
         self._links[session.id] = link
@@ -379,12 +383,17 @@ def _refuse_called(envelope: Inbound, request_id: str, position: Position, finis
     raise AssertionError("set before a consumer is taken")
 
 
-def _claims(raw: msgspec.Raw) -> dict[str, Any]:
+def _session(envelope: Inbound) -> Session:
+    return Session(envelope.session_id, envelope.user_id, _object(envelope.claims), _object(envelope.metadata))
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    """A JSON object; empty for anything else."""
     try:
-        claims = msgspec.json.decode(raw)
+        value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _new_request_id() -> str:

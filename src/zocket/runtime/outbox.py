@@ -37,9 +37,14 @@ MAX_LISTED_SESSIONS: Final = 4_096
 
 
 class SessionLink(Link):
-    """One session, with its way out. `gateway` is None for one whose gateway takes no batches."""
+    """One session, with its way out.
 
-    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway")
+    Attributes:
+        gateway: None for one that takes no batches.
+        refreshes: as of `Inbound.refreshes`, of the token that its claims are from.
+    """
+
+    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway", "refreshes")
 
     def __init__(self, outbox: Outbox, session: Session, gateway: str | None, *, does_credit: bool = False) -> None:
         super().__init__(session)
@@ -49,6 +54,7 @@ class SessionLink(Link):
         self._head = envelopes.outbound_head(outbox.scope, session.id)
         self._sessions = envelopes.session_list([session.id])
         self.gateway = gateway
+        self.refreshes = 0
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -56,6 +62,13 @@ class SessionLink(Link):
             self._outbox.add_message(self._subject, envelopes.outbound(self._head, frame))
         else:
             self._outbox.add_delivery(self.gateway, self._sessions, frame)
+
+    def dismiss(self, frame: bytes) -> None:
+        """See `Link.dismiss`; a gateway that does not announce itself is sent the frame alone."""
+        if self.gateway is None:
+            self.send(frame)
+        else:
+            self._outbox.add_delivery(self.gateway, self._sessions, frame, close=True)
 
     def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
         """See `Link.send_chunk`."""
@@ -128,12 +141,14 @@ class Outbox:
         self._ready.append(Message(subject, payload))
         self._plan()
 
-    def add_delivery(self, gateway: str, sessions: bytes, frame: bytes, *, kept: bool = False) -> None:
+    def add_delivery(
+        self, gateway: str, sessions: bytes, frame: bytes, *, kept: bool = False, close: bool = False
+    ) -> None:
         """A frame for the listed sessions (JSON) of one gateway."""
         batch = self._batches.get(gateway)
         if batch is None:
             batch = self._batches[gateway] = _Batch(subjects.gateway(self.scope, gateway))
-        delivery = envelopes.delivery(sessions, frame, kept=kept)
+        delivery = envelopes.delivery(sessions, frame, kept=kept, close=close)
         if batch.size and batch.size + len(delivery) > MAX_BATCH_BYTES:
             self._close(batch)
         batch.deliveries.append(delivery)

@@ -18,15 +18,16 @@ from zocket.contract import contract_of
 from zocket.errors import Unauthorized
 from zocket.protocol.http_calls import PREFIX
 from zocket.server.asgi_peer import AsgiPeer, Outbound
-from zocket.server.http_calls import admission, http_calls
-from zocket.server.local import Identity, LocalServer
+from zocket.server.http_calls import Admitted, admission, http_calls
+from zocket.server.local import Identity, LocalServer, identify
 from zocket.sockets.backlog import Backlog
 from zocket.sockets.calls import CALL_METHODS, HttpCalls, Reply
 from zocket.sockets.limits import SocketLimits
-from zocket.sockets.port import Head
+from zocket.sockets.metadata import metadata_of
+from zocket.sockets.port import Head, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from zocket.core import AppDefinition
@@ -61,7 +62,7 @@ class AsgiServer:
         self._backlog: Backlog | None = None
         self._contract: bytes | None = None
         self._outbound: Outbound | None = None
-        self._calls: HttpCalls[Identity] | None = None
+        self._calls: HttpCalls[Admitted] | None = None
 
     async def start(self) -> LocalServer:
         """The running server; started now if it is not."""
@@ -145,7 +146,7 @@ class AsgiServer:
 
     async def _schema(self, scope: Scope) -> bytes:
         """The contract, for whoever may open a socket."""
-        await self._identify(scope)
+        await identify(self._authorize, _token(_query(scope), scope))
         if self._contract is None:
             self._contract = contract_of(self._definition).encode()
         return self._contract
@@ -154,9 +155,14 @@ class AsgiServer:
         server = await self.start()
         await receive()  # websocket.connect
         try:
-            identity = await self._identify(scope)
+            query = _query(scope)
+            metadata = metadata_of(query)
+            identity = await identify(self._authorize, _token(query, scope))
         except Unauthorized as error:
-            await self._refuse(scope, send, error)
+            await self._refuse(scope, send, Refused(401, error.code, error.message))
+            return
+        except Refused as refused:
+            await self._refuse(scope, send, refused)
             return
         await send({"type": "websocket.accept"})
         limits = SocketLimits.of(server.limits)
@@ -164,7 +170,7 @@ class AsgiServer:
             self._backlog, self._outbound = Backlog(limits), Outbound()
         outbound = self._outbound
         peer = AsgiPeer(send, limits, self._backlog, outbound)
-        session = peer.session = server.open_session(peer, identity)
+        session = peer.session = server.open_session(peer, identity, metadata)
         try:
             await self._read(session, peer, outbound, receive, server.limits.max_frame_bytes)
         finally:
@@ -190,21 +196,13 @@ class AsgiServer:
                 session.received(frame)
                 outbound.plan()
 
-    async def _identify(self, scope: Scope) -> Identity:
-        if self._authorize is None:
-            return Identity()
-        identity = await self._authorize(token_of(scope))
-        if identity is None:
-            raise Unauthorized("the token is missing or not accepted")
-        return identity
-
     @staticmethod
-    async def _refuse(scope: Scope, send: Send, error: Unauthorized) -> None:
+    async def _refuse(scope: Scope, send: Send, error: Refused) -> None:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
             return
         body = _json({"error": error.message, "code": error.code})
-        await _send(send, "websocket.http.response", Reply(401, body))
+        await _send(send, "websocket.http.response", Reply(error.status, body))
 
 
 def _json(value: dict[str, Any]) -> bytes:
@@ -236,16 +234,20 @@ def _head(scope: Scope) -> Head:
     return Head(
         path=scope["path"],
         host=headers.get("host", "").partition(":")[0].lower(),
-        token=token_of(scope),
+        token=_token(_query(scope), scope),
         remote=f"{host}:{port}",
         headers=headers,
     )
 
 
-def token_of(scope: Scope) -> str | None:
-    """The token of `?token=` or `Authorization: Bearer`, or None."""
+def _query(scope: Scope) -> dict[str, list[str]]:
     query: bytes = scope.get("query_string", b"")
-    found = parse_qs(query.decode("latin-1")).get("token")
+    return parse_qs(query.decode("latin-1"))
+
+
+def _token(query: Mapping[str, Sequence[str]], scope: Scope) -> str | None:
+    """The token of `?token=` or `Authorization: Bearer`, or None."""
+    found = query.get("token")
     if found:
         return found[0]
     for name, value in scope.get("headers", ()):

@@ -6,46 +6,43 @@ import logging
 from typing import TYPE_CHECKING
 
 from zocket.errors import Unauthorized
-from zocket.server.local import Identity
+from zocket.server.local import Identity, identify
 from zocket.sockets.calls import HttpCalls, Rate, address_of
 from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from zocket.server.local import LocalServer
+    from zocket.server.local import Authorize, LocalServer
     from zocket.sockets.port import Admit, Head, Peer, SocketSession
+
+Admitted = tuple[Identity, bytes]
+"""Who was let in, and the metadata of `Head`."""
 
 log = logging.getLogger("zocket.server")
 
 
-def admission(authorize: Callable[[str | None], Awaitable[Identity | None]] | None) -> Admit[Identity]:
+def admission(authorize: Authorize | None) -> Admit[Admitted]:
     """Who knocks, by `App(authorize=…)`; without it everybody is let in as unknown."""
 
-    async def admit(head: Head) -> Identity:
-        if authorize is None:
-            return Identity()
+    async def admit(head: Head) -> Admitted:
         try:
-            identity = await authorize(head.token)
+            return await identify(authorize, head.token), head.metadata
         except Unauthorized as error:
             raise Refused(401, error.code, error.message) from error
         except Exception as error:  # border: a developer's authorize
             log.error("authorize raised", exc_info=error)
             raise Refused(500, "internal", "internal error") from error
-        if identity is None:
-            raise Refused(401, "unauthorized", "the token is missing or not accepted")
-        return identity
 
     return admit
 
 
-def http_calls(server: LocalServer, admit: Admit[Identity], admit_timeout_s: float) -> HttpCalls[Identity]:
+def http_calls(server: LocalServer, admit: Admit[Admitted], admit_timeout_s: float) -> HttpCalls[Admitted]:
     """What answers `/call/…` of this server."""
 
-    def open_session(peer: Peer, admitted: Identity) -> SocketSession:
-        return server.open_session(peer, admitted)
+    def open_session(peer: Peer, admitted: Admitted) -> SocketSession:
+        return server.open_session(peer, *admitted)
 
-    def rate(identity: Identity, head: Head) -> Rate:
+    def rate(admitted: Admitted, head: Head) -> Rate:
+        identity = admitted[0]
         caller = ("user", identity.user_id) if identity.user_id is not None else ("address", address_of(head))
         return Rate(caller, server.limits.rate_per_s, server.limits.rate_burst)
 

@@ -7,20 +7,26 @@ only what lies between them is left out. A socket that closes is a session that 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from zocket.clock import SystemClock
 from zocket.core import Session
+from zocket.errors import KICKED, Unauthorized
 from zocket.host import Host, Link
 from zocket.host.calls import ServerInvoker
 from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import REFUSED_AGAIN_S, EdgeSession
+from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
 from zocket.protocol.flow import Flow
+from zocket.sockets.refresh import Refresh, expiry_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 DEFAULT_STATE_FILE: Final = ".zocket/state.db"
 """Where a standalone server keeps its durable actors, from the working directory."""
 FEATURES: Final = (frames.CANCEL,)
-"""What clients are told that they may use."""
+"""What clients are told that they may use, whether or not there is an `authorize`."""
 SWEEP_S: Final = 1.0
 """How often calls over their time limit are looked for; also the coarseness of that limit."""
 
@@ -49,29 +55,53 @@ class Identity:
 
     Attributes:
         user_id: becomes `self.session.user_id`; None for somebody unknown.
-        claims: becomes `self.session.claims`.
+        claims: becomes `self.session.claims`. After the time `exp` in it, seconds since the epoch, the socket is closed
+            with 4401, unless the client has given another token.
     """
 
     user_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
+Authorize = Callable[[str | None], Awaitable[Identity | None]]
+"""An app's `authorize`."""
+
+
+async def identify(authorize: Authorize | None, token: str | None) -> Identity:
+    """Who a token belongs to.
+
+    Raises:
+        Unauthorized: it is missing, or none that the app accepts.
+    """
+    if authorize is None:
+        return Identity()
+    identity = await authorize(token)
+    if identity is None:
+        raise Unauthorized("the token is missing or not accepted")
+    return identity
+
+
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_flow", "_server", "edge", "peer")
+    __slots__ = ("_flow", "_is_ending", "_refresh", "_server", "edge", "expires_at", "peer")
 
     def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
         super().__init__(session)
         self._server = server
         self.credits = True
+        self._is_ending = False
+        self._refresh: Refresh[Identity] | None = None
+        self.expires_at = expiry_of(session.claims)
         self.peer: Peer = peer
         self.edge = EdgeSession(session.id, server.limits)
         self._flow: Flow | None = None
-        peer.send(frames.welcome(session.id, FEATURES))
+        peer.send(frames.welcome(session.id, server.features, self.expires_at))
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
+        if self._is_ending:
+            return
         edge, server = self.edge, self._server
         read_clock = server.read_clock
         request = edge.receive(frame, read_clock())
@@ -81,6 +111,8 @@ class LocalSession(Link):
             server.host.submit(self, request, edge.request_id)
         elif edge.withdrawn:
             self._cancel_withdrawn()
+        elif edge.token is not None:
+            self._offer(edge.token)
 
     def _cancel_withdrawn(self) -> None:
         edge = self.edge
@@ -95,9 +127,14 @@ class LocalSession(Link):
     def refuse(self, frame: bytes) -> None:
         """See `Link.refuse`; for a reason that passes it is asked for again."""
         self.peer.send(frame)
-        again = self.edge.refused_for_now(frame)
+        again = self.edge.take_problem(frame)
         if again:
             self._server.clock.call_later(REFUSED_AGAIN_S, lambda: self.subscribe_again(self.edge.still_wanted(again)))
+
+    def dismiss(self, frame: bytes) -> None:
+        """See `Link.dismiss`."""
+        self.refuse(frame)
+        self.end(KICKED_CODE, KICKED)
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
@@ -126,9 +163,34 @@ class LocalSession(Link):
             self.peer.send(frame)
         outgoing.clear()
 
-    def close(self, code: int, reason: str) -> None:
-        """Closes the socket."""
-        self.peer.close(code, reason)
+    def end(self, code: int, reason: str) -> None:
+        """Closes the socket; what the client sends from now on is not served."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._stop_refresh()
+            self.peer.close(code, reason)
+
+    def _offer(self, token: str) -> None:
+        self.edge.token = None
+        if self._server.authorize is None:
+            return
+        if self._refresh is None:
+            self._refresh = Refresh(partial(identify, self._server.authorize), self._accept, self.send)
+        self._refresh.offer(token, self.edge.request_id)
+
+    def _accept(self, identity: Identity) -> float | None:
+        """The session has the claims of another token of its user from its next turn on."""
+        session = self.session
+        assert session is not None
+        if identity.user_id != session.user_id:
+            raise Unauthorized("the token is somebody else's")
+        self.renew(replace(session, claims=identity.claims))
+        self.expires_at = expiry_of(identity.claims)
+        return self.expires_at
+
+    def _stop_refresh(self) -> None:
+        if self._refresh is not None:
+            self._refresh.cancel()
 
     def subscribe_again(self, subscriptions: Sequence[EventSub | StateSub]) -> None:
         """Sends these subscriptions to the host again."""
@@ -146,6 +208,7 @@ class LocalSession(Link):
 
     def closed(self) -> None:
         """See `SocketSession.closed`."""
+        self._stop_refresh()
         self.edge.close()
         if self._flow is not None:
             self._flow.close()
@@ -159,6 +222,8 @@ class LocalServer:
         host: runs the actors.
         slow_readers: sessions whose clients do not keep up.
         read_clock: the clock's `now`, bound once.
+        authorize: says whose a token is that an open socket is given; None takes none.
+        features: additions that clients may use.
     """
 
     def __init__(
@@ -169,7 +234,10 @@ class LocalServer:
         limits: Limits,
         dev_mode: bool,
         store: SqliteStore | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
+        self.authorize = authorize
+        self.features = FEATURES if authorize is None else (*FEATURES, frames.REFRESH)
         self.clock = clock
         self.read_clock = clock.now
         self.limits = limits
@@ -192,17 +260,32 @@ class LocalServer:
         dev_mode: bool = False,
         drain_timeout_s: float = 10.0,
         state_file: str = DEFAULT_STATE_FILE,
+        authorize: Authorize | None = None,
     ) -> AsyncIterator[LocalServer]:
         """A running server; at the end sockets are closed with 1001, open calls are finished, `on_deactivate` runs.
 
-        `state_file` is where durable actors are kept; it is only made if there are any.
+        Args:
+            definition: what is served.
+            limits: bounds of sessions and instances.
+            clock: the machine's by default.
+            dev_mode: unexpected exceptions reach callers with their text.
+            drain_timeout_s: how long the end waits for open calls.
+            state_file: where durable actors are kept; it is only made if there are any.
+            authorize: says whose a token is that an open socket is given.
 
         Raises:
             BootError: the state file is another process's, or cannot be opened.
         """
         async with AsyncExitStack() as stack:
             store = await _open_store(stack, definition, state_file)
-            server = cls(definition, clock=clock or SystemClock(), limits=limits, dev_mode=dev_mode, store=store)
+            server = cls(
+                definition,
+                clock=clock or SystemClock(),
+                limits=limits,
+                dev_mode=dev_mode,
+                store=store,
+                authorize=authorize,
+            )
             await server.host.timing.open(lambda key: key.actor in definition.actors)
             server.host.timing.start()
             server._sweep()
@@ -219,12 +302,13 @@ class LocalServer:
                 server.host.timing.stop()
                 await server.host.drain(drain_timeout_s)
                 for session in list(server._sessions.values()):
-                    session.close(1001, "server stops")
+                    session.end(1001, "server stops")
                 await server.host.aclose(drain_timeout_s)
 
-    def open_session(self, peer: Peer, identity: Identity) -> LocalSession:
-        """The session of a socket that was let in."""
-        session = Session(new_session_id(), identity.user_id, identity.claims)
+    def open_session(self, peer: Peer, identity: Identity, metadata: bytes = b"") -> LocalSession:
+        """The session of a socket that was let in; `metadata` as of `Head`."""
+        said = msgspec.json.decode(metadata) if metadata else {}
+        session = Session(new_session_id(), identity.user_id, identity.claims, said)
         local = LocalSession(self, peer, session)
         self._sessions[session.id] = local
         self._opened += 1
@@ -238,14 +322,16 @@ class LocalServer:
             self.host.disconnect(local.session.id)
 
     def _sweep(self) -> None:
-        """Answers calls over their time limit, for as long as the server runs."""
+        """Answers calls over their time limit and closes sockets of expired tokens, for as long as the server runs."""
         if not self._running:
             return
-        now = self.clock.now()
-        for session in self._sessions.values():
+        now, wall = self.clock.now(), self.clock.wall()
+        for session in list(self._sessions.values()):
             if session.edge.pending and session.edge.expire(now):
                 self._timeouts += 1
                 session.flush()
+            if session.expires_at is not None and session.expires_at <= wall:
+                session.end(EXPIRED_CODE, "the token has expired")
         self.slow_readers.sweep(now)
         self.clock.call_later(SWEEP_S, self._sweep)
 

@@ -13,7 +13,7 @@ import signal
 from collections import ChainMap
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zocket import exposition
 from zocket.contract import contract_of
@@ -66,12 +66,13 @@ async def serve(
             dev_mode=settings.dev_mode,
             drain_timeout_s=settings.drain_timeout_s,
             state_file=settings.state_file,
+            authorize=authorize,
         ) as server,
         SocketFront.open(
             settings.host,
             settings.port,
             admit=admit,
-            open=lambda peer, admitted: server.open_session(peer, admitted),
+            open=lambda peer, admitted: server.open_session(peer, *admitted),
             calls=http_calls(server, admit, socket_limits.admit_timeout_s),
             routes=_routes(definition, pages or {}),
             private={"/schema": _schema(definition, admit)},
@@ -113,7 +114,7 @@ async def run(
     return 0
 
 
-def _schema(definition: AppDefinition, admit: Admit[Identity]) -> PrivateRoute:
+def _schema(definition: AppDefinition, admit: Admit[Any]) -> PrivateRoute:
     contract = cache(lambda: contract_of(definition).encode())
 
     async def schema(head: Head) -> tuple[int, str, bytes]:

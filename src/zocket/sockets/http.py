@@ -1,7 +1,8 @@
 """One HTTP request head as a value, and answers as bytes; no I/O.
 
-Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token;
-every answer closes the connection. A body is taken by calls alone, and only if its length is told before.
+Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token and
+what `metadata_of` takes of it; every answer closes the connection. A body is taken by calls alone, and only if its
+length is told before.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import msgspec
 
 from zocket.protocol.http_calls import PREFIX
 from zocket.sockets.calls import CALL_METHODS
+from zocket.sockets.metadata import metadata_of
 from zocket.sockets.port import Head, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 JSON: Final = "application/json"
 """Media type of every error."""
@@ -30,7 +32,7 @@ MAX_LENGTH_DIGITS: Final = 15
 """Of a Content-Length that is looked at as a number."""
 
 MAX_QUERY_FIELDS: Final = 100
-"""Fields of a query; one is used (`token`)."""
+"""Fields of a query; two are used (`token`, `metadata`)."""
 
 _EXTRA_HEADERS: Final = {
     405: "Allow: GET, HEAD\r\n",
@@ -109,10 +111,12 @@ def read_request(raw: bytes, remote: str, *, max_body_bytes: int = -1) -> Reques
     if not calls and method not in ("GET", "HEAD"):
         raise Refused(405, "method_not_allowed", "only GET and HEAD are served here")
     raw_path, path, query = _target(collected.url)
+    fields = _fields(query)
     head = Head(
         path=path,
         host=_host(headers.get("host", "")),
-        token=_token(query, headers),
+        token=_token(fields, headers),
+        metadata=metadata_of(fields),
         remote=remote,
         headers=headers,
     )
@@ -200,11 +204,14 @@ def _target(url: bytes) -> tuple[str, str, str]:
     return path, unquote(path), query
 
 
-def _token(query: str, headers: Mapping[str, str]) -> str | None:
+def _fields(query: str) -> Mapping[str, Sequence[str]]:
     try:
-        fields = parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
+        return parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
     except ValueError:
         raise _malformed("the query has too many fields") from None
+
+
+def _token(fields: Mapping[str, Sequence[str]], headers: Mapping[str, str]) -> str | None:
     if "token" in fields:
         return fields["token"][0]
     scheme, _, credentials = headers.get("authorization", "").partition(" ")

@@ -25,6 +25,7 @@ class Head:
         token: from the query (`?token=`) or `Authorization: Bearer`, or None. Never logged.
         remote: address and port of the other side, for the log.
         headers: names in lower case.
+        metadata: what the client says of itself (`?metadata=`), a JSON object; empty if it says nothing.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Head:
     token: str | None = field(repr=False)
     remote: str
     headers: Mapping[str, str] = field(repr=False)
+    metadata: bytes = field(default=b"", repr=False)
 
 
 @dataclass(eq=False)

@@ -18,8 +18,10 @@ from zocket.errors import INTERNAL, Unavailable, UsageError, ZocketError
 from zocket.gateway.gateway import Gateway
 from zocket.gateway.session import Identity
 from zocket.ids import Scope
+from zocket.protocol.metadata import encode_metadata
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
+from zocket.sockets.refresh import expiry_of
 from zocket.state import encode
 from zocket.testing.clock import MovableClock, ShiftedClock, VirtualClock
 from zocket.testing.loop import VirtualLoop
@@ -129,9 +131,10 @@ class HasGateway(Protocol):
 class Transport:
     """Connects one client to the gateway in this process."""
 
-    def __init__(self, kit: HasGateway, identity: Identity) -> None:
+    def __init__(self, kit: HasGateway, identity: Identity, metadata: bytes = b"") -> None:
         self._kit = kit
-        self._identity = identity
+        self._metadata = metadata
+        self.identity = identity
         self.socket: _Socket | None = None
 
     def __str__(self) -> str:
@@ -144,8 +147,21 @@ class Transport:
         if gateway is None or not gateway.accepting:
             raise Unavailable("the gateway of the test kit does not run")
         socket = self.socket = _Socket(receiver)
-        socket.attach(gateway.open_session(socket, self._identity))
+        socket.attach(gateway.open_session(socket, self.identity, self._renew, self._metadata))
         return _ClientSide(socket)
+
+    async def fresh_token(self) -> str:
+        """What stands for a token of the present identity."""
+        return "a token of the test kit"
+
+    async def _renew(self, _: str) -> Identity:
+        return self.identity
+
+
+def _identity(user_id: str | None, claims: Mapping[str, Any] | None) -> Identity:
+    if claims is None:
+        return Identity(SCOPE, user_id)
+    return Identity(SCOPE, user_id, encode(dict(claims)), expiry_of(claims))
 
 
 class TestApp:
@@ -247,21 +263,38 @@ class TestApp:
     # -- clients -------------------------------------------------------------------------------------------------
 
     async def connect(
-        self, *, user_id: str | None = None, claims: Mapping[str, Any] | None = None, rpc_timeout: float = 10.0
+        self,
+        *,
+        user_id: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        rpc_timeout: float = 10.0,
     ) -> Client:
         """A client with a session of its own, closed at the end of the block.
 
         Args:
             user_id: becomes `self.session.user_id`.
-            claims: becomes `self.session.claims`.
+            claims: becomes `self.session.claims`; the token expires at its `exp`, in seconds since the epoch as
+                `t.clock.wall()` has them.
+            metadata: becomes `self.session.metadata`.
             rpc_timeout: seconds on the kit's clock.
+
+        Raises:
+            UsageError: JSON cannot hold the metadata, or they are too large.
         """
-        identity = Identity(SCOPE, user_id, encode(dict(claims)) if claims is not None else b"null")
-        transport = Transport(self, identity)
-        client = Client(transport, rpc_timeout=rpc_timeout, clock=self.clock)
+        transport = Transport(self, _identity(user_id, claims), encode_metadata(metadata))
+        client = Client(transport, rpc_timeout=rpc_timeout, clock=self.clock, fresh_token=transport.fresh_token)
         self._transports[client] = transport
         await client.open()
         return client
+
+    def reissue(self, client: Client, claims: Mapping[str, Any]) -> None:
+        """The next token that the client gets has these claims.
+
+        It offers it to the server when half the time of the present one is over, and with its next connection.
+        """
+        transport = self._transports[client]
+        transport.identity = _identity(transport.identity.user_id, claims)
 
     async def drop(self, client: Client) -> None:
         """The client's socket vanishes without a goodbye; the client connects again by itself."""

@@ -190,10 +190,17 @@ class Outside:
 
     @classmethod
     def socket(
-        cls, t: TestApp, *, user_id: str | None = None, claims: Any = None, scope: Scope = kit.SCOPE
+        cls,
+        t: TestApp,
+        *,
+        user_id: str | None = None,
+        claims: Any = None,
+        scope: Scope = kit.SCOPE,
+        expires_at: float | None = None,
     ) -> RawSocket:
         socket = RawSocket()
-        socket.session = cls.gateway(t).open_session(socket, Identity(scope, user_id, encode(claims)))
+        identity = Identity(scope, user_id, encode(claims), expires_at)
+        socket.session = cls.gateway(t).open_session(socket, identity)
         return socket
 
     @staticmethod

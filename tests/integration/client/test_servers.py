@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
 from pydantic import BaseModel, Field
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import InvalidStatus
 
 from zocket import Actor, ActorError, App, Event, Identity, connect, method
 from zocket.broker.nats import NatsBroker
@@ -63,6 +66,10 @@ class ChatRoom(Actor[RoomState]):
         return message
 
     @method
+    async def metadata(self) -> dict[str, object]:
+        return dict(self.presence[self.session.id].metadata)
+
+    @method
     async def refuse(self) -> None:
         raise ActorError("not today", code="closed", data={"opens": 9})
 
@@ -109,13 +116,18 @@ async def served_over_nats(nats_url: str) -> AsyncIterator[str]:
     """Gateway and runtime on a broker connection each, in a project of their own."""
     scope, clock, limits = Scope("client-tests", secrets.token_hex(8)), SystemClock(), Limits()
 
-    async def admit(head: Head) -> GatewayIdentity:
+    async def admit(head: Head) -> tuple[GatewayIdentity, bytes]:
         if head.token == "expired":
             raise Refused(401, "unauthorized", "the token has expired")
-        return GatewayIdentity(scope, head.token)
+        return GatewayIdentity(scope, head.token), head.metadata
 
-    def open_session(peer: Peer, admitted: GatewayIdentity) -> SocketSession:
-        return gateway.open_session(peer, admitted)
+    async def renew(token: str) -> GatewayIdentity:
+        if token == "expired":
+            raise Refused(401, "unauthorized", "the token has expired")
+        return GatewayIdentity(scope, token)
+
+    def open_session(peer: Peer, admitted: tuple[GatewayIdentity, bytes]) -> SocketSession:
+        return gateway.open_session(peer, admitted[0], renew, admitted[1])
 
     async with AsyncExitStack() as stack:
         brokers = [await NatsBroker.open(nats_url, name=name, boot_timeout_s=10) for name in ("gateway", "runtime")]
@@ -202,6 +214,36 @@ async def test_a_refused_token_is_unauthorized(served: Served) -> None:
     async with served() as url:
         with pytest.raises(Unauthorized):
             await connect(url, token="expired")
+
+
+async def test_an_actor_is_told_what_a_client_says_of_itself(served: Served) -> None:
+    said = {"name": "Ada \u00e9", "colour": "#f00"}
+    async with served() as url, connect(url, token="ada", metadata=said) as ada, connect(url) as silent:
+        assert await ada.actor(ChatRoom, "general").metadata() == said
+        assert await silent.actor(ChatRoom, "general").metadata() == {}
+
+
+async def test_metadata_that_cannot_be_used_are_refused_before_the_upgrade(served: Served) -> None:
+    async with served() as url:
+        with pytest.raises(InvalidStatus) as refused:
+            await open_websocket(f"{url}/?metadata=[]", proxy=None)
+        assert refused.value.response.status_code == 400
+        assert json.loads(refused.value.response.body or b"")["code"] == "invalid_metadata"
+
+
+async def test_an_open_socket_takes_another_token_of_its_user_alone(served: Served) -> None:
+    async with served() as url, open_websocket(f"{url}/?token=carol", proxy=None) as client:
+
+        async def next_frame() -> Any:
+            return json.loads(await asyncio.wait_for(client.recv(), 10))
+
+        assert (await next_frame())["features"] == ["rpc:cancel", "auth:refresh"]
+        answers = []
+        for token in ("carol", "dave", "expired"):
+            await client.send(json.dumps({"type": "auth:refresh", "token": token}))
+            answers.append(await next_frame())
+        assert answers[0] == {"type": "auth:refreshed", "expiresAt": None}
+        assert [answer["code"] for answer in answers[1:]] == ["unauthorized", "unauthorized"]
 
 
 async def test_the_id_of_the_client_is_its_session(served: Served, until: Until) -> None:

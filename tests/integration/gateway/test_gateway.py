@@ -37,7 +37,8 @@ async def test_the_whole_way_of_a_call_and_a_subscription(world: Open, nats_serv
         gateway = await w.gateway()
         ada, bob = await w.client(gateway.port), await w.client(gateway.port, token=None)
         welcome = await ada.hears()
-        assert welcome == {"type": "welcome", "clientId": welcome["clientId"]}
+        features = ["rpc:cancel", "auth:refresh"]
+        assert welcome == {"type": "welcome", "clientId": welcome["clientId"], "features": features}
         await bob.hears()
         for client in (ada, bob):
             await client.says(STATE_SUB)
@@ -107,6 +108,22 @@ async def test_a_new_runtime_gives_open_sockets_a_fresh_snapshot(world: Open, na
         new = await w.runtime()
         new.counts["a"] = 41
         assert await client.hears() == {**STATE_SUB, "type": "state:snapshot", "state": {"n": 41}}
+
+
+async def test_another_token_on_an_open_socket_is_asked_about_under_the_host_of_its_upgrade(
+    world: Open, nats_server: NatsServer
+) -> None:
+    async with world(nats_server) as w:
+        gateway = await w.gateway()
+        ada = await w.client(gateway.port)
+        await ada.hears()
+        for token, message in (("bad", "the token is bad"), ("bob", "the token is somebody else's")):
+            await ada.says({"type": "auth:refresh", "token": token})
+            frame = await ada.hears()
+            assert (frame["type"], frame["code"], frame["message"]) == ("error", "unauthorized", message)
+            assert w.plane.asked[-1] == {"host": "127.0.0.1", "token": token}
+        await ada.says({"type": "auth:refresh", "token": "ada"})
+        assert await ada.hears() == {"type": "auth:refreshed", "expiresAt": None}
 
 
 async def test_a_bad_token_is_refused_and_a_silent_control_plane_is_503(world: Open, nats_server: NatsServer) -> None:

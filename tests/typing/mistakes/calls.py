@@ -40,6 +40,8 @@ class Emitting(ChatRoom):
         self.posted.emit("text")  # mistake: wrong payload
         self.counted.emit("one")  # mistake: wrong payload of a generic event
         self.state.online[1] = "x"  # mistake: wrong key type
+        self.kick(self.session)  # mistake: a session instead of its id
+        self.presence["a"].name.upper()  # mistake: unknown field of a session
 
     async def calls(self) -> None:
         room = self.actors.get(ChatRoom, "other")

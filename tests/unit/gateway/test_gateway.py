@@ -11,10 +11,11 @@ import pytest
 from zocket.broker.port import Message
 from zocket.errors import Unavailable
 from zocket.exposition import render
-from zocket.gateway.gateway import EXPIRED_CODE, LOST_AFTER_S, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
+from zocket.gateway.gateway import LOST_AFTER_S, RESTARTING_CODE, RESUBSCRIPTIONS_PER_TURN
 from zocket.ids import Scope
 from zocket.metrics import MAX_CODES
 from zocket.protocol import envelopes, subjects
+from zocket.protocol.edge import EXPIRED_CODE
 from zocket.testing.clock import EPOCH_S
 
 if TYPE_CHECKING:

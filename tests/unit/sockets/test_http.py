@@ -82,6 +82,29 @@ def test_repeated_headers_are_joined_and_names_are_lower_case() -> None:
     assert headers["x-one"] == "1, 2"
 
 
+@pytest.mark.parametrize(
+    ("query", "metadata"),
+    [
+        ("", b""),
+        ("?metadata=", b""),
+        ("?metadata=%7B%22name%22%3A%20%22Ada%22%7D&token=t", b'{"name":"Ada"}'),
+        ("?metadata={}&metadata=[]", b"{}"),
+    ],
+)
+def test_the_metadata_are_the_json_object_of_the_query(query: str, metadata: bytes) -> None:
+    assert request(f"GET /{query} HTTP/1.1", "Host: a\r\n").head.metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["[1]", "7", "{", "%ff", '{"a":"%5Cud800"}', '{"a":"' + 2_048 * "x" + '"}', '{"a":' + 8 * "[" + 8 * "]" + "}"],
+)
+def test_metadata_that_cannot_be_used_are_refused_with_400(metadata: str) -> None:
+    with pytest.raises(Refused) as refused:
+        request(f"GET /?metadata={metadata} HTTP/1.1", "Host: a\r\n")
+    assert (refused.value.status, refused.value.code) == (400, "invalid_metadata")
+
+
 def test_neither_token_nor_headers_nor_key_show_in_the_repr() -> None:
     shown = repr(request("GET /?token=s3cret HTTP/1.1", f"Host: a\r\nCookie: c00kie\r\n{UPGRADE}"))
     assert "s3cret" not in shown

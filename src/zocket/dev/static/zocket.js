@@ -125,6 +125,7 @@ var HandleCore = class _HandleCore {
 // src/calls.ts
 var RETRY_MIN_MS = 250;
 var RETRY_MAX_MS = 2e3;
+var GAP = "Chunks of the stream were lost, or it began anew";
 var PASSING = /* @__PURE__ */ new Set(["unavailable", "overloaded"]);
 var Calls = class {
   #open = /* @__PURE__ */ new Map();
@@ -155,6 +156,7 @@ var Calls = class {
         text,
         timer: this.#limit(id, watch.limitMs),
         waits: !this.#send(text),
+        chunks: 0,
         repeats: request.idempotencyKey !== void 0,
         refusals: 0,
         pause: void 0,
@@ -177,6 +179,7 @@ var Calls = class {
     if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
     this.#take(id);
     if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+    else if (hasGap(call, frame)) call.reject(lostError(GAP));
     else call.resolve(frame.result);
   }
   /** Takes an `rpc:stream`. */
@@ -186,12 +189,14 @@ var Calls = class {
     if (call === void 0) return;
     clearTimeout(call.timer);
     call.timer = this.#limit(id, call.limitMs);
-    call.onChunk?.(frame.chunk);
+    call.chunks += 1;
+    if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
+    else call.onChunk?.(frame.chunk);
   }
   /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */
   connectionLost() {
     this.cancels = false;
-    const error = new Disconnected("The connection was lost before the answer came", { code: "disconnected" });
+    const error = lostError("The connection was lost before the answer came");
     this.#rejectAll((call) => !call.waits && !call.repeats, error);
     for (const call of this.#open.values()) call.waits = call.pause === void 0;
   }
@@ -234,6 +239,8 @@ var Calls = class {
     return call;
   }
 };
+var hasGap = ({ onChunk, chunks }, { seq = chunks }) => onChunk !== void 0 && seq !== chunks;
+var lostError = (message) => new Disconnected(message, { code: "disconnected" });
 
 // src/frames.ts
 function frameOf(text) {
@@ -278,6 +285,7 @@ var BACKOFF_MIN_MS = 250;
 var BACKOFF_MAX_MS = 2e3;
 var CONNECT_TIMEOUT_MS = 1e4;
 var TOKEN_EXPIRED = 4401;
+var KICKED = 4403;
 var Connection = class {
   #options;
   #owner;
@@ -334,7 +342,8 @@ var Connection = class {
   }
   async #open(base) {
     const url = new URL(base);
-    const { token, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (metadata !== void 0) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket;
     try {
       if (token !== void 0) url.searchParams.set("token", typeof token === "function" ? await token() : token);
@@ -378,7 +387,7 @@ var Connection = class {
       this.#owner.failed(new ZocketError("The token has expired", { code: "unauthorized" }));
       return this.close();
     }
-    if (reconnect === false) return this.close();
+    if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return;
     this.#timer = setTimeout(() => this.#open(this.#url), backoffMs(this.#failures++, random));
@@ -642,7 +651,8 @@ var Session = class {
     this.#use();
     const key = keyOf(place);
     const subscription = this.#subscriptions.get(key) ?? new Subscription((type, more) => {
-      this.connection.send(JSON.stringify({ type, ...place, ...more }));
+      const present = this.#subscriptions.get(key) ?? subscription;
+      if (present === subscription) this.connection.send(JSON.stringify({ type, ...place, ...more }));
     });
     const end = begin(subscription);
     this.#subscriptions.set(key, subscription);
@@ -677,6 +687,7 @@ var Session = class {
         this.#subscriptions.get(keyOf(frame))?.receive(frame);
         break;
       case "error":
+        if (frame.code === "kicked") this.#subscriptions.delete(keyOf(frame));
         this.#fail(errorOf(frame, frame.message));
     }
   }
