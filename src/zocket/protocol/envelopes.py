@@ -48,9 +48,9 @@ class CalledBy(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
 class Inbound(msgspec.Struct, rename="camel", gc=False):
     """A request on its way to the runtime; `claims` is kept as JSON until a session needs it.
 
-    With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call. `refreshes` is how
-    many tokens a session had after its first: with a higher number the claims are new. `metadata` is what its client says
-    of itself.
+    With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call.
+    `refreshes` counts the tokens that a session had after its first: with a higher number the claims are new.
+    `metadata` is what its client says of itself.
     """
 
     scope: WireScope
