@@ -84,7 +84,7 @@ async def test_with_its_own_user_each_process_does_all_its_work(
         assert [number async for number in kept.count(to=200)][-1] == 200
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(kept.wait(), 0.1)
-        assert await kept.add(line="d") == 4
+        assert await kept.add(line="e") == 5
     assert "permissions violation" not in caplog.text
 
 
