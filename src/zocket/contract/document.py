@@ -58,16 +58,18 @@ def contract_of(definition: AppDefinition) -> Contract:
 def _outputs(definition: AppDefinition) -> Iterator[Annotation[Any]]:
     for actor in definition.actors.values():
         yield actor.shown
-        yield from (method.result for method in actor.methods.values() if method.result is not None)
+        answers = (method.chunk if method.stream else method.result for method in actor.methods.values())
+        yield from (schema for schema in answers if schema is not None)
         yield from (event.schema for event in actor.events.values())
 
 
 def _method(method: MethodDefinition, inputs: list[Annotation[Any]], schemas: Schemas) -> MethodContract:
     result: Schema | msgspec.UnsetType = {}
-    if method.void:
+    answer = method.chunk if method.stream else method.result
+    if method.void and not method.stream:
         result = msgspec.UNSET
-    elif method.result is not None:
-        result = schemas.of(method.result, "output")
+    elif answer is not None:
+        result = schemas.of(answer, "output")
     given = _input(method, inputs, schemas)
     return MethodContract(
         description=_text(method.function.__doc__),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 from zocket.errors import DefinitionError, TooLarge
@@ -42,6 +43,7 @@ def chunk_annotation(label: str, returned: Any) -> Any:
 def drained(method: MethodDefinition, generator: Callable[..., AsyncGenerator[Any]]) -> Callable[..., Awaitable[None]]:
     """The generator as a handler: it sends every chunk, and returns nothing."""
 
+    @wraps(generator)
     async def run(actor: Actor[Any, Any], **arguments: Any) -> None:
         instance = actor._instance  # noqa: SLF001 — the two are one thing seen from two sides
         limit = instance.max_result_bytes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -11,10 +12,15 @@ from pydantic import BaseModel, Field, computed_field
 from pydantic_core import core_schema
 
 from tests.unit.contract.samples import ChatRoom, chat, everything
-from zocket import Actor, App, Event, method
+from zocket import Actor, App, Event, method, query
 from zocket.contract import NoContract, contract_of, decode_contract
 from zocket.contract.form import with_definitions
+from zocket.contract.typescript import typescript
 from zocket.core import AppDefinition
+
+
+class Chunk(msgspec.Struct):
+    text: str
 
 
 def contract(cls: type[Actor[Any, Any]]) -> Any:
@@ -264,3 +270,28 @@ def test_an_event_of_a_subclass_is_in_its_contract() -> None:
         shouted = Event[str]()
 
     assert list(contract(Loud)["actors"]["it"]["events"]) == ["posted", "counted", "shouted"]
+
+
+def test_a_stream_is_described_by_its_chunks_and_a_query_by_its_mark() -> None:
+    class Agent(Actor[dict[str, Any]]):
+        @method
+        async def words(self, text: str) -> AsyncIterator[Chunk]:
+            """One after the other."""
+            yield Chunk(text)
+
+        @method
+        async def anything(self):  # type: ignore[no-untyped-def]
+            yield 1
+
+        @query
+        async def count(self) -> int:
+            return 1
+
+    document = contract(Agent)
+    methods = document["actors"]["it"]["methods"]
+    assert (methods["words"]["stream"], methods["words"]["description"]) == (True, "One after the other.")
+    assert methods["words"]["result"] == {"$ref": "#/$defs/Chunk"}
+    assert document["$defs"]["Chunk"]["required"] == ["text"]
+    assert methods["anything"]["result"] == {}
+    assert methods["count"]["query"] is True
+    assert "words(input: { text: string }): Chunk;" in typescript(decode_contract(json.dumps(document).encode()))
