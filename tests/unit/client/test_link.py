@@ -111,21 +111,6 @@ async def test_attempts_go_on_for_ever_with_growing_delays(world: World) -> None
         assert len(world.transport.connections) == 2
 
 
-async def test_the_statuses_can_be_followed_to_their_end(world: World) -> None:
-    client = await world.client().open()
-    statuses = client.statuses()
-    assert await anext(statuses) == "open"
-    following = asyncio.create_task(anext(statuses))
-    await world.settle()
-    assert not following.done()
-    world.server.drop()
-    assert await following == "reconnecting"
-    await world.clock.advance(0.25)
-    assert await anext(statuses) == "open"
-    await client.aclose()
-    assert [status async for status in statuses] == ["closed"]
-
-
 async def test_the_jitter_is_full(world: World) -> None:
     parts = iter([0.0, 0.5, 0.999])
     async with await world.client(jitter=lambda: next(parts)).open():
