@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zocket.app import ActorFactory as ActorFactory
     from zocket.app import App as App
     from zocket.client import connect as connect
+    from zocket.client import connect_sync as connect_sync
     from zocket.core import Access as Access
     from zocket.core import Actor as Actor
     from zocket.core import Call as Call
@@ -59,6 +60,7 @@ _HOMES: Final = {
     "Unauthorized": "zocket.errors",
     "ZocketError": "zocket.errors",
     "connect": "zocket.client",
+    "connect_sync": "zocket.client",
     "cron": "zocket.core",
     "method": "zocket.core",
     "migrate": "zocket.core",

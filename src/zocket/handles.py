@@ -213,7 +213,7 @@ def fitting(what: str, decode: Callable[[V], R], raw: V) -> R:
 
 
 _ADVICE: Final = {
-    "state": "the state lives on the server; watch it with `async for state in client.state(handle)`",
+    "state": "the state lives on the server; watch it by `client.state(handle)`",
     "session": "self.session is only there inside the actor; the id of this connection is client.id",
     **dict.fromkeys(HOOKS, "hooks are run by the server and cannot be called"),
 }
@@ -225,7 +225,7 @@ def _advice(definition: ActorDefinition, name: str) -> str:
         return _ADVICE[name]
     cls = definition.cls
     if isinstance(getattr(cls, name, None), EventOf):
-        return f"{name} is an event; hear it with `async for payload in client.events(handle, {cls.__name__}.{name})`"
+        return f"{name} is an event; hear it by `client.events(handle, {cls.__name__}.{name})`"
     if hasattr(Actor, name):
         return f"{name} is only there inside the actor"
     if hasattr(cls, name):

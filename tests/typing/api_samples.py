@@ -22,12 +22,13 @@ from zocket import (
     Session,
     Timer,
     connect,
+    connect_sync,
     cron,
     method,
     query,
     view,
 )
-from zocket.client import Client
+from zocket.client import Client, Status
 from zocket.testing import TestApp
 
 
@@ -168,6 +169,32 @@ async def use(client: Client) -> None:
 async def connected() -> None:
     async with connect("ws://localhost:3000", token="jwt", rpc_timeout=5) as client:
         await use(client)
+
+
+def use_synchronously() -> None:
+    with connect_sync("ws://localhost:3000", token="jwt", rpc_timeout=5) as client:
+        room = client.actor(ChatRoom, "general")
+        assert_type(room, ChatRoom)
+        assert_type(client.call(room.post, text="hello"), Message)
+        assert_type(client.call(room.post, "hello"), Message)
+        assert_type(client.call(room.count), int)
+        assert_type(client.call(room.clear), None)
+        for state in client.state(room):
+            assert_type(state, RoomState)
+        with client.events(room, ChatRoom.posted) as messages:
+            for message in messages:
+                assert_type(message, Message)
+        for count in client.events(room, ChatRoom.counted):
+            assert_type(count, int | None)
+        for word in client.stream(room.words, text="hello world"):
+            assert_type(word, str)
+        once = client.options(timeout=5, idempotency_key="order-17").actor(ChatRoom, "general")
+        assert_type(client.call(once.post, text="hello"), Message)
+        anything = client.dynamic("chat", "general")
+        assert_type(anything.post(text="hi"), Any)
+        for raw in client.state(anything):
+            assert_type(raw, Any)
+        assert_type(next(client.statuses()), Status)
 
 
 async def from_a_route() -> None:

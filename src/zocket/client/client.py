@@ -39,7 +39,7 @@ from zocket.protocol.client_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -138,7 +138,7 @@ class Client:
         """
         return Ready(self._link)
 
-    def statuses(self) -> AsyncIterator[Status]:
+    def statuses(self) -> AsyncGenerator[Status, None]:
         """The present status, then the newest one after each change; ends after `closed`."""
         return self._link.statuses()
 

@@ -1,7 +1,7 @@
-"""`connect`: from an address and a few options to an open client.
+"""`connect` and `connect_sync`: from an address and a few options to an open client.
 
-Rules: calling it does no I/O, opening what it gives does; the WebSocket library is imported when it is needed, so that
-a client over another transport goes without it.
+Rules: calling `connect` does no I/O, opening what it gives does; `connect_sync` gives an open client. The WebSocket
+library is imported when it is needed, so that a client over another transport goes without it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zocket.client.client import CONNECT_TIMEOUT_S, RPC_TIMEOUT_S, Client
+from zocket.client.sync import SyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
 class Connecting:
     """What `connect` gives: awaited it is an open client, in `async with` one that is closed at the end."""
 
-    __slots__ = ("_client",)
+    __slots__ = ("client",)
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
 
     def __await__(self) -> Generator[Any, None, Client]:
-        return self._client.open().__await__()
+        return self.client.open().__await__()
 
     async def __aenter__(self) -> Client:
-        return await self._client.open()
+        return await self.client.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self.client.aclose()
 
 
 def connect(
@@ -90,3 +91,48 @@ def connect(
         fresh_token=fresh_token,
     )
     return Connecting(client)
+
+
+def connect_sync(
+    url: str,
+    *,
+    token: TokenSource = None,
+    rpc_timeout: float = RPC_TIMEOUT_S,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+    reconnect: bool = True,
+    ssl: SSLContext | None = None,
+    transport: Transport | None = None,
+) -> SyncClient:
+    """An open client for a script or a notebook: its methods wait and return results.
+
+        with connect_sync("ws://localhost:3000") as client:
+            client.call(client.actor(ChatRoom, "general").post, text="hello")
+
+    It has a thread with an event loop of its own, so it works where a loop is running already, and blocks that one
+    while it waits: an asynchronous program uses `connect`.
+
+    Args:
+        url: `ws://host:port` or `wss://host`.
+        token: as of `connect`; a function is run in the client's thread.
+        rpc_timeout: seconds that a call may take, waiting for the connection included.
+        connect_timeout: seconds that one attempt to connect may take.
+        reconnect: False closes the client with its first lost connection.
+        ssl: for `wss`; None verifies the server's certificate by the system's authorities.
+        transport: used instead of a WebSocket to `url`; its methods run in the client's thread.
+
+    Raises:
+        UsageError: the address or the token cannot be used, or the package `websockets` is missing.
+        Unauthorized: the server refuses the token.
+        Unavailable: there is no server, or it did not answer within `connect_timeout`.
+    """
+    return SyncClient(
+        connect(
+            url,
+            token=token,
+            rpc_timeout=rpc_timeout,
+            connect_timeout=connect_timeout,
+            reconnect=reconnect,
+            ssl=ssl,
+            transport=transport,
+        ).client
+    )

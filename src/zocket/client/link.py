@@ -16,7 +16,7 @@ from zocket.errors import Disconnected, Unauthorized, Unavailable, UsageError, Z
 from zocket.protocol.edge import KICKED_CODE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from zocket.client.transport import Connection, Transport
     from zocket.clock import Clock
@@ -135,7 +135,7 @@ class Link:
         if attempt is not None and attempt.connection is not None and attempt.closed is None:
             await attempt.connection.close()
 
-    async def statuses(self) -> AsyncIterator[Status]:
+    async def statuses(self) -> AsyncGenerator[Status, None]:
         """The present status, then the newest after every change; ends after `closed`."""
         given: Status | None = None
         while given != "closed":

@@ -22,6 +22,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "client.md"
 
 async def run_block(code: str, name: str, names: dict[str, Any]) -> None:
     compiled = compile(code, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    if "connect_sync(" in code:  # it blocks its thread, and the server is in this one
+        await asyncio.wait_for(asyncio.to_thread(eval, compiled, names), 10)
+        return
     pending = eval(compiled, names)
     if asyncio.iscoroutine(pending):
         await asyncio.wait_for(pending, 10)

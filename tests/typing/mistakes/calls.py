@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.typing.api_samples import ByRole, ChatRoom, Game, Guarded, Message, Timed, app, role_of
 from zocket import Actor, Due, cron, view
-from zocket.client import Client
+from zocket.client import Client, SyncClient
 
 
 class Other(ChatRoom):
@@ -33,6 +33,24 @@ async def mistakes(client: Client) -> None:
     async for seen in client.state(client.actor(Game, "a"), Game.seen_by):
         seen.round.bit_length()  # mistake: a field of the state, not of the view
     client.state(client.actor(Game, "a"), ByRole.for_role)  # mistake: the view of another actor
+
+
+def synchronous_mistakes(client: SyncClient) -> None:
+    room = client.actor(ChatRoom, "general")
+    client.call(room.post, txt="hello")  # mistake: wrong keyword of a synchronous call
+    client.call(room.post, text=5)  # mistake: wrong type of a synchronous call
+    client.call(room.post)  # mistake: missing argument of a synchronous call
+    client.call(room.publish, text="hello")  # mistake: unknown method of a synchronous call
+    _sent: int = client.call(room.post, text="hello")  # mistake: wrong result type of a synchronous call
+    _message: Message = room.post(text="hello")  # mistake: a handle names its methods, it does not call them
+    client.call(room.words, text="hello")  # mistake: to be iterated over
+    for _word in client.stream(room.post, text="hello"):  # mistake: nothing to iterate over
+        pass
+    for state in client.state(room):
+        state.message.clear()  # mistake: unknown field of a synchronous state
+    for message in client.events(room, ChatRoom.posted):
+        message.body.upper()  # mistake: unknown field of a synchronous payload
+    client.events(client.actor(Guarded, "x"), ChatRoom.posted)  # mistake: another actor's event, synchronously
 
 
 class Emitting(ChatRoom):
