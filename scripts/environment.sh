@@ -3,6 +3,12 @@
 #
 # Needs bash and a Python of 3.11 or later; everything else comes with pip and npm, from wherever they are set up to look.
 
+# Node brings certificates of its own; npm is to trust what this machine trusts, as pip does.
+system_certificates=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -f "$system_certificates" ]; then
+  export NODE_EXTRA_CA_CERTS=$system_certificates
+fi
+
 say() {
   if [ -t 2 ]; then printf '\033[2m%s\033[0m\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi
 }
@@ -64,6 +70,6 @@ ensure_node_modules() {
   lock=$(cksum <"$1/package-lock.json")
   if [ "$(cat "$1/node_modules/.zocket.stamp" 2>/dev/null)" = "$lock" ]; then return; fi
   say "Installing the packages that $1 is built and tested with (once; some seconds) …"
-  npm --prefix "$1" ci --ignore-scripts --silent || return 1
+  npm --prefix "$1" ci --ignore-scripts --no-progress --loglevel=error || return 1
   printf '%s\n' "$lock" >"$1/node_modules/.zocket.stamp"
 }

@@ -780,6 +780,10 @@ class Host:
         """A state subscription while a turn is suspended: the committed state at once, `on_connect` in its order."""
         if link.session is None or link.session.id in self._gone:
             return
+        mailbox = resident.mailbox
+        for index, piece in enumerate(mailbox):
+            if piece[0] is link and type(piece[1]) is StateUnsub:  # it came before, and must not end this one
+                mailbox[index] = (NOBODY, NOTHING, "", piece[3], piece[4], None)
         self._meet(resident, link, request_id, now)
         self._watch(resident, link, request, request_id)
 

@@ -398,6 +398,26 @@ class TestSubscriptions:
         }
         assert heard == {"a": ["all", "but"], "b": ["all", "to"], "c": ["all", "but"]}
 
+    async def test_who_leaves_and_comes_back_during_a_turn_stays_subscribed(self, bench: Callable[..., Any]) -> None:
+        """The subscription is answered beside the turn, and overtakes the farewell that waits behind it."""
+        b = bench(It)
+        s, other = b.session("s"), b.session("o")
+        s.watch()
+        other.call("nap", seconds=1)
+        await b.quiet()
+        s.frames.clear()
+        s.unwatch()
+        s.watch()
+        await b.quiet(2)
+        other.call("increment")
+        await b.quiet()
+        assert s.kinds() == ["state:snapshot", "state:patch", "state:patch"]
+        s.unwatch()
+        other.call("increment")
+        await b.quiet()
+        assert len(s.frames) == 3
+        assert b.host.pending == 0
+
 
 class TestTimeLimit:
     async def test_a_handler_over_its_limit_is_ended_and_its_changes_dropped(
