@@ -321,7 +321,7 @@ class Chunk(BaseModel):
 def web() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1"),
-        headers={"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"},
+        headers={"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY') or 'none'}"},
         timeout=SILENCE_LIMIT_S,
         verify=certificates(),
     )

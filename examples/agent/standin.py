@@ -46,20 +46,24 @@ class Endpoint(BaseHTTPRequestHandler):
         try:
             for delta in deltas(body["messages"]):
                 time.sleep(self.token_s)
-                self.event(json.dumps({"choices": [{"index": 0, "delta": delta}]}))
-            self.event("[DONE]")
+                self.event({"choices": [{"index": 0, "delta": delta}]})
+            self.event(None)
         except ConnectionError:
             pass  # the answer was stopped
 
-    def event(self, data: str) -> None:
-        self.wfile.write(f"data: {data}\n\n".encode())
-        self.wfile.flush()
+    def event(self, data: dict[str, Any] | None) -> None:
+        """None is the end."""
+        self.wfile.write(f"data: {'[DONE]' if data is None else json.dumps(data)}\n\n".encode())
 
     def log_message(self, *_: object) -> None:
         pass
 
 
+def serve(port: int, endpoint: type[Endpoint] = Endpoint) -> ThreadingHTTPServer:
+    return ThreadingHTTPServer(("127.0.0.1", port), endpoint)
+
+
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
-    print(f"OPENAI_BASE_URL=http://127.0.0.1:{port}/v1")
-    ThreadingHTTPServer(("127.0.0.1", port), Endpoint).serve_forever()
+    with serve(int(sys.argv[1]) if len(sys.argv) > 1 else 9000) as server:
+        print(f"export OPENAI_BASE_URL=http://127.0.0.1:{server.server_port}/v1")
+        server.serve_forever()
