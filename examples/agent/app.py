@@ -142,7 +142,7 @@ class Conversation(Actor[ConversationState]):
             async for delta in deltas:
                 self._last().steps[step].text += delta.get("content") or ""
                 for part in delta.get("tool_calls") or ():
-                    at, function = part.get("index", 0), part.get("function", {})
+                    at, function = part.get("index", len(calls)), part.get("function") or {}
                     call = calls.setdefault(at, ToolCall(id=f"{self._last().id}-{step}-{at}", name="", arguments=""))
                     call.name += function.get("name") or ""
                     call.arguments += function.get("arguments") or ""
@@ -295,27 +295,34 @@ async def completion(messages: list[dict[str, Any]]) -> AsyncIterator[AsyncItera
 
 
 async def deltas_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.aiter_lines():
-        if line == "data: [DONE]":
-            return
-        if line.startswith("data:"):
-            try:
-                yield Chunk.model_validate_json(line.removeprefix("data:")).delta
-            except ValidationError as error:
-                raise httpx.DecodingError("the endpoint sent what is no completion") from error
+    rest = ""
+    async for part in response.aiter_text():
+        *lines, rest = (rest + part).split(
+            "\n"
+        )  # not aiter_lines: a token may hold what it takes for the end of a line
+        for line in lines:
+            data = line.removeprefix("data:").strip()
+            if data == "[DONE]":
+                return
+            if line.startswith("data:"):
+                yield delta_of(data)
     raise httpx.RemoteProtocolError("the endpoint broke off")
 
 
 class Choice(BaseModel):
-    delta: dict[str, Any] = {}
+    delta: dict[str, Any] | None = None
 
 
 class Chunk(BaseModel):
     choices: list[Choice] = []
 
-    @property
-    def delta(self) -> dict[str, Any]:
-        return self.choices[0].delta if self.choices else {}
+
+def delta_of(data: str) -> dict[str, Any]:
+    try:
+        choices = Chunk.model_validate_json(data).choices
+    except ValidationError as error:
+        raise httpx.DecodingError("the endpoint sent what is no completion") from error
+    return (choices[0].delta if choices else None) or {}
 
 
 def web() -> httpx.AsyncClient:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from examples.agent import app as agent
-from examples.agent.app import Conversation, ConversationState, Exchange, Notes, app
+from examples.agent.app import ANSWER_LIMIT_S, Conversation, ConversationState, Exchange, Notes, app
 from zocket import ActorError
 from zocket.client import Client
 from zocket.testing import TestApp
@@ -46,7 +46,8 @@ class Model:
             if isinstance(delta, asyncio.Event):
                 await delta.wait()
             else:
-                yield f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode()
+                event = json.dumps({"choices": [{"delta": delta}]}, ensure_ascii=False)
+                yield f"data: {event}\n\n".encode()
         yield b"data: [DONE]\n\n"
 
 
@@ -54,11 +55,11 @@ def words(*texts: str) -> list[Delta | asyncio.Event]:
     return [{"content": text} for text in texts]
 
 
-def tool_call(name: str, **arguments: Any) -> list[Delta | asyncio.Event]:
+def tool_call(name: str, *, index: int = 0, **arguments: Any) -> list[Delta | asyncio.Event]:
     """As endpoints send it: the name first, the arguments in pieces."""
     text = json.dumps(arguments)
     functions = [{"name": name, "arguments": ""}, {"arguments": text[:5]}, {"arguments": text[5:]}]
-    return [{"tool_calls": [{"index": 0, "id": "call_1", "function": function}]} for function in functions]
+    return [{"tool_calls": [{"index": index, "id": "call_1", "function": function}]} for function in functions]
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def is_done(exchange: Exchange) -> bool:
 
 async def test_everybody_sees_the_answer_grow(model: Model) -> None:
     gate = asyncio.Event()
-    model.says = [[*words("Two ", "cups"), gate, *words(" a day.")]]
+    model.says = [[*words("Two ", "cups"), gate, *words("\u2028a day.")]]
     async with TestApp(app) as t:
         alice, bob = await t.connect(), await t.connect()
         async with watch(alice) as hers, watch(bob) as his:
@@ -107,7 +108,7 @@ async def test_everybody_sees_the_answer_grow(model: Model) -> None:
                 assert (seen.question, seen.status) == ("How much?", "writing")
             gate.set()
             for states in (hers, his):
-                assert text(await first(states, is_done)) == "Two cups a day."
+                assert text(await first(states, is_done)) == "Two cups\u2028a day."
     (asked,) = model.asked
     assert asked["stream"] is True
     assert [message["content"] for message in asked["messages"][1:]] == ["How much?"]
@@ -210,3 +211,68 @@ async def test_a_tool_that_was_called_before_a_crash_is_not_called_again(model: 
             assert text(await first(states, is_done)) == "Noted."
         assert await alice.actor(Notes, "tea").all() == ["no sugar"]
     assert model.asked[1] == model.asked[2]
+
+
+async def test_tools_that_a_crash_interrupts_are_called_once_in_effect(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, runs = asyncio.Event(), 0
+
+    async def stand_still_once(of: Conversation, call_id: str, _: agent.Nothing) -> str:
+        nonlocal runs
+        runs += 1
+        started.set()
+        if runs == 1:
+            await asyncio.Event().wait()
+        return await of.actors.get(Notes, of.id).keep(key=call_id, text="second")
+
+    monkeypatch.setitem(agent.TOOLS, "wait", agent.Tool("Waits.", agent.Nothing, stand_still_once))
+    model.says = [[*tool_call("keep_note", text="first"), *tool_call("wait", index=1)], words("Noted.")]
+    async with TestApp(app) as t:
+        alice = await t.connect()
+        async with watch(alice) as states:
+            await alice.actor(Conversation, "tea").send(text="Two notes")
+            await started.wait()
+            await t.kill()
+            await t.start()
+            done = await first(states, is_done)
+        assert [call.result for call in done.steps[0].calls] == ["kept", "kept"]
+        assert await alice.actor(Notes, "tea").all() == ["first", "second"]
+    assert (runs, len(model.asked)) == (2, 2)
+
+
+async def test_a_stream_that_breaks_off_is_a_failure(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b'data: {"choices": [{"delta": {"content": "Half"}}]}\n\ndata: {"cho')
+
+    monkeypatch.setattr(model, "handle", broken)
+    async with TestApp(app) as t:
+        alice = await t.connect()
+        await alice.actor(Conversation, "tea").send(text="Hello?")
+        failed = await until(alice, lambda exchange: exchange.status == "failed")
+        assert (text(failed), failed.error) == ("Half", "the endpoint broke off")
+
+
+async def test_an_answer_is_begun_again_also_when_its_request_is_gone(model: Model) -> None:
+    """A stream keeps a request for 60 s; the reminder is kept with the conversation."""
+    model.says = [[*words("Once upon"), asyncio.Event()], words("Once upon", " a time.")]
+    async with TestApp(app) as t:
+        alice = await t.connect()
+        async with watch(alice) as states:
+            await alice.actor(Conversation, "tea").send(text="A story")
+            await first(states, lambda exchange: text(exchange) == "Once upon")
+            await t.kill()
+            await t.clock.advance(600)
+            await t.start()
+            assert [step.text for step in (await first(states, is_done)).steps] == ["Once upon a time."]
+        await t.clock.advance(600)
+    assert len(model.asked) == 2
+
+
+async def test_an_answer_that_takes_too_long_is_stopped(model: Model) -> None:
+    model.says = [[*words("Hm"), asyncio.Event()]]
+    async with TestApp(app) as t:
+        alice = await t.connect()
+        await alice.actor(Conversation, "tea").send(text="Think")
+        await t.clock.advance(ANSWER_LIMIT_S + 1)
+        assert text(await until(alice, lambda exchange: exchange.status == "stopped")) == "Hm"
