@@ -152,16 +152,17 @@ async def test_anybody_can_stop_it_and_what_was_seen_stays(model: Model) -> None
     model.says = [[*words("On and "), asyncio.Event()], words("Yes?")]
     async with TestApp(app) as t:
         alice, bob = await t.connect(), await t.connect()
-        await alice.actor(Conversation, "tea").send(text="Go on for ever")
-        await until(alice, lambda exchange: text(exchange) == "On and ")
-        assert await bob.actor(Conversation, "tea").stop() is True
-        stopped = await until(alice, lambda exchange: exchange.status == "stopped")
-        assert text(stopped) == "On and "
-        await t.settle()
-        assert await bob.actor(Conversation, "tea").stop() is False
+        async with watch(alice) as states:
+            await alice.actor(Conversation, "tea").send(text="Go on for ever")
+            await first(states, lambda exchange: text(exchange) == "On and ")
+            assert await bob.actor(Conversation, "tea").stop() is True
+            stopped = await first(states, lambda exchange: exchange.status == "stopped")
+            assert text(stopped) == "On and "
+            await t.settle()
+            assert await bob.actor(Conversation, "tea").stop() is False
 
-        await alice.actor(Conversation, "tea").send(text="Again")
-        assert text(await until(alice, lambda exchange: exchange.id == 2 and is_done(exchange))) == "Yes?"
+            await alice.actor(Conversation, "tea").send(text="Again")
+            assert text(await first(states, lambda exchange: exchange.id == 2 and is_done(exchange))) == "Yes?"
 
 
 async def test_an_endpoint_that_refuses_is_shown_and_the_next_question_is_taken(model: Model) -> None:
