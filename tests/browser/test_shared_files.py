@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 @pytest.mark.parametrize("name", ["theme.css", "ui.js"])
 def test_every_example_has_the_same_copy(name: str) -> None:
     copies = {path.parent.name: path.read_text() for path in EXAMPLES.glob(f"*/{name}")}
-    assert sorted(copies) == ["chat", "counter", "draw"]
+    assert sorted(copies) == ["agent", "chat", "counter", "draw"]
     assert len(set(copies.values())) == 1
 
 
