@@ -59,7 +59,7 @@ class BesideCalls:
         method = resident.beside.get(request.method)
         if method is None or not _may_pass(resident) or not self._host.meet_beside(resident, link, piece):
             return False
-        self._host.begin_piece()
+        self._host.begin()
         return self.begin(resident, method, piece)
 
     def begin(self, resident: Resident, method: MethodDefinition, piece: Piece) -> bool:

@@ -72,7 +72,7 @@ class Flushing:
     def keep(self, resident: Resident, effects: Effects, done: Callable[[], None]) -> None:
         """Hands a part of a turn to the store; `done` is called when it has left."""
         assert resident.keeper is not None
-        self._host.begin_piece()
+        self._host.begin()
         piece = (NOBODY, FLUSH, "", done, self._clock.now(), None)
         resident.keeper.add(Outcome(piece, effects, None))
 

@@ -293,7 +293,7 @@ class Host:
         return self._eviction.is_leaving(resident)
 
     def begin(self) -> None:
-        """Something is under way besides the requests."""
+        """One more piece of work is here, until `finish` or `end` says that it is over."""
         self._pending += 1
 
     def end(self) -> None:
@@ -363,10 +363,6 @@ class Host:
         """Where the instance lives, if it is here still."""
         resident = self._residents.get((instance.definition.name, instance.actor_id))
         return resident if resident is not None and resident.instance is instance else None
-
-    def begin_piece(self) -> None:
-        """One more piece of work is here until `finish` is called for it."""
-        self._pending += 1
 
     def _put(self, resident: Resident, piece: Piece) -> None:
         self._pending += 1
@@ -575,7 +571,7 @@ class Host:
     ) -> BaseException | None:
         """Why a guard does not let the session do this; None if all do."""
         instance = resident.instance
-        worker.begin(instance, kind, self._limits.handler_timeout_s)
+        worker.begin(instance, kind, self._handler_timeout_s)
         try:
             await instance.admit(Access(instance, kind, piece[0].caller, piece[2]))
         except BaseException as error:  # noqa: BLE001 — border: a developer's guard
