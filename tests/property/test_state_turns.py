@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, computed_field
 
-from zocket.state import Document, apply, encode
+from zocket.state import Document, Growth, Operations, apply, encode
 
 # Shapes: what may lie where, and how to make it. ("list", shape), ("dict", keys, shape), ("optional", shape),
 # ("object", class, {field: shape}), ("set", strategy), ("tuple", shapes), or a strategy of scalars.
 
 INTS = st.integers(-3, 3)
-TEXTS = st.sampled_from(["", "a", "b/c", "~", "ü", "long text that takes some bytes"])
+LONG = "long text that takes some bytes, and has grown"
+TEXTS = st.sampled_from(
+    ["", "a", "b/c", "~", "ü", LONG, 2 * LONG, 2 * LONG + "ü", 2 * LONG + 'ü"\\\U0001f600', 3 * LONG]
+)
 SCALARS = st.one_of(INTS, TEXTS, st.booleans(), st.none(), st.sampled_from([0.5, -1.25]))
 NAMES = st.sampled_from(["a", "b", "c/d", "e~f", "", "0", "ü"])
 NUMBERS = st.integers(-2, 4)
@@ -394,6 +397,13 @@ def same_values(state: Any, mirror: Any) -> bool:
     return bool(state == mirror and mirror == state)
 
 
+def read(operations: Operations | None, *, append: bool = False) -> Any:
+    """The operations of a commit, as who takes `append` and as who does not gets them."""
+    if isinstance(operations, Growth):
+        operations = operations.short if append else operations.whole()
+    return [] if operations is None else json.loads(operations)
+
+
 @pytest.mark.parametrize("name", sorted(SHAPES))
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -431,13 +441,14 @@ def test_patches_snapshots_and_rollbacks_agree_with_plain_objects(name: str, dat
         mirror = unshared(mirror)
         assert same_values(document.state, mirror)
         assert same_values(document.committed().state, mirror)
-        operations = [] if patches is None else json.loads(patches)
+        operations, appending = read(patches), read(patches, append=True)
         snapshot = json.loads(document.snapshot())
         assert canonical(snapshot) == canonical(json.loads(encode(mirror)))
-        ours = apply(replica, operations)
+        ours = apply(replica, appending)
         replica, known = jsonpatch.apply_patch(replica, operations), known_client(known, operations)
         assert canonical(replica) == canonical(known) == canonical(ours) == canonical(snapshot)
         told = {operation["path"] for operation in operations}
+        assert [operation["path"] for operation in appending] == [operation["path"] for operation in operations]
         assert "" not in told
         if canonical(old) == canonical(snapshot):
             assert told <= {"/pair"}, "nothing to tell, except what is hidden in a tuple"

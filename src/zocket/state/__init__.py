@@ -7,6 +7,17 @@ from zocket.state import pointer
 from zocket.state.difference import difference
 from zocket.state.document import Document
 from zocket.state.encoding import encode
+from zocket.state.growth import Grown, Growth, Operations, operations_of
 from zocket.state.patch import apply
 
-__all__ = ["Document", "apply", "difference", "encode", "pointer"]
+__all__ = [
+    "Document",
+    "Grown",
+    "Growth",
+    "Operations",
+    "apply",
+    "difference",
+    "encode",
+    "operations_of",
+    "pointer",
+]

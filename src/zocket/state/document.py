@@ -8,7 +8,7 @@ except for snapshots, which are cached.
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from zocket.errors import TooLarge, UsageError
 from zocket.state.adopt import Settlement, adopt_root
@@ -19,6 +19,9 @@ from zocket.state.journal import TRACKED, Journal
 from zocket.state.kinds import Untracker
 from zocket.state.positions import Position, root_position
 from zocket.state.quick import quick_commit
+
+if TYPE_CHECKING:
+    from zocket.state.growth import Operations
 
 S = TypeVar("S")
 
@@ -105,8 +108,10 @@ class Document(Generic[S]):
             raise UsageError("A turn of this state is already open")
         journal.open = True
 
-    def commit(self) -> bytes | None:
+    def commit(self) -> Operations | None:
         """End the turn and return its changes as a JSON array of RFC 6902 operations, None if nothing changed.
+
+        Where a text of at least `growth.MIN_CHARS` has grown, it is a `Growth`: by the increment, or as that array.
 
         Raises:
             StateValueError: a value that was placed into the state holds what JSON cannot. The turn stays
@@ -143,7 +148,7 @@ class Document(Generic[S]):
             journal.close()
         return patches  # type: ignore[no-any-return]
 
-    def _commit(self, journal: Journal) -> bytes | None:
+    def _commit(self, journal: Journal) -> Operations | None:
         """Settle and emit a turn of any kind."""
         old = self.snapshot() if self._opaque else b""
         computed = ComputedFields(journal) if journal.computed else None
@@ -168,7 +173,7 @@ class Document(Generic[S]):
             computed.keep()
         return patches
 
-    def _grow(self, patches: bytes) -> None:
+    def _grow(self, patches: Operations) -> None:
         """Note that patches were made; raises TooLarge if the state may not grow by them."""
         if self._max_bytes is not None:
             size = self.size + len(patches)

@@ -17,6 +17,7 @@ import msgspec
 from zocket.state.builtin import DictKind, ListKind, SetKind
 from zocket.state.comparison import differences, same_elements
 from zocket.state.encoding import encode_checked
+from zocket.state.growth import Grown, grown, has_grown, operations_of
 from zocket.state.journal import MISSING, TRACKED, climb, depth_of
 from zocket.state.kinds import KINDS, Kind, Untracker
 from zocket.state.pointer import escape
@@ -24,6 +25,7 @@ from zocket.state.positions import HIDDEN, OPAQUE, Position
 
 if TYPE_CHECKING:
     from zocket.state.adopt import Settlement
+    from zocket.state.growth import Operations
 
 _text = msgspec.json.Encoder().encode
 
@@ -33,15 +35,18 @@ OVERHEAD: Final = len('{"op":"replace","path":"","value":},')
 SILENT: Final[Any] = object()
 """Instead of a place: the part is emitted with something around it, or never."""
 
+Operation = tuple[str, str, "bytes | Grown | None"]
+"""Its name, its path, and its encoded value: a `Grown` for `replace` of a text that has grown, None for `remove`."""
+
 
 class Emission:
-    """The operations of one commit. `ops` are (operation, path, encoded value or None)."""
+    """The operations of one commit."""
 
     def __init__(self, root: Any, position: Position, settlement: Settlement) -> None:
         self.emitted: set[tuple[int, Any]] = set()
         """Places, by the id of the node around and the key, whose value was emitted."""
         self.plain = settlement.journal.plain
-        self.ops: list[tuple[str, str, bytes | None]] = []
+        self.ops: list[Operation] = []
         self.places: dict[int, Any] = {id(root): ("", position.at(root))}
         self.wholes: set[str] = set()
         self.equal: set[int] = set()
@@ -118,8 +123,8 @@ class Emission:
         if is_list and path and len(changed) > 1 and self.shorter_list(node, changed, path):
             self.whole(node, path, position)
             return
-        ops: list[tuple[str, str, Position, Any]] = []
-        removed = 0
+        ops: list[tuple[str, str, Position, Any, Any]] = []
+        removed = kept = 0
         for key, old, new in changed:
             step = position.step(node, key)
             if step is OPAQUE:
@@ -129,24 +134,33 @@ class Emission:
                 continue
             part, below = step[:2]
             if new is MISSING:
-                ops.append(("remove", path + part, below, None))
+                ops.append(("remove", path + part, below, None, None))
                 removed += 1
+            elif below.scalars and has_grown(old, new):
+                ops.append(("replace", path + part, below, new, old))
+                kept += len(old)
             else:
-                ops.append(("add" if old is MISSING else "replace", path + part, below, new))
+                ops.append(("add" if old is MISSING else "replace", path + part, below, new, None))
         if is_list and removed:
             ops[-removed:] = ops[: -removed - 1 : -1]
-        if len(ops) > 1 and path and not is_list and self.shorter_whole(node, kind, ops, changed, path):
+        if len(ops) > 1 and path and not is_list and self.shorter_whole(node, kind, ops, changed, path, kept):
             self.whole(node, path, position)
             return
         self.emitted.update([(id(node), key) for key, _, _ in changed])
-        for op, place, below, new in ops:
-            self.ops.append((op, place, None if op == "remove" else self.bytes_of(below, new)))
+        for op, place, below, new, old in ops:
+            if op == "remove":
+                self.ops.append((op, place, None))
+            elif old is None:
+                self.ops.append((op, place, self.bytes_of(below, new)))
+            else:
+                self.ops.append((op, place, grown(place, old, new)))
 
     def shorter_list(self, node: Any, changed: list[tuple[Any, Any, Any]], path: str) -> bool:
         """Tell whether a list is shorter than the operations on its elements."""
         gone = sum([change[2] is MISSING for change in changed])
         digits = sum([len(str(change[0])) for change in changed])
-        room = (OVERHEAD + len(path) + 1) * (len(changed) - 1) + digits - 10 * gone
+        kept = sum([len(old) for _, old, new in changed if has_grown(old, new)])
+        room = (OVERHEAD + len(path) + 1) * (len(changed) - 1) + digits - 10 * gone - kept
         if len(changed) - gone == len(node):
             return room > 0
         keys = {change[0] for change in changed}
@@ -154,10 +168,13 @@ class Emission:
             return False
         return _fits([(0, part) for key, part in enumerate(node) if key not in keys], room)
 
-    def shorter_whole(self, node: Any, kind: Kind, ops: Any, changed: Any, path: str) -> bool:
-        """Tell whether a dictionary or a model is shorter than the operations on its parts."""
-        room = -OVERHEAD - len(path) - 1
-        for op, place, _, _ in ops:
+    def shorter_whole(self, node: Any, kind: Kind, ops: Any, changed: Any, path: str, kept: int) -> bool:
+        """Tell whether a dictionary or a model is shorter than the operations on its parts.
+
+        `kept` counts characters of grown texts that the operations leave out.
+        """
+        room = -OVERHEAD - len(path) - 1 - kept
+        for op, place, *_ in ops:
             room += OVERHEAD + len(place) - (10 if op == "remove" else len(place) - len(path) + 4)
         keys = {key for key, _, _ in changed}
         if isinstance(kind, DictKind) and (len(node) - len(keys)) * 5 > room:
@@ -188,23 +205,25 @@ def _holds(value: Any, child: Any) -> bool:
     return isinstance(value, tuple) and any(part is child or _holds(part, child) for part in value)
 
 
-def encoded(ops: list[tuple[str, str, bytes | None]]) -> bytes | None:
-    """Return operations as a JSON array, None if there are none."""
+def encoded(ops: list[Operation]) -> Operations | None:
+    """Return operations as JSON, None if there are none."""
     if not ops:
         return None
-    parts = []
+    parts: list[bytes | Grown] = []
     for op, path, value in ops:
         if value is None:
             parts.append(b'{"op":"remove","path":%b}' % _text(path))
+        elif isinstance(value, Grown):
+            parts.append(value)
         else:
             parts.append(b'{"op":"%b","path":%b,"value":%b}' % (op.encode(), _text(path), value))
-    return b"[%b]" % b",".join(parts)
+    return operations_of(parts)
 
 
-def whole_difference(old: bytes, new: bytes) -> list[tuple[str, str, bytes | None]]:
+def whole_difference(old: bytes, new: bytes) -> list[Operation]:
     """Return the operations between two encoded documents of which only the whole can be encoded."""
     before, after = (msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw]) for data in (old, new))
-    ops: list[tuple[str, str, bytes | None]] = []
+    ops: list[Operation] = []
     if isinstance(before, dict) and isinstance(after, dict):
         ops.extend(("remove", "/" + escape(key), None) for key in before.keys() - after.keys())
         for key, value in after.items():

@@ -1,4 +1,4 @@
-"""Applies RFC 6902 operations to plain decoded JSON.
+"""Applies RFC 6902 operations, and `append` to a text, to plain decoded JSON.
 
 The document handed in is never changed: containers on the way to a change are copied once per call, everything else
 keeps its identity, so that a reader can tell by `is` what changed. Either all operations apply or PatchError is raised.
@@ -59,6 +59,8 @@ class _Application:
                     self.replace(path, operation["value"])
                 case "remove":
                     self.remove(path)
+                case "append":
+                    self.append(path, operation["value"])
                 case "move":
                     self.move(pointer.parse(operation["from"]), path)
                 case "copy":
@@ -116,6 +118,12 @@ class _Application:
             return
         target, token = self.writable(path[:-1]), path[-1]
         target[pointer.index(token, len(target)) if isinstance(target, list) else token] = value
+
+    def append(self, path: Sequence[str], value: Any) -> None:
+        text = self.read(path)
+        if not (isinstance(text, str) and isinstance(value, str)):
+            raise PatchError("Only text can be appended, and only to a text")
+        self.replace(path, text + value)
 
     def remove(self, path: Sequence[str]) -> Any:
         if not path:

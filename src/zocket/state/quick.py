@@ -8,7 +8,7 @@ left to `adopt` and `emission`; this file finds that out before it changes anyth
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,9 +17,13 @@ from zocket.state.builtin import DictKind, ListKind
 from zocket.state.containers import TrackedList
 from zocket.state.emission import OVERHEAD
 from zocket.state.encoding import encode_checked
+from zocket.state.growth import Growth, grown, has_grown
 from zocket.state.journal import MISSING, TRACKED, Journal, Missing
 from zocket.state.kinds import KINDS, Refusal, check_value, refused
 from zocket.state.positions import HIDDEN, OPAQUE, REPLACE, VALUE, Position
+
+if TYPE_CHECKING:
+    from zocket.state.growth import Operations
 
 _text = msgspec.json.Encoder().encode
 
@@ -35,7 +39,7 @@ _UNKNOWN: Final[dict[Any, Any]] = {}
 _ADD: Final = b'{"op":"add","path":'
 
 
-def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | None:
+def quick_commit(journal: Journal, root_position: Position) -> Operations | bool | None:
     """Return the patches of an ordinary turn, None if there are none, False if the turn is not ordinary.
 
     Raises:
@@ -53,7 +57,8 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             appended = _one_append(first, journal)
             if appended is not None:
                 return appended
-    parts: list[bytes] = []
+    parts: list[Any] = []
+    growing = False
     late: list[Any] = []
     places = journal.places
     for node in touched:
@@ -72,7 +77,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
         entries = kind.written(node, changes) if store is None else changes.items()
         if entries is None:
             return False
-        before = len(parts)
+        before, kept = len(parts), 0
         known = position.known if type(node) is position.tracked else _UNKNOWN
         for entry in entries:
             if store is None:
@@ -92,6 +97,10 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
                 return False
             if step is HIDDEN:
                 continue
+            if new_class is str and step[1].scalars and has_grown(old, new):
+                parts.append(grown(path + step[0], old, new))
+                growing, kept = True, kept + len(old)
+                continue
             if path or len(step) == 2 or new is MISSING or old is MISSING:
                 quoted = _text(path + step[0])
                 if new is MISSING:
@@ -106,7 +115,7 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             else:
                 late.append((len(parts), node, kind, key, new, head, step[1]))
                 parts.append(b"")
-        if path and len(parts) > before + 1 and _may_be_shorter(node, kind, len(parts) - before, len(path)):
+        if path and len(parts) > before + 1 and _may_be_shorter(node, kind, len(parts) - before, len(path), kept):
             return False
     if late:
         settlement = Settlement(journal)
@@ -116,10 +125,12 @@ def quick_commit(journal: Journal, root_position: Position) -> bytes | bool | No
             return False
     if not parts:
         return None
+    if growing:
+        return Growth(parts)
     return b"[" + (parts[0] if len(parts) == 1 else b",".join(parts)) + b"]"
 
 
-def _one_field(node: Any, position: Position) -> bytes | bool | None:
+def _one_field(node: Any, position: Position) -> Operations | bool | None:
     """As `quick_commit`, for one change of a model at the root; False too where that is not one scalar for another."""
     [(key, old)] = node._zc.items()
     store = TRACKED[type(node)].store(node)
@@ -132,6 +143,8 @@ def _one_field(node: Any, position: Position) -> bytes | bool | None:
         return False
     if old_class is new_class and old == new:
         return None
+    if new_class is str and has_grown(old, new):
+        return Growth([grown(step[0], old, new)])
     return b"[%b%b}]" % (step[2], _text(new))
 
 
@@ -190,7 +203,10 @@ def _place(node: Any, journal: Journal, root_position: Position) -> Any:
     return place[0] + step[0], step[1].at(node)
 
 
-def _may_be_shorter(node: Any, kind: Any, count: int, path_bytes: int) -> bool:
-    """Tell whether a container may be shorter than operations on its parts, by the least that its other parts take."""
+def _may_be_shorter(node: Any, kind: Any, count: int, path_bytes: int, kept: int) -> bool:
+    """Tell whether a container may be shorter than operations on its parts, by the least that its other parts take.
+
+    `kept` counts characters of grown texts that the operations leave out.
+    """
     rest = len(node) - count if isinstance(kind, (ListKind, DictKind)) else 0
-    return rest * 2 <= count * (OVERHEAD + path_bytes + 20)
+    return rest * 2 + kept <= count * (OVERHEAD + path_bytes + 20)

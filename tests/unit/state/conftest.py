@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jsonpatch
 import pytest
 
+from tests.property.test_state_turns import read
+from zocket.state import apply
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,8 +28,9 @@ def turn() -> Callable[..., Any]:
         document._snapshot = None
         assert json.loads(document.snapshot()) == before, "an open turn shows in a snapshot"
         patches = document.commit()
-        operations: Any = [] if patches is None else json.loads(patches)
+        operations = read(patches)
         assert jsonpatch.apply_patch(before, operations) == json.loads(document.snapshot())
+        assert apply(before, read(patches, append=True)) == json.loads(document.snapshot())
         return operations
 
     return run

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.property.test_state_turns import known_client
-from zocket.state import difference
+from tests.property.test_state_turns import known_client, read
+from zocket.state import apply, difference
 
+LONG = 50 * "ü" + 50 * "\\"
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", "a", "ü/~", 0.5]),
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.sampled_from(["", "a", "ü/~", 0.5, LONG, LONG + '"\\', LONG + "ü"]),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "b/c", "d~e", ""]), inner, max_size=3)
     ),
@@ -23,7 +27,7 @@ VALUES = st.recursive(
 
 
 def written(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 @settings(max_examples=200, deadline=None)
@@ -33,14 +37,14 @@ def test_the_operations_lead_from_the_one_to_the_other_for_every_reader(old: Any
     if found is None:
         assert type(old) is not type(new) or not isinstance(new, (dict, list))
         return
-    operations = json.loads(found)
-    read = (jsonpatch.apply_patch(old, operations), known_client(old, operations), new)
-    assert len({json.dumps(value, sort_keys=True) for value in read}) == 1
+    operations, appending = read(found), read(found, append=True)
+    found_by = (jsonpatch.apply_patch(old, operations), known_client(old, operations), apply(old, appending), new)
+    assert len({json.dumps(value, sort_keys=True) for value in found_by}) == 1
 
 
 def between(old: Any, new: Any) -> Any:
     found = difference(written(old), written(new))
-    return None if found is None else json.loads(found)
+    return None if found is None else read(found)
 
 
 def test_only_what_differs_is_told() -> None:

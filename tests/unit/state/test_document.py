@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
+from tests.property.test_state_turns import read
 from zocket.errors import StaleReferenceError, StateValueError, TooLarge, UsageError
 from zocket.state import Document, encode
 from zocket.state.document import SLACK_BYTES
@@ -144,7 +145,7 @@ def test_a_rollback_keeps_identity() -> None:
     assert items == [Item(n=1), Item(n=2)]
     document.begin()
     first.n = 5
-    assert json.loads(document.commit() or b"") == [{"op": "replace", "path": "/items/0/n", "value": 5}]
+    assert read(document.commit()) == [{"op": "replace", "path": "/items/0/n", "value": 5}]
 
 
 def test_a_failing_commit_can_be_rolled_back_to_exactly_the_old_state() -> None:
@@ -168,7 +169,7 @@ def test_a_failing_commit_can_be_rolled_back_to_exactly_the_old_state() -> None:
     assert list(state) == ["a", "b", "c"]
     document.begin()
     moved["x"].append(3)
-    assert json.loads(document.commit() or b"") == [{"op": "add", "path": "/a/x/1", "value": 3}]
+    assert read(document.commit()) == [{"op": "add", "path": "/a/x/1", "value": 3}]
 
 
 def test_a_snapshot_in_an_open_turn_is_the_committed_state_and_disturbs_nothing() -> None:
