@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from zocket.core.definition import ActorDefinition, MethodDefinition
     from zocket.core.orders import Order
     from zocket.errors import ZocketError
-    from zocket.state import Document
+    from zocket.state import Document, Operations
 
-Effects = tuple[bytes | None, bytes | None, "list[Emitted] | tuple[()]", "list[Order] | tuple[()]"]
+Effects = tuple[bytes | None, "Operations | None", "list[Emitted] | tuple[()]", "list[Order] | tuple[()]"]
 """What a committed turn causes: the result's JSON (None: none), the patch operations that clients may see (None: no
 change, `UNSEEN`: none that they may see), the events, and what else it ordered."""
 

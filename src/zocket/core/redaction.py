@@ -13,10 +13,12 @@ import msgspec
 from zocket.core.masks import HIDDEN, Masks, below
 from zocket.core.privacy import find_private, masks_of_value
 from zocket.core.schema import Schema
-from zocket.state import encode, pointer
+from zocket.state import Grown, encode, operations_of, pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zocket.state import Operations
 
 T = TypeVar("T")
 
@@ -62,23 +64,23 @@ def redact(data: bytes, masks: Masks) -> bytes:
             return data
 
 
-def redact_operations(operations: bytes, masks: Masks) -> bytes:
-    """RFC 6902 operations of a document without those on hidden parts; `UNSEEN` if none are left."""
+def redact_operations(operations: Operations, masks: Masks) -> Operations:
+    """Operations of a document without those on hidden parts; `UNSEEN` if none are left."""
     if masks is HIDDEN:
         return UNSEEN
-    kept = [part for raw in _elements(operations) if (part := _redact_operation(bytes(raw), masks)) is not None]
-    return b"[%b]" % b",".join(kept)
+    parts = map(bytes, _elements(operations)) if isinstance(operations, bytes) else operations.parts
+    return operations_of([kept for part in parts if (kept := _redact_operation(part, masks)) is not None])
 
 
-def _redact_operation(raw: bytes, masks: Masks) -> bytes | None:
-    operation = _operation(raw)
+def _redact_operation(raw: bytes | Grown, masks: Masks) -> bytes | Grown | None:
+    operation = _operation(raw) if isinstance(raw, bytes) else raw
     for token in pointer.parse(operation.path):
         masks = below(masks, token)
         if masks is HIDDEN:
             return None
         if not masks:
             return raw
-    if memoryview(operation.value):
+    if isinstance(operation, _Operation) and memoryview(operation.value):
         operation.value = msgspec.Raw(redact(bytes(operation.value), masks))
         return _write(operation)
     return raw

@@ -321,7 +321,8 @@ class GatewaySession:
         """Sends these subscriptions again."""
         for request in subscriptions:
             instance = subjects.instance(request.actor, request.actor_id)
-            self._publish(instance, frames.subscription(request), self.edge.next_number(), self._resubscribed)
+            frame = frames.subscription(self.edge.subscriptions[request])
+            self._publish(instance, frame, self.edge.next_number(), self._resubscribed)
         self._statistics.resubscriptions += len(subscriptions)
 
     def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:

@@ -35,6 +35,7 @@ from zocket.host.history import History
 from zocket.host.keeper import Outcome
 from zocket.host.kicks import kick
 from zocket.host.link import EachLink
+from zocket.host.patches import send_missing, send_patch
 from zocket.host.resident import (
     ACTIVATE,
     CONNECT,
@@ -665,9 +666,7 @@ class Host:
             if resident.views is not None:
                 self._views.publish(resident, resident.views)
             elif resident.history is not None and operations != UNSEEN:
-                version = resident.history.add(operations)
-                if resident.watchers.links:
-                    self._outlet.broadcast(resident.watchers, frames.patch(resident.address, operations, version))
+                send_patch(self._outlet, resident.watchers, resident.address, resident.history, operations)
         for event in events:
             audience = resident.events.only(event.to, event.exclude)
             if audience.links:
@@ -812,11 +811,8 @@ class Host:
         history = resident.history
         if history is None:
             history = resident.history = History()
-        missing = history.missing(request.version())
-        if missing is not None:
-            resident.watchers.add(link.session.id, link)
-            for operations, version in missing or [(b"[]", history.version())]:
-                link.send(frames.patch(resident.address, operations, version))
+        if send_missing(link, request, resident.address, history):
+            resident.watchers.add(link.session.id, link, appends=request.appends)
             return
         try:
             state = _visible(resident)
@@ -824,7 +820,7 @@ class Host:
             log.error("snapshot failed", exc_info=error, extra=_fields(resident.instance))
             link.send(frames.problem(to_caller(error, request_id, dev_mode=self._dev_mode), *_address(resident)))
             return
-        resident.watchers.add(link.session.id, link)
+        resident.watchers.add(link.session.id, link, appends=request.appends)
         link.send(frames.snapshot(resident.address, state, history.version()))
 
     def show(self, resident: Resident) -> None:

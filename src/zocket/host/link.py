@@ -98,6 +98,46 @@ class Audience:
         return Audience(link for session_id, link in self.links.items() if session_id not in (exclude or ()))
 
 
+class Watchers(Audience):
+    """The subscribers of a state, some of which take `append`."""
+
+    __slots__ = ("_appending", "_parts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._appending: set[str] | None = None
+        self._parts: tuple[Audience, Audience] | None = None
+
+    def add(self, session_id: str, link: Link, *, appends: bool = False) -> None:
+        """See `Audience.add`; what the session said last of `append` counts."""
+        super().add(session_id, link)
+        self._parts = None
+        if appends:
+            self._appending = self._appending or set()
+            self._appending.add(session_id)
+        elif self._appending:
+            self._appending.discard(session_id)
+
+    def discard(self, session_id: str) -> None:
+        """See `Audience.discard`."""
+        super().discard(session_id)
+        self._parts = None
+        if self._appending:
+            self._appending.discard(session_id)
+
+    def parts(self) -> tuple[Audience, Audience]:
+        """Those who take `append`, and the others; kept until the membership changes."""
+        appending = self._appending
+        if not appending:
+            return Audience(), self
+        if len(appending) == len(self.links):
+            return self, Audience()
+        if self._parts is None:
+            names = frozenset(appending)
+            self._parts = self.only(names, None), self.only(None, names)
+        return self._parts
+
+
 class Outlet(Protocol):
     """How one frame reaches a whole audience."""
 

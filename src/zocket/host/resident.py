@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.core import INSTANCE
-from zocket.host.link import Audience, Link
+from zocket.host.link import Audience, Link, Watchers
 from zocket.host.viewers import Viewers
 from zocket.protocol import frames
 
@@ -144,7 +144,7 @@ class Resident:
         self.address = frames.address(instance.definition.name, instance.actor_id)
         self.mailbox: deque[Piece] = deque()
         self.views = None if instance.definition.view is None else Viewers()
-        self.watchers = Audience() if self.views is None else self.views
+        self.watchers = Watchers() if self.views is None else self.views
         self.events = Audience()
         self.history: History | None = None
         self.keeper: Keeper | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zocket.host.history import History
-from zocket.host.link import Audience
+from zocket.host.link import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -26,13 +26,13 @@ class Group:
     __slots__ = ("audience", "history", "shown", "source")
 
     def __init__(self) -> None:
-        self.audience = Audience()
+        self.audience = Watchers()
         self.shown = b""
         self.history = History()
         self.source: bytes | None = None
 
 
-class Viewers(Audience):
+class Viewers(Watchers):
     """All watchers of the instance.
 
     Attributes:
@@ -46,14 +46,14 @@ class Viewers(Audience):
         self.groups: dict[Hashable, Group] = {}
         self._keys: dict[str, Hashable] = {}
 
-    def join(self, session_id: str, link: Link, key: Hashable, group: Group) -> None:
+    def join(self, session_id: str, link: Link, key: Hashable, group: Group, *, appends: bool) -> None:
         """The session belongs to this group from now on, and to no other."""
         if session_id in self._keys and self._keys[session_id] != key:
             self.discard(session_id)
         self.add(session_id, link)
         self.groups[key] = group
         self._keys[session_id] = key
-        group.audience.add(session_id, link)
+        group.audience.add(session_id, link, appends=appends)
 
     def discard(self, session_id: str) -> None:
         """See `Audience.discard`; a group without members is forgotten."""

@@ -14,6 +14,7 @@ from zocket.core import is_expected, to_caller
 from zocket.errors import TooLarge
 from zocket.host.beside import committed
 from zocket.host.history import History
+from zocket.host.patches import send_missing, send_patch
 from zocket.host.viewers import Group
 from zocket.protocol import frames
 from zocket.state import Document, difference
@@ -62,13 +63,9 @@ class Views:
             viewers.discard(session.id)
             self._host.refuse(link, request, request_id, error)
             return
-        viewers.join(session.id, link, key, group)
-        missing = group.history.missing(request.version())
-        if missing is None:
+        viewers.join(session.id, link, key, group, appends=request.appends)
+        if not send_missing(link, request, resident.address, group.history):
             link.send(frames.snapshot(resident.address, group.shown, group.history.version()))
-            return
-        for operations, version in missing or [(b"[]", group.history.version())]:
-            link.send(frames.patch(resident.address, operations, version))
 
     def publish(self, resident: Resident, viewers: Viewers) -> None:
         """The state has changed: every audience gets what that changes for it."""
@@ -85,11 +82,9 @@ class Views:
             if operations is None:
                 group.history = History()
                 frame = frames.snapshot(resident.address, shown, group.history.version())
+                self._outlet.broadcast(group.audience, frame)
             elif operations != b"[]":
-                frame = frames.patch(resident.address, operations, group.history.add(operations))
-            else:
-                continue
-            self._outlet.broadcast(group.audience, frame)
+                send_patch(self._outlet, group.audience, resident.address, group.history, operations)
 
     def show(self, resident: Resident, viewers: Viewers) -> None:
         """Gives every subscriber a snapshot: the state has moved without patches, or patches may have been lost."""

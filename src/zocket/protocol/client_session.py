@@ -342,7 +342,8 @@ class ClientSession:
 
     def _send_subscription(self, kind: str, instance: Instance, since: Since | None = None) -> None:
         if self.connected:
-            self.outgoing.append(frames.request(kind, instance.actor, instance.actor_id, since))
+            append = kind == "state:sub"
+            self.outgoing.append(frames.request(kind, instance.actor, instance.actor_id, since, append=append))
 
 
 def _instance(frame: frames.ServerFrame) -> Instance:

@@ -91,7 +91,8 @@ class EdgeSession:
         number: of the last frame; counts up by one, also for frames that are refused or ignored.
         instance: of the last request that was let through, as `subjects.instance` names it.
         pending: calls without an answer by the JSON text of their id, in the order of their times.
-        subscriptions: what the client is subscribed to, in the order it subscribed (keys of a dict).
+        subscriptions: what the client is subscribed to, in the order it subscribed, by what it is known by: the request
+            as whoever serves the socket sends it again.
         outgoing: frames for the client.
         withdrawn: pending calls that the client has taken back, for whoever serves the socket to cancel and clear.
         token: a new one that the client offers, for whoever serves the socket to check and clear.
@@ -119,7 +120,7 @@ class EdgeSession:
         self.number = 0
         self.instance = ""
         self.pending: dict[bytes, Pending] = {}
-        self.subscriptions: dict[EventSub | StateSub, None] = {}
+        self.subscriptions: dict[EventSub | StateSub, EventSub | StateSub] = {}
         self.outgoing: list[bytes] = []
         self.withdrawn: list[Pending] = []
         self.token: str | None = None
@@ -280,12 +281,9 @@ class EdgeSession:
             subscriptions.pop(StateSub(request.actor, request.actor_id), None)
             return
         known = request.plain() if isinstance(request, StateSub) else request
-        if known not in subscriptions:
-            if len(subscriptions) >= self._max_subscriptions:
-                raise TooManyRequests(
-                    f"more than {self._max_subscriptions} subscriptions", code="too_many_subscriptions"
-                )
-            subscriptions[known] = None
+        if known not in subscriptions and len(subscriptions) >= self._max_subscriptions:
+            raise TooManyRequests(f"more than {self._max_subscriptions} subscriptions", code="too_many_subscriptions")
+        subscriptions[known] = request.lasting() if isinstance(request, StateSub) else request
 
     def _withdraw(self, call_id: bytes) -> None:
         """The call is pending still: it may be answered already, and what answers it settles it."""

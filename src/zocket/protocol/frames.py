@@ -80,12 +80,14 @@ class Since(msgspec.Struct, rename="camel", frozen=True, gc=False):
 class StateSub(msgspec.Struct, tag="state:sub", rename="camel", frozen=True, gc=False):
     """Send me a snapshot now, and patches from then on.
 
-    With `since` (a `Since`) the patches that are missing will do, if they are still there.
+    With `since` (a `Since`) the patches that are missing will do, if they are still there. With `append` (true) patches
+    may have the operation of this name.
     """
 
     actor: str
     actor_id: str
     since: Any = None
+    append: Any = None
 
     def version(self) -> Since | None:
         """What `since` says; None for nothing, also where it says something else than a version."""
@@ -94,9 +96,18 @@ class StateSub(msgspec.Struct, tag="state:sub", rename="camel", frozen=True, gc=
         except msgspec.ValidationError:
             return None
 
+    @property
+    def appends(self) -> bool:
+        """Whether the client takes `append`."""
+        return self.append is True
+
     def plain(self) -> StateSub:
-        """The same subscription without a version: what it is known by."""
-        return self if self.since is None else StateSub(self.actor, self.actor_id)
+        """What the subscription is known by: its instance alone."""
+        return self if self.since is None and self.append is None else StateSub(self.actor, self.actor_id)
+
+    def lasting(self) -> StateSub:
+        """What is sent again by whoever remembers the subscription: all of it except the version."""
+        return StateSub(self.actor, self.actor_id, append=True) if self.appends else self.plain()
 
 
 class StateUnsub(msgspec.Struct, tag="state:unsub", rename="camel", frozen=True, gc=False):
@@ -380,15 +391,19 @@ def event(instance: bytes, name: bytes, payload: bytes) -> bytes:
     return b'{"type":"event",%b,"event":%b,"payload":%b}' % (instance, name, payload)
 
 
-def request(kind: str, actor: str, actor_id: str, since: Since | None = None) -> bytes:
+_APPEND: Final = b',"append":true'
+
+
+def request(kind: str, actor: str, actor_id: str, since: Since | None = None, *, append: bool = False) -> bytes:
     """A subscription frame as a client sends it."""
     more = b"" if since is None else b',"since":%b' % _encode(since)
-    return b'{"type":%b,%b%b}' % (_encode(kind), address(actor, actor_id), more)
+    return b'{"type":%b,%b%b%b}' % (_encode(kind), address(actor, actor_id), more, _APPEND if append else b"")
 
 
 def subscription(request: Subscription) -> bytes:
-    """The frame of a decoded subscription."""
-    return b'{"type":%b,%b}' % (_TAGS[type(request)], address(request.actor, request.actor_id))
+    """The frame of a decoded subscription, without a version."""
+    more = _APPEND if isinstance(request, StateSub) and request.appends else b""
+    return b'{"type":%b,%b%b}' % (_TAGS[type(request)], address(request.actor, request.actor_id), more)
 
 
 _TAGS: Final = {

@@ -196,7 +196,7 @@ class LocalSession(Link):
         """Sends these subscriptions to the host again."""
         for request in subscriptions:
             self.edge.next_number()
-            self._server.host.submit(self, request, self.edge.request_id)
+            self._server.host.submit(self, self.edge.subscriptions[request], self.edge.request_id)
 
     def fell_behind(self) -> None:
         """See `SocketSession.fell_behind`."""

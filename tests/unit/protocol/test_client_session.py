@@ -260,7 +260,7 @@ def test_after_a_patch_that_does_not_fit_there_is_no_state_until_the_next_snapsh
             take()
     session.refresh(replica)
     session.refresh(replica)
-    assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general"}]
+    assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general", "append": True}]
     assert session.receive(patch({"op": "replace", "path": "/a", "value": 2})) == []
     snapshot(session, '{"a":3}')
     assert replica.plain() == {"a": 3}
@@ -290,7 +290,7 @@ def test_a_patch_that_does_not_fit_is_found_at_the_bound() -> None:
     for _ in range(MAX_WAITING_PATCHES - 1):
         assert session.receive(patch({"op": "remove", "path": "/0"}))
     assert session.receive(patch({"op": "remove", "path": "/0"})) == []
-    assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general"}]
+    assert sent(session) == [{"type": "state:sub", "actor": "chat", "actorId": "general", "append": True}]
 
 
 def test_an_event_goes_to_the_feed_of_its_instance() -> None:
@@ -471,7 +471,7 @@ class TestVersions:
         assert session.receive(self.patched(7, 9)) == []
         assert session.receive(self.patched(8, 9)) == []
         (asked,) = session.outgoing
-        assert asked == b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":4}}'
+        assert asked == b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":4},"append":true}'
         for number in (5, 6, 7, 8):
             assert session.receive(self.patched(number, number)) == [Patched(replica)]
         assert replica.plain() == {"n": 8}
@@ -482,7 +482,9 @@ class TestVersions:
         session.receive(self.patched(5, 1))
         session.lost()
         session.opened()
-        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":5}}']
+        assert session.outgoing == [
+            b'{"type":"state:sub","actor":"room","actorId":"x","since":{"epoch":"e","seq":5},"append":true}'
+        ]
         assert not replica.live
         assert session.receive(self.patched(5, -1)) == []
         assert replica.live
@@ -500,7 +502,7 @@ class TestVersions:
     def test_a_patch_of_another_epoch_asks_for_a_snapshot(self) -> None:
         session, replica = self.watching()
         assert session.receive(self.patched(5, 1, "other")) == []
-        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x"}']
+        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x","append":true}']
         assert not replica.live
 
     def test_a_patch_that_does_not_fit_is_no_version_to_resume_from(self) -> None:
@@ -510,7 +512,7 @@ class TestVersions:
             replica.plain()
         session.outgoing.clear()
         session.refresh(replica)
-        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x"}']
+        assert session.outgoing == [b'{"type":"state:sub","actor":"room","actorId":"x","append":true}']
 
 
 @pytest.mark.parametrize("code", ["unavailable", "overloaded"])
