@@ -52,7 +52,10 @@ def change(page: Page, how: str, place: str, word: str) -> None:
         page.lines.insert(0, word)
         page.named[word] = word
         return
-    write = {"grow": lambda old: old + word, "cut": lambda old: old[: len(old) // 2], "set": lambda _: word}[how]
+
+    def write(old: str) -> str:
+        return {"grow": old + word, "cut": old[: len(old) // 2]}.get(how, word)
+
     match place:
         case "part" if page.parts:
             page.parts[-1].text = write(page.parts[-1].text)

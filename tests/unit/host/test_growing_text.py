@@ -164,10 +164,28 @@ async def test_what_a_session_said_last_counts() -> None:
     assert other.operations == [[appended("a")], [replaced("abc")]]
 
 
+async def test_who_leaves_gets_neither_form() -> None:
+    b = Bench()
+    readers = [b.reader(f"s{number}", append=number < 3) for number in range(6)]
+    readers[1].call("say", text="a")
+    await b.clock.advance(1)
+    for reader in (readers[0], readers[5]):
+        reader.unwatch()
+    readers[1].call("say", text="b")
+    await b.clock.advance(1)
+    assert [len(reader.operations) for reader in readers] == [1, 2, 2, 2, 2, 1]
+    assert [reader.operations[1:] for reader in readers[2:4]] == [[[appended("b")]], [[replaced("ab")]]]
+
+
 async def test_a_form_that_nobody_takes_is_not_made_and_each_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     whole = Growth.whole
-    monkeypatch.setattr(Growth, "whole", lambda growth: (made.append("whole"), whole(growth))[1])
+
+    def counted(growth: Growth) -> bytes:
+        made.append("whole")
+        return whole(growth)
+
+    monkeypatch.setattr(Growth, "whole", counted)
     b = Bench()
     readers = [b.reader(f"n{number}", append=True) for number in range(3)]
     readers[0].call("say", text="a")

@@ -222,6 +222,17 @@ def test_subscriptions_are_kept_in_order_and_each_once() -> None:
     assert list(session.subscriptions) == [frames.StateSub("chat", "b")]
 
 
+def test_what_a_state_subscription_said_last_is_what_is_sent_again() -> None:
+    session = edge()
+    known = frames.StateSub("chat", "general")
+    for append, since, again in ((True, None, True), (True, frames.Since("e", 1), True), (False, None, None)):
+        frame = frames.request("state:sub", "chat", "general", since, append=append)
+        assert session.receive(frame, 0.0) is not None
+        assert session.subscriptions == {known: frames.StateSub("chat", "general", append=again)}
+    assert session.receive(sub("state:unsub"), 0.0) is not None
+    assert session.subscriptions == {}
+
+
 def test_an_unsubscription_of_nothing_passes() -> None:
     session = edge()
     assert session.receive(sub("event:unsub"), 0.0) is not None

@@ -27,6 +27,23 @@ def test_a_subscription_is_told_by_its_type_and_written_as_it_is_read(kind: str,
     assert frames.subscription(record) == frames.request(kind, "chat", "a")
 
 
+@pytest.mark.parametrize("append", [b"false", b"null", b"1", b'"true"', b"{}", b"[true]"])
+def test_only_true_announces_that_a_client_takes_append(append: bytes) -> None:
+    read = frames.decode_request(b'{"type":"state:sub","actor":"chat","actorId":"a","append":%b}' % append)
+    assert isinstance(read, frames.StateSub)
+    assert not read.appends
+    assert read.lasting() == read.plain() == frames.StateSub("chat", "a")
+    assert frames.subscription(read) == frames.request("state:sub", "chat", "a")
+
+
+def test_a_subscription_that_is_sent_again_announces_append_again_and_names_no_version() -> None:
+    frame = frames.request("state:sub", "chat", "a", frames.Since("e", 7), append=True)
+    read = frames.decode_request(frame)
+    assert isinstance(read, frames.StateSub)
+    assert (read.appends, read.version()) == (True, frames.Since("e", 7))
+    assert frames.subscription(read.lasting()) == frames.request("state:sub", "chat", "a", append=True)
+
+
 def test_id_and_input_of_a_call_stay_the_clients_bytes() -> None:
     call = frames.decode_request(
         b'{ "id" : 1.50 , "input":{"b" : 1, "a":[ ]}, "type":"rpc","actor":"chat","actorId":"a","method":"m"}'

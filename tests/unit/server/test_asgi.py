@@ -217,6 +217,37 @@ async def test_a_client_that_reads_too_slowly_gets_one_snapshot_for_what_it_miss
         await reader.leave()
 
 
+class Draft(Actor[dict[str, str]]):
+    @classmethod
+    def initial_state(cls) -> dict[str, str]:
+        return {"text": "x" * 100}
+
+    @method
+    async def say(self, text: str) -> None:
+        self.state["text"] += text
+
+
+async def test_a_slow_reader_gets_again_what_it_announced() -> None:
+    app = App(actors={"counter": Draft}, limits=Limits(slow_reader_bytes=2_000))
+    async with app.lifespan(), opened(app) as writer:
+        reader = Gated(app)
+        await reader.next()
+        await reader.next()
+        reader.send(type="state:sub", actor="counter", actorId="c", append=True)
+        assert (await reader.next())["type"] == "state:snapshot"
+        reader.reads.clear()
+        for number in range(500):
+            writer.call(number, "say", text="more")
+            await writer.next()
+            await asyncio.sleep(0.01)
+        reader.reads.set()
+        while (frame := await reader.next())["type"] != "state:snapshot":
+            assert frame["patches"][0]["op"] == "append"
+        writer.call(501, "say", text="last")
+        assert (await reader.next())["patches"] == [{"op": "append", "path": "/text", "value": "last"}]
+        await reader.leave()
+
+
 async def test_lifespan_messages_start_and_stop_the_server() -> None:
     app = App(actors={"counter": Counter})
     to_app: asyncio.Queue[Any] = asyncio.Queue()

@@ -172,6 +172,12 @@ def test_two_documents_differ_by_what_was_added() -> None:
     assert apply(old, read(found, append=True)) == apply(old, read(found)) == new
 
 
+@pytest.mark.parametrize("new", ["yz", "\\x", "", '"'])
+def test_two_texts_that_part_at_their_end_differ_as_wholes(new: str) -> None:
+    found = difference(*(json.dumps({"a": OLD + last}, ensure_ascii=False).encode() for last in ("x", new)))
+    assert isinstance(found, bytes)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [("/n", "x"), ("/a", "x"), ("/none", "x"), ("/text", 5), ("/text", None), ("/a/0", "x"), ("/text/0", "x")],
