@@ -22,7 +22,7 @@ from zocket.settings import Limits
 from zocket.testing import VirtualClock
 from zocket.testing.loop import VirtualLoop
 
-WORDS = st.sampled_from(["a", " the next", "ü", "\U0001f600", "e\u0301", '"\\\n', "long " * 30])
+WORDS = st.sampled_from(["a", " the next", "ü", "\U0001f600", "e\u0301", '"\\\n', "long " * 60])
 PLACES = st.sampled_from(["text", "secret", "part", "key", "element"])
 STEPS = st.tuples(st.sampled_from(["grow", "grow", "grow", "cut", "set", "flush", "new"]), PLACES, WORDS)
 TURNS = st.lists(

@@ -20,7 +20,7 @@ from zocket.state import Document, Growth, Operations, apply, encode
 # ("object", class, {field: shape}), ("set", strategy), ("tuple", shapes), or a strategy of scalars.
 
 INTS = st.integers(-3, 3)
-LONG = "long text that takes some bytes, and has grown"
+LONG = 6 * "long text that takes some bytes, and grows"
 TEXTS = st.sampled_from(
     ["", "a", "b/c", "~", "ü", LONG, 2 * LONG, 2 * LONG + "ü", 2 * LONG + 'ü"\\\U0001f600', 3 * LONG]
 )

@@ -73,8 +73,7 @@ def _in_array(old: bytes, new: bytes, path: str) -> list[Operation]:
 
 
 def _size(ops: list[Operation]) -> int:
-    return sum(OVERHEAD + len(path) + _value_size(value) for _, path, value in ops)
-
-
-def _value_size(value: bytes | Grown | None) -> int:
-    return len(value.added if isinstance(value, Grown) else value or b"")
+    return sum(
+        len(value.append) if isinstance(value, Grown) else OVERHEAD + len(path) + len(value or b"")
+        for _, path, value in ops
+    )

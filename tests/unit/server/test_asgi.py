@@ -220,7 +220,7 @@ async def test_a_client_that_reads_too_slowly_gets_one_snapshot_for_what_it_miss
 class Draft(Actor[dict[str, str]]):
     @classmethod
     def initial_state(cls) -> dict[str, str]:
-        return {"text": "x" * 100}
+        return {"text": "x" * 300}
 
     @method
     async def say(self, text: str) -> None:

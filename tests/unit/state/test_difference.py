@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.property.test_state_turns import known_client, read
 from zocket.state import apply, difference
 
-LONG = 50 * "ü" + 50 * "\\"
+LONG = 150 * "ü" + 150 * "\\"
 VALUES = st.recursive(
     st.none()
     | st.booleans()
