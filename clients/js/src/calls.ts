@@ -105,28 +105,24 @@ export class Calls {
     }
   }
 
-  /** Takes an `rpc:result`. */
+  /** Takes an `rpc:result` or `rpc:stream`. */
   receive(frame: Frame): void {
     const id = String(frame.id);
     const call = this.#open.get(id);
     if (call === undefined) return; // it ran into its time limit, or was given up
-    if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
-    this.#take(id);
-    if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
-    else if (hasGap(call, frame)) call.reject(lostError(GAP));
-    else call.resolve(frame.result);
-  }
-
-  /** Takes an `rpc:stream`. */
-  receiveChunk(frame: Frame): void {
-    const id = String(frame.id);
-    const call = this.#open.get(id);
-    if (call === undefined) return;
-    clearTimeout(call.timer);
-    call.timer = this.#limit(id, call.limitMs);
-    call.chunks += 1;
-    if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
-    else call.onChunk?.(frame.chunk);
+    if (frame.type === "rpc:stream") {
+      clearTimeout(call.timer);
+      call.timer = this.#limit(id, call.limitMs);
+      call.chunks += 1;
+      if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
+      else call.onChunk?.(frame.chunk);
+    } else if (call.repeats && PASSING.has(frame.code)) this.#sendLater(call);
+    else {
+      this.#take(id);
+      if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+      else if (hasGap(call, frame)) call.reject(lostError(GAP));
+      else call.resolve(frame.result);
+    }
   }
 
   /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */

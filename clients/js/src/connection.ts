@@ -95,7 +95,7 @@ export class Connection {
     if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`not the address of a WebSocket server: ${url}`);
     if (this.#socketClass() === undefined) throw new TypeError("no WebSocket here: give a class as the option WebSocket");
     this.#url = url;
-    void this.#open(url);
+    void this.#open();
   }
 
   /** False if there is no open connection; the text is dropped then. */
@@ -107,10 +107,7 @@ export class Connection {
 
   close(): void {
     if (this.#status === "closed") return;
-    clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = undefined;
-    socket?.close(1000);
+    this.#drop(1000);
     this.#status = "closed";
     this.#owner.closed();
     this.#listeners.notify("closed");
@@ -120,8 +117,8 @@ export class Connection {
     return this.#options.WebSocket ?? globalThis.WebSocket;
   }
 
-  async #open(base: URL): Promise<void> {
-    const url = new URL(base);
+  async #open(): Promise<void> {
+    const url = new URL(this.#url as URL);
     const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
     if (metadata !== undefined) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket: WebSocketLike;
@@ -135,7 +132,7 @@ export class Connection {
     }
     this.#socket = socket;
     const ours = (): boolean => this.#socket === socket;
-    this.#timer = setTimeout(() => ours() && this.#lost(), connectTimeoutMs);
+    this.#timer = setTimeout(() => this.#lost(), connectTimeoutMs);
     socket.addEventListener("open", () => ours() && this.#opened());
     socket.addEventListener("message", ({ data }) => {
       const frame = ours() && frameOf(data);
@@ -153,12 +150,17 @@ export class Connection {
     this.#listeners.notify("open");
   }
 
-  #lost(code?: number): void {
-    if (this.#status === "closed") return;
+  /** Gives the socket up, and whatever the timer was for. */
+  #drop(code?: number): void {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = undefined;
-    socket?.close();
+    socket?.close(code);
+  }
+
+  #lost(code?: number): void {
+    if (this.#status === "closed") return;
+    this.#drop();
     const { token, reconnect, random = Math.random } = this.#options;
     // Only a connection that held starts the delays anew: a server that accepts and drops is not hammered.
     if (this.#status === "open" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
@@ -172,7 +174,7 @@ export class Connection {
     if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return; // a listener closed the client
-    this.#timer = setTimeout(() => this.#open(this.#url as URL), backoffMs(this.#failures++, random));
+    this.#timer = setTimeout(() => this.#open(), backoffMs(this.#failures++, random));
   }
 }
 

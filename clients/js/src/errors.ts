@@ -19,17 +19,15 @@ export interface ErrorDetails {
 export class ZocketError extends Error {
   override name = "ZocketError";
   /** Stable, lower case with underscores; `error` from a server that sends none. */
-  readonly code: string;
+  declare readonly code: string;
   /** Finds the log lines of the call on the server. */
-  readonly requestId: string | undefined;
+  declare readonly requestId: string | undefined;
   /** Details that the actor attached. */
-  readonly data: unknown;
+  declare readonly data: unknown;
 
   constructor(message: string, { code = "error", requestId, data }: ErrorDetails = {}) {
     super(message);
-    this.code = code;
-    this.requestId = requestId;
-    this.data = data;
+    Object.assign(this, { code, requestId, data });
   }
 }
 

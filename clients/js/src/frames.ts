@@ -11,8 +11,6 @@ export function frameOf(text: unknown): Frame | undefined {
   }
 }
 
-/**
- * Whether a `welcome` says that the server takes `rpc:cancel`. A server that does not say so is never sent one.
- */
-export const takesCancel = (welcome: Frame): boolean =>
-  Array.isArray(welcome.features) && welcome.features.includes("rpc:cancel");
+/** Whether a `welcome` says that the server takes frames of a type. A server that does not say so is never sent one. */
+export const takes = ({ features }: Frame, type: string): boolean =>
+  Array.isArray(features) && features.includes(type);

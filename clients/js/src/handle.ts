@@ -41,17 +41,17 @@ export class HandleCore {
   #method(name: string): object {
     const stream = (...args: unknown[]): AsyncGenerator => {
       const [input, options] = this.#checked(name, args);
-      if (options?.idempotencyKey !== undefined) throw new TypeError(`${this}.${name}: a stream is not repeated`);
-      return chunksOf((onChunk) => this.#session.start(this.#place, name, input, options, onChunk), options?.signal);
+      if (options.idempotencyKey !== undefined) throw new TypeError(`${this}.${name}: a stream is not repeated`);
+      return chunksOf((onChunk) => this.#session.start(this.#place, name, input, options, onChunk), options.signal);
     };
     return Object.assign((...args: unknown[]) => this.call(name, ...args), { stream });
   }
 
-  #checked(method: string, args: unknown[]): [input?: unknown, options?: CallOptions] {
-    const [input, options] = args;
-    if (args.length > 2 || options === null || !["object", "undefined"].includes(typeof options)) {
+  #checked(method: string, args: unknown[]): [input: unknown, options: CallOptions] {
+    const [input, options = {}] = args;
+    if (args.length > 2 || options === null || typeof options !== "object") {
       throw new TypeError(`${this}.${method}: give the input as one object, and options as a second one`);
     }
-    return [input, options as CallOptions];
+    return [input, options];
   }
 }

@@ -1,5 +1,5 @@
 /**
- * RFC 6902 patches with structural sharing.
+ * RFC 6902 patches, and `append` to a text, with structural sharing.
  *
  * Rules: a document is never changed. A patch makes a new one, in which the containers on the way to a change are copied,
  * each at most once for one list of operations, and everything else is shared with the old one: `===` tells whether a
@@ -8,7 +8,7 @@
 
 import { ZocketError } from "./errors.js";
 
-/** One operation; `op` is `add`, `replace`, `remove`, `move`, `copy` or `test`. */
+/** One operation; `op` is `add`, `replace`, `remove`, `move`, `copy`, `test`, or `append` of a text to a text. */
 export interface Operation {
   op: string;
   path: string;
@@ -30,10 +30,15 @@ export function applyPatch<T = any>(document: unknown, operations: readonly Oper
 class Patch {
   /** Containers made by this patch: only these may be written to. */
   readonly #owned = new Set<object>();
-  root: any;
+  /** Holds the document as its member "": with that name every pointer begins, once it is split. */
+  #top: any;
 
   constructor(root: unknown) {
-    this.root = root;
+    this.#top = { "": root };
+  }
+
+  get root(): any {
+    return this.#top[""];
   }
 
   apply({ op, path, from, value }: Operation): void {
@@ -43,10 +48,15 @@ class Patch {
       case "replace":
         this.#get(path);
         return this.#set(path, value);
+      case "append": {
+        const text = this.#get(path);
+        if (typeof text !== "string" || typeof value !== "string") throw badPatch(path);
+        return this.#set(path, text + value);
+      }
       case "remove":
         return void this.#remove(path);
       case "move":
-        if (path.startsWith(`${from}/`)) throw badPatch("move into itself", path);
+        if (path.startsWith(`${from}/`)) throw badPatch(path);
         return from === path ? void this.#get(path) : this.#add(path, this.#remove(String(from)));
       case "copy": {
         const source = this.#get(String(from));
@@ -54,61 +64,56 @@ class Patch {
         return this.#add(path, source);
       }
       case "test":
-        if (!equal(this.#get(path), value)) throw badPatch("test failed", path);
+        if (!equal(this.#get(path), value)) throw badPatch(path);
         return;
       default:
-        throw badPatch(`unknown operation ${op}`, path);
+        throw badPatch(path);
     }
   }
 
   #get(path: string): any {
-    let node = this.root;
+    let node = this.#top;
     for (const key of keysOf(path)) node = node[existing(node, key, path)];
     return node;
   }
 
   #add(path: string, value: unknown): void {
-    const parent = this.#writableParent(path);
-    if (!Array.isArray(parent)) return this.#set(path, value);
-    const key = lastKeyOf(path);
-    const index = key === "-" ? parent.length : indexOf(key, path);
-    if (index > parent.length) throw badPatch("beyond the end of the array", path);
+    const [parent, key] = this.#place(path);
+    if (!Array.isArray(parent)) {
+      parent[key] = value;
+      return;
+    }
+    const index = key === "-" ? parent.length : indexOf(key);
+    if (!(index <= parent.length)) throw badPatch(path);
     parent.splice(index, 0, value);
   }
 
   #set(path: string, value: unknown): void {
-    if (path === "") {
-      this.root = value;
-      return;
-    }
-    const key = lastKeyOf(path);
-    if (key === "__proto__") throw badPatch("a key that no state may have", path);
-    this.#writableParent(path)[key] = value;
+    const [parent, key] = this.#place(path);
+    parent[key] = value;
   }
 
   #remove(path: string): unknown {
-    if (path === "") throw badPatch("cannot remove the whole state", path);
-    const parent = this.#writableParent(path);
-    const key = existing(parent, lastKeyOf(path), path);
-    const value = parent[key];
+    if (path === "") throw badPatch(path);
+    const [parent, key] = this.#place(path);
+    const value = parent[existing(parent, key, path)];
     if (Array.isArray(parent)) parent.splice(Number(key), 1);
     else delete parent[key];
     return value;
   }
 
-  /** The container that holds `path`, copied together with everything above it, unless this patch made them. */
-  #writableParent(path: string): any {
-    if (path === "") return undefined;
-    let node = (this.root = this.#own(this.root, path));
-    for (const key of keysOf(path).slice(0, -1)) {
-      const place = existing(node, key, path);
-      node = node[place] = this.#own(node[place], path);
-    }
-    return node;
+  /** The container that holds `path` and the key there; copied with everything above it, unless this patch made them. */
+  #place(path: string): [parent: any, key: string] {
+    const keys = keysOf(path);
+    const last = keys.pop() as string;
+    if (last === "__proto__") throw badPatch(path); // a key that no state may have
+    let node = (this.#top = this.#own(this.#top, path));
+    for (const key of keys) node = node[key] = this.#own(node[existing(node, key, path)], path);
+    return [node, last];
   }
 
   #own(container: any, path: string): any {
-    if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
+    if (!isContainer(container)) throw badPatch(path);
     if (this.#owned.has(container)) return container;
     const copy = Array.isArray(container) ? container.slice() : { ...container };
     this.#owned.add(copy);
@@ -116,36 +121,34 @@ class Patch {
   }
 }
 
-const badPatch = (reason: string, path: string): ZocketError =>
-  new ZocketError(`Patch at ${JSON.stringify(path)}: ${reason}`, { code: "bad_patch" });
+const badPatch = (path: string): ZocketError =>
+  new ZocketError(`A patch does not fit at ${JSON.stringify(path)}`, { code: "bad_patch" });
 
+/** The parts of a pointer, of which the first is empty. */
 function keysOf(path: string): string[] {
-  if (path === "") return [];
-  if (typeof path !== "string" || path[0] !== "/") throw badPatch("not a JSON pointer", path);
-  const keys = path.slice(1).split("/");
-  return path.includes("~") ? keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")) : keys;
+  const keys = `${path}`.split("/");
+  if (keys[0] !== "") throw badPatch(path);
+  return keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
-const lastKeyOf = (path: string): string => keysOf(path).at(-1) as string;
+/** NaN for what is no index. */
+const indexOf = (key: string): number => (/^(0|[1-9]\d*)$/.test(key) ? Number(key) : NaN);
 
-function indexOf(key: string, path: string): number {
-  if (!/^(0|[1-9]\d*)$/.test(key)) throw badPatch("not an array index", path);
-  return Number(key);
-}
+const isContainer = (value: unknown): boolean => value !== null && typeof value === "object";
 
 /** `key` itself, if `container` has it. */
 function existing(container: any, key: string, path: string): string {
-  if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
-  const there = Array.isArray(container) ? indexOf(key, path) < container.length : Object.hasOwn(container, key);
-  if (!there) throw badPatch("no such place", path);
+  const isThere =
+    isContainer(container) &&
+    (Array.isArray(container) ? indexOf(key) < container.length : Object.hasOwn(container, key));
+  if (!isThere) throw badPatch(path);
   return key;
 }
 
 /** JSON equality: the order of keys does not count. */
 function equal(a: any, b: any): boolean {
   if (a === b) return true;
-  if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  if (!isContainer(a) || !isContainer(b) || Array.isArray(a) !== Array.isArray(b)) return false;
   const keys = Object.keys(a);
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
 }

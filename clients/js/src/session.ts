@@ -8,7 +8,7 @@
 import { Calls, type Started } from "./calls.js";
 import { Connection, type ConnectionOptions } from "./connection.js";
 import { closedError, errorOf, type ZocketError } from "./errors.js";
-import { type Frame, takesCancel } from "./frames.js";
+import { type Frame, takes } from "./frames.js";
 import { Listeners, type Off } from "./listeners.js";
 import { Subscription } from "./subscription.js";
 import type { CallOptions } from "./types.js";
@@ -110,13 +110,11 @@ export class Session {
     switch (frame.type) {
       case "welcome":
         this.id = frame.clientId;
-        this.#calls.cancels = takesCancel(frame);
+        this.#calls.cancels = takes(frame, "rpc:cancel");
         break;
       case "rpc:result":
-        this.#calls.receive(frame);
-        break;
       case "rpc:stream":
-        this.#calls.receiveChunk(frame);
+        this.#calls.receive(frame);
         break;
       case "event":
       case "state:snapshot":
@@ -137,6 +135,5 @@ export class Session {
 
 const keyOf = ({ actor, actorId }: Place): string => `${actor}/${actorId}`; // an actor's name holds no slash
 
-/** Not `randomUUID`: that is missing on pages without TLS. */
-const randomKey = (): string =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+/** 128 random bits. Not `randomUUID`: that is missing on pages without TLS. */
+const randomKey = (): string => crypto.getRandomValues(new Uint32Array(4)).join("-");

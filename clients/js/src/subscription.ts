@@ -17,8 +17,8 @@ interface Version {
   seq: number;
 }
 
-const versionOf = ({ epoch, seq }: Frame): Version | null =>
-  typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : null;
+const versionOf = ({ epoch, seq }: Frame): Version | undefined =>
+  typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : undefined;
 
 export class Subscription {
   readonly #events = new Map<string, Listeners<any>>();
@@ -27,7 +27,7 @@ export class Subscription {
   /** False until the answer to the newest `state:sub` is here: patches have nothing to apply to. */
   #inStep = false;
   /** What the server calls the state that is here, if it numbers its versions. */
-  #version: Version | null = null;
+  #version: Version | undefined;
   /** The newest state; `undefined` before the first snapshot and when nobody listens. */
   state: any = undefined;
 
@@ -55,11 +55,11 @@ export class Subscription {
 
   onState(listener: (state: any) => void): Off {
     const remove = this.#stateListeners.add(listener);
-    if (this.#stateListeners.size === 1) this.#askForState(null);
+    if (this.#stateListeners.size === 1) this.#askForState();
     return () => {
       if (!remove() || this.#stateListeners.size > 0) return;
       this.state = undefined; // nobody keeps it fresh any more
-      this.#version = null;
+      this.#version = undefined;
       this.#inStep = false;
       this.#send("state:unsub");
     };
@@ -68,56 +68,53 @@ export class Subscription {
   /** On a new socket: says again what is wanted. */
   renew(): void {
     if (this.#events.size > 0) this.#send("event:sub");
-    if (this.#stateListeners.size > 0) this.#askForState(this.#version);
+    if (this.#stateListeners.size > 0) this.#askForState();
   }
 
   /** Takes an `event`, `state:snapshot` or `state:patch`. */
   receive(frame: Frame): void {
-    if (frame.type === "event") this.#events.get(frame.event)?.notify(frame.payload);
-    else if (this.#stateListeners.size === 0) return; // was on its way when the last listener left
-    else if (frame.type === "state:snapshot") this.#become(frame.state, versionOf(frame));
-    else if (this.#isNext(frame)) this.#patch(frame.patches, versionOf(frame));
+    if (frame.type === "event") return this.#events.get(frame.event)?.notify(frame.payload);
+    if (this.#stateListeners.size === 0) return; // was on its way when the last listener left
+    const version = versionOf(frame);
+    if (frame.type === "state:snapshot") this.#become(frame.state, version);
+    else if (this.#isNext(version)) this.#patch(frame.patches, version);
   }
 
   /** Whether a patch leads on from the state that is here; where one is missing, asks for it. */
-  #isNext(frame: Frame): boolean {
-    const version = versionOf(frame);
+  #isNext(version: Version | undefined): boolean {
     const known = this.#version;
-    if (version === null || known === null) return this.#inStep;
-    if (version.epoch !== known.epoch) {
-      if (this.#inStep) this.#askForState(null);
-      this.#version = null;
-      return false;
-    }
-    if (version.seq > known.seq + 1) {
-      if (this.#inStep) this.#askForState(known);
+    if (version === undefined || known === undefined) return this.#inStep;
+    const isOther = version.epoch !== known.epoch;
+    if (isOther) this.#version = undefined;
+    if (isOther || version.seq > known.seq + 1) {
+      if (this.#inStep) this.#askForState();
       return false;
     }
     if (version.seq === known.seq) this.#inStep = true; // nothing was missed
     return version.seq > known.seq;
   }
 
-  #patch(operations: Operation[], version: Version | null): void {
+  #patch(operations: Operation[], version: Version | undefined): void {
     let next;
     try {
       next = applyPatch(this.state, operations);
     } catch {
-      this.#version = null;
-      return this.#askForState(null);
+      this.#version = undefined;
+      return this.#askForState();
     }
     this.#become(next, version);
   }
 
-  #become(state: any, version: Version | null): void {
+  #become(state: any, version: Version | undefined): void {
     this.#inStep = true;
     this.#version = version;
     this.state = state;
     this.#stateListeners.notify(state);
   }
 
-  /** Patches will do from the version `since` on; null asks for a snapshot. */
-  #askForState(since: Version | null): void {
+  /** Patches will do from the version that is here on; without one a snapshot comes. They may say `append`. */
+  #askForState(): void {
     this.#inStep = false;
-    this.#send("state:sub", since === null ? {} : { since });
+    this.#send("state:sub", { append: true, since: this.#version });
   }
 }

@@ -17,6 +17,7 @@ class Message(BaseModel):
 class RoomState(BaseModel):
     messages: list[Message] = []
     topic: str | None = None
+    draft: str = ""
 
 
 class ChatRoom(Actor[RoomState]):
@@ -28,6 +29,12 @@ class ChatRoom(Actor[RoomState]):
         self.state.messages.append(message)
         self.posted.emit(message)
         return message
+
+    @method
+    async def write(self, words: list[str]) -> None:
+        for word in words:
+            self.state.draft += word
+            await self.flush()
 
     @method
     async def remove(self, at: int) -> None:

@@ -115,7 +115,7 @@ describe("calls with an idempotency key", () => {
     await settle();
     const keys = socket.take().map((frame) => frame.idempotencyKey);
     assert.equal(keys[0], "order-17");
-    assert.match(keys[1], /^[0-9a-f]{32}$/);
+    assert.match(keys[1], /^[!-~]{20,128}$/);
     assert.notEqual(keys[1], keys[2]);
   });
 
@@ -295,7 +295,7 @@ describe("state", () => {
     const { room, socket } = startOpen();
     const seen = [];
     room.state.subscribe((state) => seen.push(state));
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     assert.equal(room.state.getSnapshot(), undefined);
     socket.say({ type: "state:snapshot", ...ROOM, state: { messages: [], online: { a: 1 } } });
     socket.say({ type: "state:patch", ...ROOM, patches: [{ op: "add", path: "/messages/0", value: "hi" }] });
@@ -312,12 +312,25 @@ describe("state", () => {
     const off = room.state.subscribe(() => {});
     const offOther = client.actor("chat", "general").state.subscribe(() => {});
     off();
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     socket.say({ type: "state:snapshot", ...ROOM, state: 1 });
     assert.equal(room.state.getSnapshot(), 1);
     offOther();
     assert.deepEqual(socket.take(), [{ type: "state:unsub", ...ROOM }]);
     assert.equal(room.state.getSnapshot(), undefined, "nobody keeps it fresh any more");
+  });
+
+  test("a text that grows is sent by what was added, to a client that says so", () => {
+    const { room, socket } = startOpen();
+    room.state.subscribe(() => {});
+    assert.equal(socket.take()[0].append, true);
+    socket.say({ type: "state:snapshot", ...ROOM, state: { text: "one", other: [] } });
+    const before = room.state.getSnapshot();
+    socket.say({ type: "state:patch", ...ROOM, patches: [{ op: "append", path: "/text", value: " two" }] });
+    assert.deepEqual(room.state.getSnapshot(), { text: "one two", other: [] });
+    assert.equal(room.state.getSnapshot().other, before.other);
+    socket.say({ type: "state:patch", ...ROOM, patches: [{ op: "append", path: "/other", value: "!" }] });
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }], "it does not fit");
   });
 
   test("a patch without its snapshot is ignored", () => {
@@ -335,7 +348,7 @@ describe("state", () => {
     socket.say({ type: "state:snapshot", ...ROOM, state: { n: 1 } });
     socket.take();
     socket.say({ type: "state:patch", ...ROOM, patches: [{ op: "replace", path: "/gone/n", value: 2 }] });
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     socket.say({ type: "state:patch", ...ROOM, patches: [{ op: "replace", path: "/n", value: 3 }] });
     socket.say({ type: "state:snapshot", ...ROOM, state: { n: 4 } });
     assert.deepEqual(seen, [{ n: 1 }, { n: 4 }]);
@@ -417,7 +430,7 @@ describe("connection", () => {
     FakeSocket.last.open();
     assert.deepEqual(FakeSocket.last.take(), [
       { type: "event:sub", ...ROOM },
-      { type: "state:sub", ...ROOM },
+      { type: "state:sub", ...ROOM, append: true },
     ]);
     FakeSocket.last.say({ type: "state:patch", ...ROOM, patches: [{ op: "replace", path: "/n", value: 5 }] });
     assert.deepEqual(room.state.getSnapshot(), { n: 1 }, "a patch before the new snapshot has nothing to apply to");
@@ -430,7 +443,7 @@ describe("connection", () => {
     room.state.subscribe(() => {});
     assert.deepEqual(socket.take(), []);
     socket.open();
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
   });
 
   for (const [random, delays] of [
@@ -560,7 +573,7 @@ describe("connection", () => {
     assert.deepEqual(FakeSocket.last.take(), [{ type: "event:sub", actor: "chat", actorId: "other" }]);
     const again = room.state.subscribe(() => {});
     stop(); // of the subscription that was ended: it leaves the new one alone
-    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     again();
     assert.deepEqual(FakeSocket.last.take(), [{ type: "state:unsub", ...ROOM }]);
   });
@@ -675,7 +688,7 @@ describe("versions", () => {
     const { socket, seen } = startWatching();
     patch(socket, 7, 99);
     patch(socket, 8, 99);
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, since: { epoch: "e", seq: 4 } }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true, since: { epoch: "e", seq: 4 } }]);
     for (const seq of [5, 6, 7, 8]) patch(socket, seq, seq);
     assert.deepEqual(seen, [0, 5, 6, 7, 8]);
   });
@@ -687,7 +700,7 @@ describe("versions", () => {
     mock.timers.tick(2000);
     const next = FakeSocket.last;
     next.open();
-    assert.deepEqual(next.take(), [{ type: "state:sub", ...ROOM, since: { epoch: "e", seq: 5 } }]);
+    assert.deepEqual(next.take(), [{ type: "state:sub", ...ROOM, append: true, since: { epoch: "e", seq: 5 } }]);
     patch(next, 5);
     patch(next, 6, 2);
     assert.deepEqual(seen, [0, 1, 2]);
@@ -698,7 +711,7 @@ describe("versions", () => {
     const { socket, seen } = startWatching();
     patch(socket, 5, 99, "other");
     patch(socket, 6, 99, "other");
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     say(socket, "state:snapshot", { state: { n: 50 }, epoch: "other", seq: 6 });
     patch(socket, 7, 51, "other");
     assert.deepEqual(seen, [0, 50, 51]);
@@ -714,7 +727,7 @@ describe("versions", () => {
     socket.drop();
     mock.timers.tick(2000);
     FakeSocket.last.open();
-    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(FakeSocket.last.take(), [{ type: "state:sub", ...ROOM, append: true }]);
     assert.deepEqual(seen, [0, 1]);
   });
 });

@@ -160,6 +160,6 @@ test("a patch that is none asks for a snapshot", () => {
     socket.say({ type: "state:snapshot", ...ROOM, state: {} });
     socket.take();
     socket.say({ type: "state:patch", ...ROOM, patches });
-    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM }]);
+    assert.deepEqual(socket.take(), [{ type: "state:sub", ...ROOM, append: true }]);
   }
 });

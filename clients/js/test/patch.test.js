@@ -30,6 +30,8 @@ const CASES = [
   ["several operations see each other", { a: [] }, [{ op: "add", path: "/a/0", value: { n: 1 } }, { op: "replace", path: "/a/0/n", value: 2 }], { a: [{ n: 2 }] }],
   ["copying", { a: { n: 1 } }, [{ op: "copy", from: "/a", path: "/b" }], { a: { n: 1 }, b: { n: 1 } }],
   ["moving onto itself", { a: 1 }, [{ op: "move", from: "/a", path: "/a" }], { a: 1 }],
+  ["a text that grows", { a: ["t", { b: "one" }] }, [{ op: "append", path: "/a/1/b", value: " two" }, { op: "append", path: "/a/1/b", value: "" }], { a: ["t", { b: "one two" }] }],
+  ["a text at the root that grows", "one", [{ op: "append", path: "", value: " two" }], "one two"],
   ["objects are equal in any order", { a: { x: 1, y: [null] } }, [{ op: "test", path: "/a", value: { y: [null], x: 1 } }], { a: { x: 1, y: [null] } }],
 ];
 
@@ -90,7 +92,15 @@ test("operations that do not fit are refused", () => {
   refused({ a: 1 }, { op: "add", path: "/a/b", value: 1 });
   refused({ a: null }, { op: "replace", path: "/a/b", value: 1 });
   refused({}, { op: "add", path: "a", value: 1 });
-  refused({}, { op: "append", path: "/a", value: 1 });
+  refused({}, { op: "append", path: "/a", value: "x" });
+  refused({ a: 1 }, { op: "append", path: "/a", value: "x" });
+  refused({ a: "t" }, { op: "append", path: "/a", value: 1 });
+  refused({ a: "t" }, { op: "append", path: "/a" });
+  refused({ a: "t" }, { op: "append", path: "/a/0", value: "x" });
+  refused({ a: ["t"] }, { op: "append", path: "/a/-", value: "x" });
+  refused({ a: ["t"] }, { op: "append", path: "/a", value: "x" });
+  refused({}, { op: "grow", path: "/a", value: 1 });
+  refused({}, { op: "add", value: 1 });
   refused({ a: [1] }, { op: "test", path: "/a", value: { 0: 1 } });
 });
 

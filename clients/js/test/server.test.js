@@ -66,11 +66,11 @@ test("calls, events and states", LIMIT, async (context) => {
   assert.deepEqual(await room.post({ text: "hi" }), hi);
   assert.deepEqual(heard, [hi], "the caller hears the event before the answer");
   assert.deepEqual(seen, [
-    { messages: [], topic: null },
-    { messages: [hi], topic: null },
+    { messages: [], topic: null, draft: "" },
+    { messages: [hi], topic: null, draft: "" },
   ]);
   assert.equal(await room.remove({ at: 0 }), undefined);
-  assert.deepEqual(room.state.getSnapshot(), { messages: [], topic: null });
+  assert.deepEqual(room.state.getSnapshot(), { messages: [], topic: null, draft: "" });
 });
 
 test("unchanged parts of a state stay the same objects", LIMIT, async (context) => {
@@ -122,6 +122,18 @@ test("an aborted call frees its caller", LIMIT, async (context) => {
   await client.chat("another").post({ text: "the server has the first call too" });
   controller.abort();
   await assert.rejects(answer, { name: "AbortError" });
+});
+
+test("a text that grows costs what is added", LIMIT, async (context) => {
+  const { sockets, room } = started(context);
+  const words = Array.from({ length: 50 }, (_, number) => `word ${number} "ü😀"\n`);
+  room.state.subscribe(() => {});
+  await room.write({ words: ["x".repeat(1_000)] });
+  await room.write({ words });
+  const { draft } = await stateOf(room, ({ draft }) => draft.endsWith(words.at(-1)));
+  assert.equal(draft, "x".repeat(1_000) + words.join(""));
+  const grown = sockets[0].received.flatMap(({ patches = [] }) => patches).filter(({ op }) => op === "append");
+  assert.deepEqual(grown.map(({ value }) => value), words);
 });
 
 test("a lost connection costs only the patches that were missed", LIMIT, async (context) => {

@@ -23,17 +23,9 @@ function makeNames(cls, make) {
 // src/errors.ts
 var ZocketError = class extends Error {
   name = "ZocketError";
-  /** Stable, lower case with underscores; `error` from a server that sends none. */
-  code;
-  /** Finds the log lines of the call on the server. */
-  requestId;
-  /** Details that the actor attached. */
-  data;
   constructor(message, { code = "error", requestId, data } = {}) {
     super(message);
-    this.code = code;
-    this.requestId = requestId;
-    this.data = data;
+    Object.assign(this, { code, requestId, data });
   }
 };
 var CallTimeout = class extends ZocketError {
@@ -108,14 +100,14 @@ var HandleCore = class _HandleCore {
   #method(name) {
     const stream = (...args) => {
       const [input, options] = this.#checked(name, args);
-      if (options?.idempotencyKey !== void 0) throw new TypeError(`${this}.${name}: a stream is not repeated`);
-      return chunksOf((onChunk) => this.#session.start(this.#place, name, input, options, onChunk), options?.signal);
+      if (options.idempotencyKey !== void 0) throw new TypeError(`${this}.${name}: a stream is not repeated`);
+      return chunksOf((onChunk) => this.#session.start(this.#place, name, input, options, onChunk), options.signal);
     };
     return Object.assign((...args) => this.call(name, ...args), { stream });
   }
   #checked(method, args) {
-    const [input, options] = args;
-    if (args.length > 2 || options === null || !["object", "undefined"].includes(typeof options)) {
+    const [input, options = {}] = args;
+    if (args.length > 2 || options === null || typeof options !== "object") {
       throw new TypeError(`${this}.${method}: give the input as one object, and options as a second one`);
     }
     return [input, options];
@@ -171,27 +163,24 @@ var Calls = class {
       if (call.waits) call.waits = !this.#send(call.text);
     }
   }
-  /** Takes an `rpc:result`. */
+  /** Takes an `rpc:result` or `rpc:stream`. */
   receive(frame) {
     const id = String(frame.id);
     const call = this.#open.get(id);
     if (call === void 0) return;
-    if (call.repeats && PASSING.has(frame.code)) return this.#sendLater(call);
-    this.#take(id);
-    if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
-    else if (hasGap(call, frame)) call.reject(lostError(GAP));
-    else call.resolve(frame.result);
-  }
-  /** Takes an `rpc:stream`. */
-  receiveChunk(frame) {
-    const id = String(frame.id);
-    const call = this.#open.get(id);
-    if (call === void 0) return;
-    clearTimeout(call.timer);
-    call.timer = this.#limit(id, call.limitMs);
-    call.chunks += 1;
-    if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
-    else call.onChunk?.(frame.chunk);
+    if (frame.type === "rpc:stream") {
+      clearTimeout(call.timer);
+      call.timer = this.#limit(id, call.limitMs);
+      call.chunks += 1;
+      if (hasGap(call, frame)) this.#abort(id, lostError(GAP));
+      else call.onChunk?.(frame.chunk);
+    } else if (call.repeats && PASSING.has(frame.code)) this.#sendLater(call);
+    else {
+      this.#take(id);
+      if (typeof frame.error === "string") call.reject(errorOf(frame, frame.error));
+      else if (hasGap(call, frame)) call.reject(lostError(GAP));
+      else call.resolve(frame.result);
+    }
   }
   /** The connection is gone: what was sent and has no key is rejected, everything else waits for the next one. */
   connectionLost() {
@@ -251,7 +240,7 @@ function frameOf(text) {
     return void 0;
   }
 }
-var takesCancel = (welcome) => Array.isArray(welcome.features) && welcome.features.includes("rpc:cancel");
+var takes = ({ features }, type) => Array.isArray(features) && features.includes(type);
 
 // src/listeners.ts
 var Listeners = class {
@@ -319,7 +308,7 @@ var Connection = class {
     if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`not the address of a WebSocket server: ${url}`);
     if (this.#socketClass() === void 0) throw new TypeError("no WebSocket here: give a class as the option WebSocket");
     this.#url = url;
-    void this.#open(url);
+    void this.#open();
   }
   /** False if there is no open connection; the text is dropped then. */
   send(text) {
@@ -329,10 +318,7 @@ var Connection = class {
   }
   close() {
     if (this.#status === "closed") return;
-    clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = void 0;
-    socket?.close(1e3);
+    this.#drop(1e3);
     this.#status = "closed";
     this.#owner.closed();
     this.#listeners.notify("closed");
@@ -340,8 +326,8 @@ var Connection = class {
   #socketClass() {
     return this.#options.WebSocket ?? globalThis.WebSocket;
   }
-  async #open(base) {
-    const url = new URL(base);
+  async #open() {
+    const url = new URL(this.#url);
     const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
     if (metadata !== void 0) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket;
@@ -355,7 +341,7 @@ var Connection = class {
     }
     this.#socket = socket;
     const ours = () => this.#socket === socket;
-    this.#timer = setTimeout(() => ours() && this.#lost(), connectTimeoutMs);
+    this.#timer = setTimeout(() => this.#lost(), connectTimeoutMs);
     socket.addEventListener("open", () => ours() && this.#opened());
     socket.addEventListener("message", ({ data }) => {
       const frame = ours() && frameOf(data);
@@ -372,12 +358,16 @@ var Connection = class {
     this.#owner.opened();
     this.#listeners.notify("open");
   }
-  #lost(code) {
-    if (this.#status === "closed") return;
+  /** Gives the socket up, and whatever the timer was for. */
+  #drop(code) {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = void 0;
-    socket?.close();
+    socket?.close(code);
+  }
+  #lost(code) {
+    if (this.#status === "closed") return;
+    this.#drop();
     const { token, reconnect, random = Math.random } = this.#options;
     if (this.#status === "open" && Date.now() - this.#openedAtMs >= BACKOFF_MAX_MS) this.#failures = 0;
     const before = this.#status;
@@ -390,7 +380,7 @@ var Connection = class {
     if (reconnect === false || code === KICKED) return this.close();
     if (before !== "reconnecting") this.#listeners.notify("reconnecting");
     if (this.#status !== "reconnecting") return;
-    this.#timer = setTimeout(() => this.#open(this.#url), backoffMs(this.#failures++, random));
+    this.#timer = setTimeout(() => this.#open(), backoffMs(this.#failures++, random));
   }
 };
 function backoffMs(failures, random) {
@@ -406,9 +396,13 @@ function applyPatch(document, operations) {
 var Patch = class {
   /** Containers made by this patch: only these may be written to. */
   #owned = /* @__PURE__ */ new Set();
-  root;
+  /** Holds the document as its member "": with that name every pointer begins, once it is split. */
+  #top;
   constructor(root) {
-    this.root = root;
+    this.#top = { "": root };
+  }
+  get root() {
+    return this.#top[""];
   }
   apply({ op, path, from, value }) {
     switch (op) {
@@ -417,10 +411,15 @@ var Patch = class {
       case "replace":
         this.#get(path);
         return this.#set(path, value);
+      case "append": {
+        const text = this.#get(path);
+        if (typeof text !== "string" || typeof value !== "string") throw badPatch(path);
+        return this.#set(path, text + value);
+      }
       case "remove":
         return void this.#remove(path);
       case "move":
-        if (path.startsWith(`${from}/`)) throw badPatch("move into itself", path);
+        if (path.startsWith(`${from}/`)) throw badPatch(path);
         return from === path ? void this.#get(path) : this.#add(path, this.#remove(String(from)));
       case "copy": {
         const source = this.#get(String(from));
@@ -428,89 +427,78 @@ var Patch = class {
         return this.#add(path, source);
       }
       case "test":
-        if (!equal(this.#get(path), value)) throw badPatch("test failed", path);
+        if (!equal(this.#get(path), value)) throw badPatch(path);
         return;
       default:
-        throw badPatch(`unknown operation ${op}`, path);
+        throw badPatch(path);
     }
   }
   #get(path) {
-    let node = this.root;
+    let node = this.#top;
     for (const key of keysOf(path)) node = node[existing(node, key, path)];
     return node;
   }
   #add(path, value) {
-    const parent = this.#writableParent(path);
-    if (!Array.isArray(parent)) return this.#set(path, value);
-    const key = lastKeyOf(path);
-    const index = key === "-" ? parent.length : indexOf(key, path);
-    if (index > parent.length) throw badPatch("beyond the end of the array", path);
+    const [parent, key] = this.#place(path);
+    if (!Array.isArray(parent)) {
+      parent[key] = value;
+      return;
+    }
+    const index = key === "-" ? parent.length : indexOf(key);
+    if (!(index <= parent.length)) throw badPatch(path);
     parent.splice(index, 0, value);
   }
   #set(path, value) {
-    if (path === "") {
-      this.root = value;
-      return;
-    }
-    const key = lastKeyOf(path);
-    if (key === "__proto__") throw badPatch("a key that no state may have", path);
-    this.#writableParent(path)[key] = value;
+    const [parent, key] = this.#place(path);
+    parent[key] = value;
   }
   #remove(path) {
-    if (path === "") throw badPatch("cannot remove the whole state", path);
-    const parent = this.#writableParent(path);
-    const key = existing(parent, lastKeyOf(path), path);
-    const value = parent[key];
+    if (path === "") throw badPatch(path);
+    const [parent, key] = this.#place(path);
+    const value = parent[existing(parent, key, path)];
     if (Array.isArray(parent)) parent.splice(Number(key), 1);
     else delete parent[key];
     return value;
   }
-  /** The container that holds `path`, copied together with everything above it, unless this patch made them. */
-  #writableParent(path) {
-    if (path === "") return void 0;
-    let node = this.root = this.#own(this.root, path);
-    for (const key of keysOf(path).slice(0, -1)) {
-      const place = existing(node, key, path);
-      node = node[place] = this.#own(node[place], path);
-    }
-    return node;
+  /** The container that holds `path` and the key there; copied with everything above it, unless this patch made them. */
+  #place(path) {
+    const keys = keysOf(path);
+    const last = keys.pop();
+    if (last === "__proto__") throw badPatch(path);
+    let node = this.#top = this.#own(this.#top, path);
+    for (const key of keys) node = node[key] = this.#own(node[existing(node, key, path)], path);
+    return [node, last];
   }
   #own(container, path) {
-    if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
+    if (!isContainer(container)) throw badPatch(path);
     if (this.#owned.has(container)) return container;
     const copy = Array.isArray(container) ? container.slice() : { ...container };
     this.#owned.add(copy);
     return copy;
   }
 };
-var badPatch = (reason, path) => new ZocketError(`Patch at ${JSON.stringify(path)}: ${reason}`, { code: "bad_patch" });
+var badPatch = (path) => new ZocketError(`A patch does not fit at ${JSON.stringify(path)}`, { code: "bad_patch" });
 function keysOf(path) {
-  if (path === "") return [];
-  if (typeof path !== "string" || path[0] !== "/") throw badPatch("not a JSON pointer", path);
-  const keys = path.slice(1).split("/");
-  return path.includes("~") ? keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")) : keys;
+  const keys = `${path}`.split("/");
+  if (keys[0] !== "") throw badPatch(path);
+  return keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
-var lastKeyOf = (path) => keysOf(path).at(-1);
-function indexOf(key, path) {
-  if (!/^(0|[1-9]\d*)$/.test(key)) throw badPatch("not an array index", path);
-  return Number(key);
-}
+var indexOf = (key) => /^(0|[1-9]\d*)$/.test(key) ? Number(key) : NaN;
+var isContainer = (value) => value !== null && typeof value === "object";
 function existing(container, key, path) {
-  if (container === null || typeof container !== "object") throw badPatch("goes through a plain value", path);
-  const there = Array.isArray(container) ? indexOf(key, path) < container.length : Object.hasOwn(container, key);
-  if (!there) throw badPatch("no such place", path);
+  const isThere = isContainer(container) && (Array.isArray(container) ? indexOf(key) < container.length : Object.hasOwn(container, key));
+  if (!isThere) throw badPatch(path);
   return key;
 }
 function equal(a, b) {
   if (a === b) return true;
-  if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  if (!isContainer(a) || !isContainer(b) || Array.isArray(a) !== Array.isArray(b)) return false;
   const keys = Object.keys(a);
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
 }
 
 // src/subscription.ts
-var versionOf = ({ epoch, seq }) => typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : null;
+var versionOf = ({ epoch, seq }) => typeof epoch === "string" && Number.isInteger(seq) ? { epoch, seq } : void 0;
 var Subscription = class {
   #events = /* @__PURE__ */ new Map();
   #stateListeners = new Listeners();
@@ -518,7 +506,7 @@ var Subscription = class {
   /** False until the answer to the newest `state:sub` is here: patches have nothing to apply to. */
   #inStep = false;
   /** What the server calls the state that is here, if it numbers its versions. */
-  #version = null;
+  #version;
   /** The newest state; `undefined` before the first snapshot and when nobody listens. */
   state = void 0;
   /** `send` takes the type of a frame and further fields, and drops it without a connection. */
@@ -542,11 +530,11 @@ var Subscription = class {
   }
   onState(listener) {
     const remove = this.#stateListeners.add(listener);
-    if (this.#stateListeners.size === 1) this.#askForState(null);
+    if (this.#stateListeners.size === 1) this.#askForState();
     return () => {
       if (!remove() || this.#stateListeners.size > 0) return;
       this.state = void 0;
-      this.#version = null;
+      this.#version = void 0;
       this.#inStep = false;
       this.#send("state:unsub");
     };
@@ -554,27 +542,24 @@ var Subscription = class {
   /** On a new socket: says again what is wanted. */
   renew() {
     if (this.#events.size > 0) this.#send("event:sub");
-    if (this.#stateListeners.size > 0) this.#askForState(this.#version);
+    if (this.#stateListeners.size > 0) this.#askForState();
   }
   /** Takes an `event`, `state:snapshot` or `state:patch`. */
   receive(frame) {
-    if (frame.type === "event") this.#events.get(frame.event)?.notify(frame.payload);
-    else if (this.#stateListeners.size === 0) return;
-    else if (frame.type === "state:snapshot") this.#become(frame.state, versionOf(frame));
-    else if (this.#isNext(frame)) this.#patch(frame.patches, versionOf(frame));
+    if (frame.type === "event") return this.#events.get(frame.event)?.notify(frame.payload);
+    if (this.#stateListeners.size === 0) return;
+    const version = versionOf(frame);
+    if (frame.type === "state:snapshot") this.#become(frame.state, version);
+    else if (this.#isNext(version)) this.#patch(frame.patches, version);
   }
   /** Whether a patch leads on from the state that is here; where one is missing, asks for it. */
-  #isNext(frame) {
-    const version = versionOf(frame);
+  #isNext(version) {
     const known = this.#version;
-    if (version === null || known === null) return this.#inStep;
-    if (version.epoch !== known.epoch) {
-      if (this.#inStep) this.#askForState(null);
-      this.#version = null;
-      return false;
-    }
-    if (version.seq > known.seq + 1) {
-      if (this.#inStep) this.#askForState(known);
+    if (version === void 0 || known === void 0) return this.#inStep;
+    const isOther = version.epoch !== known.epoch;
+    if (isOther) this.#version = void 0;
+    if (isOther || version.seq > known.seq + 1) {
+      if (this.#inStep) this.#askForState();
       return false;
     }
     if (version.seq === known.seq) this.#inStep = true;
@@ -585,8 +570,8 @@ var Subscription = class {
     try {
       next = applyPatch(this.state, operations);
     } catch {
-      this.#version = null;
-      return this.#askForState(null);
+      this.#version = void 0;
+      return this.#askForState();
     }
     this.#become(next, version);
   }
@@ -596,10 +581,10 @@ var Subscription = class {
     this.state = state;
     this.#stateListeners.notify(state);
   }
-  /** Patches will do from the version `since` on; null asks for a snapshot. */
-  #askForState(since) {
+  /** Patches will do from the version that is here on; without one a snapshot comes. They may say `append`. */
+  #askForState() {
     this.#inStep = false;
-    this.#send("state:sub", since === null ? {} : { since });
+    this.#send("state:sub", { append: true, since: this.#version });
   }
 };
 
@@ -673,13 +658,11 @@ var Session = class {
     switch (frame.type) {
       case "welcome":
         this.id = frame.clientId;
-        this.#calls.cancels = takesCancel(frame);
+        this.#calls.cancels = takes(frame, "rpc:cancel");
         break;
       case "rpc:result":
-        this.#calls.receive(frame);
-        break;
       case "rpc:stream":
-        this.#calls.receiveChunk(frame);
+        this.#calls.receive(frame);
         break;
       case "event":
       case "state:snapshot":
@@ -697,7 +680,7 @@ var Session = class {
   }
 };
 var keyOf = ({ actor, actorId }) => `${actor}/${actorId}`;
-var randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+var randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 // src/client.ts
 var ClientCore = class _ClientCore {
