@@ -2,8 +2,9 @@
  * One socket after another to the same server.
  *
  * Rules: the first is opened by `connect`, and every lost one is followed by another, after a random delay that grows,
- * until `close`, or until an actor has one closed. The token is asked for before every attempt. A socket that was given
- * up is not heard any more.
+ * until `close`, or until an actor has one closed. The token is asked for before every attempt, and while a socket is
+ * open, at half of the time that the server gives it and at half of the rest until the server has taken another one. A
+ * socket that was given up is not heard any more.
  */
 
 import { ZocketError } from "./errors.js";
@@ -16,6 +17,10 @@ const BACKOFF_MIN_MS = 250;
 const BACKOFF_MAX_MS = 2_000;
 /** A socket that is still not open after this long is given up; the next attempt follows. */
 const CONNECT_TIMEOUT_MS = 10_000;
+/** With less left of a token's time the server is given no other one: the next connection begins with it. */
+const REFRESH_LAST_MS = 5_000;
+/** The longest wait that `setTimeout` is sure to know, about 12 days. */
+const TIMER_MAX_MS = 2 ** 30;
 /** Close code of a server by whose clock the token has expired. */
 const TOKEN_EXPIRED = 4401;
 /** Close code of a socket that an actor had closed. */
@@ -28,7 +33,7 @@ export type Status = "connecting" | "open" | "reconnecting" | "closed";
 export interface ConnectionOptions {
   /** `ws(s)://host[:port]/`; `http(s)` is taken as `ws(s)`, a path is relative to the page. */
   url: string | URL;
-  /** Sent as `?token=`. A function, plain or async, is asked for a fresh one before every attempt. */
+  /** Sent as `?token=`. A function, plain or async, is asked for a fresh one before every attempt and before it expires. */
   token?: string | (() => string | Promise<string>) | undefined;
   /** What the client says of itself, `self.session.metadata` in actors; at most 2,048 bytes of JSON. */
   metadata?: Record<string, unknown> | undefined;
@@ -103,6 +108,22 @@ export class Connection {
     if (this.#status !== "open") return false;
     this.#socket?.send(text);
     return true;
+  }
+
+  /** The server takes other tokens, and the present one's time ends then, in milliseconds since the epoch, if ever. */
+  refreshUntil(endMs: number): void {
+    clearTimeout(this.#timer);
+    const leftMs = endMs - Date.now();
+    const { token } = this.#options;
+    if (typeof token !== "function" || !(leftMs > REFRESH_LAST_MS)) return;
+    this.#timer = setTimeout(async () => {
+      this.refreshUntil(endMs);
+      try {
+        this.send(JSON.stringify({ type: "auth:refresh", token: await token() }));
+      } catch (error) {
+        console.warn("zocket: no token, trying again", error);
+      }
+    }, Math.min(leftMs / 2, TIMER_MAX_MS));
   }
 
   close(): void {

@@ -111,6 +111,10 @@ export class Session {
       case "welcome":
         this.id = frame.clientId;
         this.#calls.cancels = takes(frame, "rpc:cancel");
+        if (!takes(frame, "auth:refresh")) break;
+      // falls through
+      case "auth:refreshed":
+        this.connection.refreshUntil(frame.expiresAt);
         break;
       case "rpc:result":
       case "rpc:stream":

@@ -55,7 +55,9 @@ class ChatRoom(Actor[RoomState]):
 
 
 async def authorize(token: str | None) -> Identity | None:
-    return Identity(user_id=token)
+    """A token is a name, or a name and when it expires: `alice@1234567890`."""
+    name, _, expires = (token or "").partition("@")
+    return Identity(user_id=name or None, claims={"exp": float(expires)} if expires else {})
 
 
 app = App(actors={"chat": ChatRoom}, authorize=authorize)

@@ -1,6 +1,7 @@
 /** The client against a real server. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import test, { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -134,6 +135,19 @@ test("a text that grows costs what is added", LIMIT, async (context) => {
   assert.equal(draft, "x".repeat(1_000) + words.join(""));
   const grown = sockets[0].received.flatMap(({ patches = [] }) => patches).filter(({ op }) => op === "append");
   assert.deepEqual(grown.map(({ value }) => value), words);
+});
+
+test("the server takes another token before the first one expires", LIMIT, async (context) => {
+  const seconds = () => Date.now() / 1_000;
+  let given = 0;
+  const token = () => `alice@${seconds() + (++given === 1 ? 5.5 : 3_600)}`;
+  const { client, sockets, room } = started(context, { token });
+  await room.post({ text: "with the first token" });
+  const { id } = client;
+  const refreshed = () => sockets[0].received.find(({ type }) => type === "auth:refreshed");
+  while (refreshed() === undefined) await once(sockets[0], "message");
+  assert.ok(refreshed().expiresAt > Date.now() + 3_000_000);
+  assert.deepEqual([client.id, sockets.length, client.status], [id, 1, "open"]);
 });
 
 test("a lost connection costs only the patches that were missed", LIMIT, async (context) => {

@@ -273,6 +273,8 @@ var Listeners = class {
 var BACKOFF_MIN_MS = 250;
 var BACKOFF_MAX_MS = 2e3;
 var CONNECT_TIMEOUT_MS = 1e4;
+var REFRESH_LAST_MS = 5e3;
+var TIMER_MAX_MS = 2 ** 30;
 var TOKEN_EXPIRED = 4401;
 var KICKED = 4403;
 var Connection = class {
@@ -315,6 +317,21 @@ var Connection = class {
     if (this.#status !== "open") return false;
     this.#socket?.send(text);
     return true;
+  }
+  /** The server takes other tokens, and the present one's time ends then, in milliseconds since the epoch, if ever. */
+  refreshUntil(endMs) {
+    clearTimeout(this.#timer);
+    const leftMs = endMs - Date.now();
+    const { token } = this.#options;
+    if (typeof token !== "function" || !(leftMs > REFRESH_LAST_MS)) return;
+    this.#timer = setTimeout(async () => {
+      this.refreshUntil(endMs);
+      try {
+        this.send(JSON.stringify({ type: "auth:refresh", token: await token() }));
+      } catch (error) {
+        console.warn("zocket: no token, trying again", error);
+      }
+    }, Math.min(leftMs / 2, TIMER_MAX_MS));
   }
   close() {
     if (this.#status === "closed") return;
@@ -659,6 +676,10 @@ var Session = class {
       case "welcome":
         this.id = frame.clientId;
         this.#calls.cancels = takes(frame, "rpc:cancel");
+        if (!takes(frame, "auth:refresh")) break;
+      // falls through
+      case "auth:refreshed":
+        this.connection.refreshUntil(frame.expiresAt);
         break;
       case "rpc:result":
       case "rpc:stream":
