@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MIN_CHARS: Final = 256
-"""Of a text that is told by what is added to it. The frame around a shorter one is about as long as the text, and two
-forms take a microsecond more than one; from about 4,000 characters on they take less."""
+"""Of a text that is told by what is added to it. The frame around a shorter one is about as long as the text, so that
+little is saved for the microsecond that telling it takes."""
 
 _text: Final = msgspec.json.Encoder().encode
 
