@@ -191,11 +191,14 @@ def browse(contexts: Contexts) -> Callable[[], AbstractAsyncContextManager[Tabs]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str, str], Awaitable[Site]]]:
-    """`await start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over."""
+    """`await start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over.
+
+    A copy of an example is named by its absolute path.
+    """
     sites: list[Site] = []
 
     async def started(command: str, example: str) -> Site:
-        site = await asyncio.to_thread(_start, command, example, tmp_path / f"{command}-{example}.log")
+        site = await asyncio.to_thread(_start, command, example, tmp_path / f"{command}-{Path(example).name}.log")
         sites.append(site)
         return site
 
