@@ -1,8 +1,8 @@
 """Pages that need a bundler, built as their README says, with the packages that the JavaScript client is tested with.
 
-Rules: the examples are copied and built elsewhere, so that a test neither needs nor touches what a person has built; the
-client's package is made from its sources; React's development build is used, whose StrictMode runs every effect twice
-and which complains on the console.
+Rules: the examples are copied and built elsewhere, so that a test neither needs nor touches what a person has built;
+the client's package is made from its sources; React's development build is used, whose StrictMode runs every effect
+twice and which complains on the console.
 """
 
 from __future__ import annotations
@@ -84,4 +84,3 @@ def missing() -> str | None:
     if not (CLIENT / "node_modules" / "@types" / "react-dom").exists():
         return "what the pages are built with is missing (npm --prefix clients/js ci)"
     return None
-

@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.browser.bundles import Bundles, copy_and_install, missing
 from tests.tied import tied
 from zocket.dev.ports import free_port
 
@@ -187,6 +188,19 @@ def browse(contexts: Contexts) -> Callable[[], AbstractAsyncContextManager[Tabs]
         assert tabs.errors == []
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """The examples with their React pages, built once."""
+    reason = missing()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    made = copy_and_install(tmp_path_factory.mktemp("bundles"))
+    made.build()
+    return made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.bundles import Bundles, copy_and_install, missing
+from tests.browser.bundles import Bundles
 from tests.browser.test_other_pages import PAINTED, draw
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.realtime]
 
 AFTER_RESTART_MS = 45_000
+SENT_LIMIT_S = 30.0
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 EMPTY_ROOT = '<div id="root"></div>'
 
@@ -39,7 +39,10 @@ MISTAKES = {
     "chat/Chat.tsx": ('useActor("lobby", "main")', 'useActor("hall", "main")'),
     "chat/Messages.tsx": ("before.sent_at_ms", "before.sentAt"),
     "chat/hooks.ts": ('useEvent(room, "typing"', 'useEvent(room, "typed"'),
-    "draw/Stage.tsx": ("board.begin({ stroke, color, size, points })", "board.begin({ stroke, color, size: 7, points })"),
+    "draw/Stage.tsx": (
+        "board.begin({ stroke, color, size, points })",
+        "board.begin({ stroke, color, size: 7, points })",
+    ),
     "draw/Tools.tsx": ('["red", "Red"]', '["pink", "Pink"]'),
     "draw/hooks.ts": ("(state) => state.people", "(state) => state.persons"),
 }
@@ -80,6 +83,7 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.subscriptions: list[str] = []
         self.complaints: list[str] = []
+        self._moved = asyncio.Event()
         page.on("websocket", lambda socket: socket.on("framesent", self._sent))
         page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
 
@@ -87,27 +91,16 @@ class Watched:
         frame: dict[str, Any] = json.loads(raw)
         if frame["type"].endswith("sub"):
             self.subscriptions.append(f"{frame['type']} {frame['actor']}/{frame['actorId']}")
+            self._moved.set()
 
     async def wait_for(self, *subscriptions: str) -> None:
         """Until exactly these frames have been sent, in any order, since the last call."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SENT_LIMIT_S):
             while len(self.subscriptions) < len(subscriptions):
-                await asyncio.sleep(0.01)
+                self._moved.clear()
+                await self._moved.wait()
         assert Counter(self.subscriptions) == Counter(subscriptions)
         self.subscriptions.clear()
-
-
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """The examples with their React pages, built once."""
-    reason = missing()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    made = copy_and_install(tmp_path_factory.mktemp("bundles"))
-    made.build()
-    return made
 
 
 def render_chat(bundles: Bundles, name: str) -> None:
@@ -174,6 +167,9 @@ async def test_two_pages_of_a_room_see_each_other(start: Start, browse: Browse, 
         await expect(bob.locator("#people")).to_be_hidden()
         assert await bob.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
+        await alice.press(".skip", "Enter")
+        await expect(alice.locator("#text")).to_be_focused()
+        await expect(alice.locator("h1")).to_have_text("#book-club")
         await alice.evaluate("document.getElementById('text').removeAttribute('maxlength')")
         await post(alice, "x" * 2_001)
         await expect(alice.locator(".toast")).to_have_text("The server did not accept this.")
