@@ -379,22 +379,26 @@ class Runtime:
         """
         await self._confirm()
         taking = self._taking_for(self._announcement.inbound)
-        for name in [name for name in self._consumers if name in self._missing]:
-            self._take_overs += 1
-            self._missing.discard(name)
-            taking.names.add(name)
-            received = partial(self._received, taking)
-            try:
-                self._pushes[name] = await self._broker.take_over(
-                    self._consumers[name], received, partial(self._consumer_lost, name)
-                )
-            except Unavailable:
-                self._missing.add(name)
-                raise
+        missing = [name for name in self._consumers if name in self._missing]
+        for failure in await asyncio.gather(*(self._take(name, taking) for name in missing), return_exceptions=True):
+            if failure is not None:
+                raise failure
         await self._confirm()
         await self._check_life(taking)
         self._taking = None
         self._received(taking, taking.certain())
+
+    async def _take(self, name: str, taking: _Taking) -> None:
+        self._take_overs += 1
+        self._missing.discard(name)
+        taking.names.add(name)
+        try:
+            self._pushes[name] = await self._broker.take_over(
+                self._consumers[name], partial(self._received, taking), partial(self._consumer_lost, name)
+            )
+        except Unavailable:
+            self._missing.add(name)
+            raise
 
     def _taking_for(self, life: str) -> _Taking:
         """What is taken over this connection, of this life of the stream; what was taken otherwise is missing again."""
@@ -654,8 +658,8 @@ class Runtime:
                 self._log.info("a successor has taken over")
                 return
             await self._marks.take_back(finished)
-            for spec in self._consumers.values():
-                await self._broker.delete_consumer(spec.stream, spec.name)
+            consumers = self._consumers.values()
+            await asyncio.gather(*(self._broker.delete_consumer(spec.stream, spec.name) for spec in consumers))
             await self._ownership.release()
         except Unavailable as error:
             self._log.warning("the consumers stay behind: %s", error.message)
