@@ -159,6 +159,7 @@ class JetStream:
         """`replicas` is of the buckets that are made here."""
         self._ask = ask
         self._replicas = replicas
+        self._buckets_seen: set[str] = set()
 
     async def _call(self, verb: str, body: dict[str, Any]) -> _Answer:
         reply = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body))
@@ -351,7 +352,13 @@ class JetStream:
                 return [subject.removeprefix(head) for subject in found]
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
-        """See `Broker.put`; the bucket is created if absent."""
+        """See `Broker.put`; the bucket is created if absent.
+
+        It is looked for before its first new key: where somebody listens to `>` a server says nothing of a missing one.
+        """
+        if expected is None and bucket not in self._buckets_seen:
+            await self.ensure_bucket(bucket)
+            self._buckets_seen.add(bucket)
         try:
             return await self._put(bucket, key, value, expected or 0, {})
         except ServerError as error:
