@@ -135,7 +135,7 @@ class OldClient:
 
 
 def assign(state: Any, operation: dict[str, Any]) -> None:
-    """One operation as an existing client takes it: it assigns at an array's index, and ignores what it does not know."""
+    """One operation as an existing client takes it: it assigns at an index, and ignores `move`, `copy` and `test`."""
     *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
     target = state
     for part in way:

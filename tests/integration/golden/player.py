@@ -120,7 +120,9 @@ class Stage:
 
 def channel_of(line: Line) -> str:
     """The channel of a line of ours; its placeholders are filled."""
-    return str(line["subject"]) if "subject" in line else f"{line['from']} {line['socket']}"
+    if "subject" in line:
+        return str(line["subject"])
+    return f"{line['from']} {line['socket']}" if "socket" in line else str(line["from"])
 
 
 async def replay(conversation: Conversation, stage: Stage) -> None:

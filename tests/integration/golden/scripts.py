@@ -169,3 +169,48 @@ SCRIPTS: dict[str, tuple[str, list[Line]]] = {
     ),
 }
 """By the name of the file: its title, and what the clients say."""
+
+
+def asks(caller: str, call: str, *, query: Line | None = None, body: Line | None = None) -> Line:
+    """A call over HTTP with the internal bearer."""
+    line: Line = {"from": caller, "call": call, "bearer": "<bearer>"}
+    return line | ({"query": query} if query else {}) | ({"body": body} if body else {})
+
+
+ACTIVE: Line = asks(
+    "runtime",
+    "GET /api/internal/runtime/active",
+    query={"workspaceId": "<ws>", "projectId": "<proj>", "deploymentId": "<deployment>"},
+)
+REPORT = "POST /api/internal/runtime/report"
+AUTHORIZE = "POST /api/registry/authorize"
+
+CALL_SCRIPTS: dict[str, tuple[str, list[Line]]] = {
+    "boot": (
+        "a runtime asks what to load, loads it and reports",
+        [
+            ACTIVE,
+            asks("runtime", "GET <file>"),
+            asks(
+                "runtime", REPORT, body={"deploymentId": "<deployment>", "status": "ready", "actorTypes": ["counter"]}
+            ),
+        ],
+    ),
+    "failed-boot": (
+        "a runtime cannot use what it has loaded",
+        [
+            ACTIVE,
+            asks("runtime", "GET <file>"),
+            asks("runtime", REPORT, body={"deploymentId": "<deployment>", "status": "failed", "message": "<message>"}),
+        ],
+    ),
+    "authorize": (
+        "a gateway asks who its clients are",
+        [
+            asks("gateway", AUTHORIZE, body={"host": "<host>", "token": "<token>"}),
+            asks("gateway", AUTHORIZE, body={"host": "<host>", "token": "no token"}),
+            asks("gateway", AUTHORIZE, body={"host": "<host>", "token": None}),
+        ],
+    ),
+}
+"""The same of calls to the control plane."""

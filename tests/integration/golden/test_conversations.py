@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import nats
 import pytest
 
 from tests.integration.golden.__main__ import recorded
 from tests.integration.golden.brokers import our_gateway, our_runtime
-from tests.integration.golden.contract import Contract
+from tests.integration.golden.contract import Contract, read_additions
 from tests.integration.golden.conversation import Conversation, Mismatch, path_of
 from tests.integration.golden.player import replay
 from tests.integration.golden.scripts import SCRIPTS
-from tests.integration.golden.servers import asgi, sockets, standalone, whole_chain
+from tests.integration.golden.servers import Place, asgi, sockets, standalone, whole_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from nats.aio.msg import Msg
+
     from tests.integration.golden.player import Stage
-    from tests.integration.golden.servers import Place
     from zocket.ids import Scope
 
 every = pytest.mark.parametrize("name", sorted(SCRIPTS))
@@ -96,3 +98,33 @@ async def test_a_server_that_says_something_else_or_less_or_more_is_found_out() 
         stage.contract = Contract([item for item in stage.contract.additions if item.name != "requestId"])
         with pytest.raises(AssertionError, match="unknown field 'requestId'"):
             await replay(recorded, stage)
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize(
+    ("opened", "fronts"),
+    [(our_gateway, ("inbound", "session")), (our_runtime, ("outbound",))],
+    ids=["gateway", "runtime"],
+)
+async def test_messages_of_ours_have_no_header_that_is_no_addition(
+    opened: Callable[[Place, Scope], AbstractAsyncContextManager[Stage]],
+    fronts: tuple[str, ...],
+    nats_url: str,
+    scope: Scope,
+) -> None:
+    connection = await nats.connect(nats_url)
+    found: dict[str, set[str]] = {front: set() for front in fronts}
+
+    async def heard(message: Msg) -> None:
+        front = message.subject.split(".")[0]
+        if scope.project_id in message.subject and not message.reply.startswith("$JS.ACK."):
+            found.setdefault(front, set()).update(name.lower() for name in message.headers or {})
+
+    await connection.subscribe(">", cb=heard)
+    await connection.flush()
+    async with opened(Place(nats_url), scope) as stage:
+        await replay(conversation("state"), stage)
+        await connection.flush()
+    await connection.close()
+    for front in fronts:
+        assert found[front] == set(Contract(read_additions()).added("header", front)), front
