@@ -36,10 +36,12 @@ class Box(Actor[State]):
         match how:
             case "append":
                 items.append(value)
+            case "many":  # so that one change is told as one, and not as the whole list
+                items.extend(range(100_000, 100_040))
             case "insert":
-                items.insert(at, value)
+                items.insert(len(items) - at, value)
             case "pop" if items:
-                items.pop(at % len(items))
+                items.pop(-1 - at % len(items))
             case "set" if items:
                 items[at % len(items)] = value
             case "sort":

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.integration.golden.everything import app
 from tests.integration.golden.oldclient import OldClient
+from zocket.broker.port import Message
 from zocket.gateway.session import Identity as GatewayIdentity
+from zocket.protocol import subjects
 from zocket.server.local import Identity, LocalServer
 from zocket.settings import Limits
 from zocket.sockets.refresh import expiry_of
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from zocket.broker.port import Broker
+    from zocket.ids import Scope
     from zocket.sockets.port import Peer
     from zocket.testing.clock import MovableClock
 
@@ -154,14 +158,14 @@ class World:
             assert seat.client.unbearable == [], seat.client.unbearable[0]
 
     async def check_states(self) -> None:
-        """Every subscriber that is connected has what the actor has."""
+        """Every subscriber that is connected has what the actor has, where no view and no guard is in between."""
         await self.settle()
         self.check()
         for seat in self.seats:
-            for (actor, actor_id), replica in list(seat.client.replicas.items()):
-                if actor != "shown" and seat.client.closed_with is None:
-                    whole = await seat.call(actor, "whole", actor_id)
-                    assert replica.standard == whole.get("result"), (actor, actor_id)
+            for place in list(seat.client.replicas):
+                if place[0] in ("box", "kept") and seat.client.closed_with is None:
+                    whole = await seat.call(place[0], "whole", place[1])
+                    assert seat.client.replicas[place].standard == whole.get("result"), place
         self.check()
 
 
@@ -191,4 +195,78 @@ async def chain_world(**limits: Any) -> AsyncIterator[World]:
             return gateway.open_session(peer, identity, renewed)
 
         yield World(t.clock, open_session, t)
+        t.failures.clear()
+
+
+class ExistingGateway:
+    """A gateway that knows the contract alone: every frame that names an instance goes out, every answer goes in.
+
+    It announces nothing, sends no `welcome` of its own, subscribes nobody again, and closes no socket.
+    """
+
+    def __init__(self, broker: Broker, scope: Scope) -> None:
+        self._broker = broker
+        self._scope = scope
+        self._wire_scope = {"workspaceId": scope.workspace_id, "projectId": scope.project_id}
+        self._peers: dict[str, Peer] = {}
+        self._number = 0
+
+    async def listen(self) -> None:
+        """Hears what runtimes say to its sessions."""
+        await self._broker.subscribe(subjects.ANY_SESSION, self._heard)
+
+    def _heard(self, messages: list[Message]) -> None:
+        for message in messages:
+            envelope = json.loads(message.payload)
+            peer = self._peers.get(envelope["sessionId"])
+            if peer is not None:
+                peer.send(json.dumps(envelope["message"]).encode())
+
+    def open_session(self, peer: Peer, user_id: str, claims: dict[str, Any]) -> ExistingSession:
+        """The session of a socket."""
+        self._number += 1
+        session_id = f"existing-{self._number}"
+        self._peers[session_id] = peer
+        identity = {"scope": self._wire_scope, "sessionId": session_id, "userId": user_id, "claims": claims}
+        return ExistingSession(self, identity)
+
+    def publish(self, envelope: dict[str, Any]) -> None:
+        """A request; its subject has the raw id of the instance."""
+        frame = envelope["message"]
+        subject = f"{subjects.inbound_prefix(self._scope)}{frame['actor']}.{frame['actorId']}"
+        self._number += 1
+        self._broker.publish(subject, json.dumps(envelope).encode(), f"existing:{self._number}", lambda _: None)
+
+    def ended(self, identity: dict[str, Any]) -> None:
+        """A socket is gone."""
+        del self._peers[identity["sessionId"]]
+        notice = {"scope": self._wire_scope, "sessionId": identity["sessionId"], "disconnectedAt": 1_700_000_000_000}
+        self._broker.send([Message(subjects.disconnected(self._scope), json.dumps(notice).encode())])
+
+
+class ExistingSession:
+    """One client of an `ExistingGateway`: what a `Seat` needs of a session."""
+
+    def __init__(self, gateway: ExistingGateway, identity: dict[str, Any]) -> None:
+        self._gateway = gateway
+        self._identity = identity
+
+    def received(self, frame: bytes) -> None:
+        """The client says something."""
+        message = json.loads(frame)
+        if "actor" in message:
+            self._gateway.publish({**self._identity, "message": message})
+
+    def closed(self) -> None:
+        """The client is gone."""
+        self._gateway.ended(self._identity)
+
+
+@asynccontextmanager
+async def existing_gateway_world() -> AsyncIterator[World]:
+    """A runtime of ours, and in front of it a gateway of old."""
+    async with TestApp(app) as t:
+        gateway = ExistingGateway(await t._connect_broker("existing gateway", t._stack), SCOPE)
+        await gateway.listen()
+        yield World(t.clock, gateway.open_session, t)
         t.failures.clear()
