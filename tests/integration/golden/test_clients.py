@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jsonpatch
 import pytest
 
-from tests.integration.golden.conversation import Conversation, Line
+from tests.integration.golden.contract import Contract, read_additions
+from tests.integration.golden.conversation import Conversation, Line, stripped_frame
 from zocket.client import Client
 from zocket.errors import ActorError
 from zocket.protocol.client_session import Instance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from zocket.client.transport import Receiver
 
+CONTRACT = Contract(read_additions())
 EVENT = "newMessage"
 CONVERSATIONS = ("calls", "disconnect", "events", "state", "two-actors", "unknown-actor")
 """Those whose frames clients of ours say, too: one at a time, and none that is broken."""
@@ -68,8 +70,10 @@ class Player:
             return  # what is shared is asked for once
         await self._does(kind, place, frame)
         await asyncio.sleep(0)
-        [said] = self.wire.said
+        [raw] = self.wire.said
         self.wire.said.clear()
+        assert CONTRACT.refusal_of_frame(raw, to="server") is None
+        said = stripped_frame(CONTRACT, raw)
         if kind == "rpc":
             self.ids[frame["id"]] = said["id"]
         assert said == {**frame, "id": said["id"]} if kind == "rpc" else said == frame
