@@ -108,7 +108,8 @@ class PeerStage(ClientStage):
 
     Attributes:
         open_session: makes the session of a peer whose client has this token.
-        quiet: waits until the server is idle; None on virtual time.
+        sessions: of the open sockets.
+        real: whether time is real; virtual time shows when nothing more is to come.
     """
 
     def __init__(self, **known: Any) -> None:
