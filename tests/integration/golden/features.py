@@ -51,6 +51,12 @@ async def stream(world: World, me: Seat, other: Seat) -> None:
 
 
 @feature
+async def growing_text(world: World, me: Seat, other: Seat) -> None:
+    for actor in ("box", "kept"):
+        await other.call(actor, "in_parts", parts=150)
+
+
+@feature
 async def flushes(world: World, me: Seat, other: Seat) -> None:
     await other.call("box", "in_parts", parts=4)
     await other.call("kept", "slowly", seconds=0.2)
