@@ -56,6 +56,7 @@ class _Alarm:
         certain: whether nobody else can have written it since.
         wanted, wanted_reminders: what it shall be.
         waiting: called once it is stored at their time or earlier.
+        following: called once it is stored as it is wanted.
         planned: the `due` that its instance is woken for; until that moves it is woken again and again.
         wake_at: when its instance is woken next.
         pause_s: until it is woken again.
@@ -65,6 +66,7 @@ class _Alarm:
     __slots__ = (
         "certain",
         "due",
+        "following",
         "key",
         "pause_s",
         "planned",
@@ -84,6 +86,7 @@ class _Alarm:
         self.revision = 0
         self.certain = False
         self.waiting: list[tuple[float, Callable[[ZocketError | None], None]]] = []
+        self.following: list[Callable[[], None]] = []
         self.pause_s = AGAIN_FIRST_S
         self.writing = False
 
@@ -248,6 +251,13 @@ class Wheel:
         if not alarm.is_settled():
             self._write(alarm)
 
+    def when_settled(self, key: Key, done: Callable[[], None]) -> None:
+        """Calls `done` once the alarm is stored as it is wanted; never if another process owns the instance."""
+        alarm = self._alarms.get(key)
+        if alarm is None or alarm.is_settled():
+            return done()
+        return alarm.following.append(done)
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def _write(self, alarm: _Alarm) -> None:
@@ -273,6 +283,9 @@ class Wheel:
                     log.warning("an alarm cannot be stored now: %s", error.message, extra=_fields(alarm.key))
                     await self._clock.sleep(pause_s)
                     pause_s = min(2 * pause_s, RETRY_MOST_S)
+            following, alarm.following = alarm.following, []
+            for done in following:
+                done()
         finally:
             alarm.writing = False
             if not self._aborted:

@@ -37,12 +37,12 @@ async def test_a_begun_message_counts_for_others_until_it_is_finished() -> None:
     await first.begin(7)
     await first.begin(7)
     await first.begin(9)
-    assert first.runs(7) == 0
+    assert first.deaths(7) == 0
     assert stored(on) == {"source": "INBOUND:1", "begun": {"7": ["e1"], "9": ["e1"]}}
     second = await marks_of(on, "e2")
-    assert second.runs(7) == 1
+    assert second.deaths(7) == 1
     await second.begin(7)
-    assert (await marks_of(on, "e3")).runs(7) == 2
+    assert (await marks_of(on, "e3")).deaths(7) == 2
     second.finish(7)
     await second.sweep()
     assert stored(on)["begun"] == {"9": ["e1"]}
@@ -85,7 +85,7 @@ async def test_marks_of_another_life_of_the_stream_are_void() -> None:
     on = server()
     await (await marks_of(on, "e1")).begin(7)
     other = await marks_of(on, "e2", "INBOUND:2")
-    assert (other.runs(7), set(other.sequences)) == (0, set())
+    assert (other.deaths(7), set(other.sequences)) == (0, set())
     await other.begin(8)
     assert stored(on) == {"source": "INBOUND:2", "begun": {"8": ["e2"]}}
 
