@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 RECORDS: Final = "records"
 ALARMS: Final = "alarms"
+LIVES: Final = "lives"
+"""How the last server on the file has ended: one row, of no instance."""
 
 
 class _Save(NamedTuple):
@@ -106,7 +108,7 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
-            for table in (RECORDS, ALARMS):
+            for table in (RECORDS, ALARMS, LIVES):
                 connection.execute(_SCHEMA.format(table=table))
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -157,7 +159,7 @@ class SqliteStore:
         """See `StateAdministration.delete_reminders`."""
         await remove_alarm(self.alarms, key)
 
-    # -- both tables ---------------------------------------------------------------------------------------------
+    # -- any table ---------------------------------------------------------------------------------------------
 
     async def read(self, table: str, actor: str, actor_id: str) -> Stored | None:
         """A row of a table, None if there is none."""
@@ -218,13 +220,13 @@ class SqliteStore:
 
     def _load(self, table: str, actor: str, actor_id: str) -> Stored | None:
         row = self._connection.execute(
-            f"SELECT record, revision FROM {table} WHERE actor = ? AND actor_id = ?",  # noqa: S608 — one of our two names
+            f"SELECT record, revision FROM {table} WHERE actor = ? AND actor_id = ?",  # noqa: S608 — one of our names
             (actor, actor_id),
         ).fetchone()
         return None if row is None else Stored(row[0], row[1])
 
     def _keys(self, table: str, actor: str) -> list[Key]:
-        rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our two names
+        rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our names
         return [Key(*row) for row in rows]
 
     def _unsent(self) -> list[Key]:
@@ -233,7 +235,7 @@ class SqliteStore:
 
     def _delete(self, table: str, key: Key, expected: int) -> bool:
         deleted = self._connection.execute(
-            f"DELETE FROM {table} WHERE actor = ? AND actor_id = ? AND revision = ?",  # noqa: S608 — one of our two names
+            f"DELETE FROM {table} WHERE actor = ? AND actor_id = ? AND revision = ?",  # noqa: S608 — one of our names
             (*key, expected),
         )
         return deleted.rowcount == 1
@@ -242,13 +244,13 @@ class SqliteStore:
         key = (item.actor, item.actor_id)
         if item.expected:
             changed = self._connection.execute(
-                f"UPDATE {item.table} SET record = ?, revision = ? "  # noqa: S608 — one of our two names
+                f"UPDATE {item.table} SET record = ?, revision = ? "  # noqa: S608 — one of our names
                 "WHERE actor = ? AND actor_id = ? AND revision = ?",
                 (item.record, item.expected + 1, *key, item.expected),
             )
         else:
             changed = self._connection.execute(
-                f"INSERT OR IGNORE INTO {item.table} (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",  # noqa: S608 — one of our two names
+                f"INSERT OR IGNORE INTO {item.table} (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",  # noqa: S608 — one of our names
                 (item.record, *key),
             )
         if changed.rowcount != 1:

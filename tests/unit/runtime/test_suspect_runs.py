@@ -121,7 +121,7 @@ class Lives:
         stream = self.bench.server.streams.get(subjects.DEAD_LETTER_STREAM)
         return [] if stream is None else [json.loads(stored.payload) for stored in stream.current().values()]
 
-    def given_up(self) -> float | None:
+    def given_up(self) -> object:
         samples = self.runtime.samples()
         return next((sample.value for sample in samples if sample.name == "reminder_runs_given_up"), None)
 
