@@ -354,7 +354,7 @@ async def test_a_suspect_that_is_cancelled_before_its_turn_does_not_run_and_hold
     async with Lives(bench, "file") as lives:
         await lives.begin()
         lives.set("poison", 10, "kill")
-        lives.set("good", 20, "note")
+        lives.set("good", 20, "note", actor_id="b")
         await lives.passes_until_death()
         await lives.deaths(2)
         await lives.begin()
