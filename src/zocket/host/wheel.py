@@ -37,10 +37,8 @@ LOOK_S: Final = 60.0
 """The longest wait for an alarm: the time of day may be set meanwhile."""
 READ_AGAIN_S: Final = 600.0
 """Between two readings of all alarms where others may write: what a superseded process stored in its last moment."""
-AT_ONCE: Final = 64
-"""Alarms that are read at the same time."""
 OPEN_S: Final = 1.0
-"""The longest that a boot waits for all alarms: 10,000 take about so long."""
+"""The longest that a boot waits for all alarms."""
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
 """Between attempts while the store of alarms is away."""
@@ -186,10 +184,15 @@ class Wheel:
                 pause_s = min(2 * pause_s, READ_AGAIN_S)
 
     async def _read(self) -> None:
-        keys = {key for key in await self._store.keys() if self._serves(key)} | set(self._alarms)
-        pending = sorted(keys)
-        for start in range(0, len(pending), AT_ONCE):
-            await asyncio.gather(*(self._read_key(key) for key in pending[start : start + AT_ONCE]))
+        known = {key: alarm.revision for key, alarm in self._alarms.items()}
+        gone = set(known)
+        async for page in self._store.entries():
+            for key, stored in page:
+                gone.discard(key)
+                if self._serves(key):
+                    self._take(key, stored, known.get(key, 0))
+        for key in gone:
+            await self._read_key(key)
 
     async def _read_one(self, key: Key) -> None:
         try:
@@ -200,7 +203,10 @@ class Wheel:
     async def _read_key(self, key: Key) -> None:
         alarm = self._alarms.get(key)
         revision = 0 if alarm is None else alarm.revision
-        stored = await self._store.load(*key)
+        self._take(key, await self._store.load(*key), revision)
+
+    def _take(self, key: Key, stored: Stored | None, revision: int) -> None:
+        """What was read, since the alarm here had this revision."""
         alarm = self._alarms.get(key)
         if alarm is None:
             if stored is None:

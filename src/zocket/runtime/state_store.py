@@ -23,7 +23,7 @@ from zocket.ids import check_actor_id, check_actor_type, new_epoch
 from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from zocket.broker.port import Broker
     from zocket.core import StoredReminder
@@ -66,10 +66,11 @@ class BrokerAlarms:
         self._broker = broker
         self._bucket = subjects.reminder_bucket(scope)
 
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        found = map(instance_of, await self._broker.keys(self._bucket))
-        return [key for key in found if key is not None]
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """See `AlarmStore.entries`."""
+        async for page in self._broker.entries(self._bucket):
+            named = ((instance_of(name), entry) for name, entry in page)
+            yield [(key, Stored(entry.value, entry.revision)) for key, entry in named if key is not None]
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `AlarmStore.load`."""

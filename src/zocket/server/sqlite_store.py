@@ -143,7 +143,7 @@ class SqliteStore:
 
     async def keys(self, actor: str = "") -> list[Key]:
         """See `StateAdministration.keys`."""
-        return await self.keys_of(RECORDS, actor)
+        return sorted(await self._ask(lambda: self._keys(actor)))
 
     async def write(self, key: Key, record: bytes, expected: int) -> None:
         """See `StateAdministration.write`."""
@@ -165,9 +165,9 @@ class SqliteStore:
         """A row of a table, None if there is none."""
         return await self._ask(lambda: self._load(table, actor, actor_id))
 
-    async def keys_of(self, table: str, actor: str = "") -> list[Key]:
-        """The instances that have a row in a table, sorted."""
-        return sorted(await self._ask(lambda: self._keys(table, actor)))
+    async def rows_of(self, table: str) -> list[tuple[Key, Stored]]:
+        """All rows of a table."""
+        return await self._ask(lambda: self._rows(table))
 
     async def put(self, table: str, key: Key, record: bytes, expected: int) -> int:
         """Writes a row by compare-and-set; the new revision. Raises `Conflict`."""
@@ -225,8 +225,12 @@ class SqliteStore:
         ).fetchone()
         return None if row is None else Stored(row[0], row[1])
 
-    def _keys(self, table: str, actor: str) -> list[Key]:
-        rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our names
+    def _rows(self, table: str) -> list[tuple[Key, Stored]]:
+        rows = self._connection.execute(f"SELECT actor, actor_id, record, revision FROM {table}")  # noqa: S608 — one of our names
+        return [(Key(actor, actor_id), Stored(record, revision)) for actor, actor_id, record, revision in rows]
+
+    def _keys(self, actor: str) -> list[Key]:
+        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE ? IN ('', actor)", (actor,))
         return [Key(*row) for row in rows]
 
     def _unsent(self) -> list[Key]:
@@ -266,9 +270,9 @@ class SqliteAlarms:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        return await self._store.keys_of(ALARMS)
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """See `AlarmStore.entries`."""
+        yield await self._store.rows_of(ALARMS)
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `AlarmStore.load`."""
