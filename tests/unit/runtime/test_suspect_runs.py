@@ -53,6 +53,10 @@ class Clockwork(Actor[dict[str, Any]]):
             await asyncio.Event().wait()
         self.ran.append(f"{self.message_id} {self.caller.kind}")
 
+    async def kill_late(self, name: str) -> None:
+        await asyncio.sleep(10)
+        await self.kill(name)
+
     async def wait(self, name: str) -> None:
         self.ran.append(name)
         await asyncio.sleep(20)
@@ -288,7 +292,7 @@ async def test_a_suspect_that_waits_lets_the_next_ones_run_after_a_second_and_ho
 async def test_on_its_last_attempt_a_run_is_alone_so_that_no_innocent_is_given_up(bench: type[Bench]) -> None:
     async with Lives(bench, "file") as lives:
         await lives.begin()
-        lives.set("poison", 10, "kill", actor_id="p")
+        lives.set("poison", 10, "kill_late", actor_id="p")
         for number in range(5):
             lives.set(f"n{number}", 10, "wait", actor_id=f"i{number}")
         await lives.passes_until_death()
