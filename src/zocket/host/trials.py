@@ -33,6 +33,9 @@ ALONE_S: Final = 30.0
 """The same on its last attempt: whoever ends the process then is known. The default time limit of a handler."""
 AT_ONCE: Final = 64
 """Runs that are marked with one write and run beside each other: thousands may have come due without a process."""
+RUNS_KEPT: Final = 256
+"""Runs that have marks at most, four times as many as are marked at once. Of one that was cancelled, or whose process
+died right after it, nobody takes them away."""
 
 Verdict = Literal["runs", "waits", "missed"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from zocket.errors import Conflict, Unavailable
+from zocket.host.trials import RUNS_KEPT
 from zocket.ids import WHOLE
 from zocket.protocol import subjects
 
@@ -27,9 +28,6 @@ MAX_CONFLICTS: Final = 20
 STOOD_DOWN_KEPT: Final = 8
 """Runtimes that stood down alive and are remembered: more than one only while several are superseded at once."""
 
-RUNS_KEPT: Final = 256
-"""Runs of reminders that have marks at most, four times as many as are marked at once. Of one that was cancelled, or
-whose process died right after it, nobody takes them away."""
 
 M = TypeVar("M")
 

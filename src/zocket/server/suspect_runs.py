@@ -16,7 +16,7 @@ import msgspec
 
 from zocket.errors import Unavailable
 from zocket.host.store import Key
-from zocket.host.trials import MAX_ATTEMPTS, Trials
+from zocket.host.trials import MAX_ATTEMPTS, RUNS_KEPT, Trials
 from zocket.server.sqlite_store import LIVES
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class StoredSuspicion:
 
     async def end_life(self) -> None:
         """This server stops cleanly: what it has begun did not kill it."""
-        for run_id in self._own:
+        for run_id in self._own & self._begun.keys():
             self._begun[run_id] -= 1
         self._begun = {run_id: count for run_id, count in self._begun.items() if count}
         try:
@@ -103,6 +103,8 @@ class StoredSuspicion:
             if run_id not in self._own:
                 self._own.add(run_id)
                 self._begun[run_id] = self._begun.get(run_id, 0) + 1
+        for outdated in list(self._begun)[:-RUNS_KEPT]:
+            del self._begun[outdated]
         while True:
             try:
                 return await self._write(is_open=True)

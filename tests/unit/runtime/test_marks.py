@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from zocket.broker.memory import MemoryServer
+from zocket.host.trials import RUNS_KEPT
 from zocket.ids import Scope
 from zocket.protocol import subjects
 from zocket.runtime.marks import STOOD_DOWN_KEPT, Marks
@@ -103,3 +104,22 @@ async def test_a_record_that_nobody_can_read_is_written_anew() -> None:
     marks = await marks_of(on, "e1")
     await marks.begin(7)
     assert stored(on)["begun"] == {"7": ["e1"]}
+
+
+async def test_runs_have_marks_of_their_own_which_are_bounded_and_of_no_stream() -> None:
+    on = server()
+    first = await marks_of(on, "e1")
+    await first.begin("it/a/one/1.000", "it/a/two/2.000", 7)
+    assert stored(on)["runs"] == {"it/a/one/1.000": ["e1"], "it/a/two/2.000": ["e1"]}
+    second = await marks_of(on, "e2", "INBOUND:2")
+    assert (second.deaths("it/a/one/1.000"), second.deaths(7), second.has_runs) == (1, 0, True)
+    await second.clear()
+    second.finish("it/a/two/2.000")
+    second.finish("it/a/unmarked/3.000")
+    await second.sweep()
+    assert stored(on)["runs"] == {"it/a/one/1.000": ["e1"]}
+    await second.begin(*(f"it/a/n{number}/4.000" for number in range(RUNS_KEPT)))
+    assert len(stored(on)["runs"]) == RUNS_KEPT
+    assert second.deaths("it/a/one/1.000") == 0, "the oldest goes"
+    await second.stand_down()
+    assert "runs" not in stored(on)
