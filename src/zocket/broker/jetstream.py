@@ -152,13 +152,19 @@ def _nanoseconds(seconds: float) -> int:
 
 
 class JetStream:
-    """Management calls on one server."""
+    """Management calls on one server.
+
+    Attributes:
+        buckets_seen: names of buckets that were there.
+    """
 
     def __init__(self, ask: Ask, ask_many: AskMany, replicas: int = 1) -> None:
         """`replicas` is of the buckets that are made here."""
         self._ask = ask
         self._ask_many = ask_many
         self._replicas = replicas
+        self.buckets_seen: set[str] = set()
+        self._looking = asyncio.Lock()
 
     async def _call(self, verb: str, body: dict[str, Any]) -> _Answer:
         reply = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body))
@@ -367,7 +373,12 @@ class JetStream:
                 yield [(key, entry) for key, entry in zip(chosen, found, strict=True) if entry is not None]
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
-        """See `Broker.put`; the bucket is created if absent."""
+        """See `Broker.put`; the bucket is created if absent.
+
+        It is looked for before its first new key: where somebody listens to `>` a server says nothing of a missing one.
+        """
+        if expected is None and bucket not in self.buckets_seen:
+            await self.look_for(bucket)
         try:
             return await self._put(bucket, key, value, expected or 0, {})
         except ServerError as error:
@@ -380,6 +391,17 @@ class JetStream:
             if marker is None or not _is_marker(marker):
                 raise
             return await self._put(bucket, key, value, marker.seq, {})
+
+    async def look_for(self, bucket: str) -> None:
+        """The bucket is in `buckets_seen` afterwards; the server is asked once, whoever else wants to know.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+        async with self._looking:
+            if bucket not in self.buckets_seen:
+                await self.ensure_bucket(bucket)
+                self.buckets_seen.add(bucket)
 
     async def _put_patiently(self, bucket: str, key: str, value: bytes, expected: int) -> int:
         """A write to a bucket that exists and may have no leader yet."""

@@ -300,6 +300,18 @@ async def test_of_many_writers_at_once_exactly_one_wins(world: World) -> None:
         expected = won[0]
 
 
+async def test_a_bucket_is_made_also_while_somebody_listens_to_everything(world: World) -> None:
+    """A server says that nobody answers only where nobody listens; a person who debugs listens to `>`."""
+    broker, listener = await world.connect(), await world.connect()
+    await listener.subscribe(">", lambda _: None)
+    assert await broker.put(f"heard{world.name}", "k", b"1", None) > 0
+    another = await world.connect()
+    outcomes = await asyncio.gather(
+        *(world.put(another, f"pipelined{world.name}", f"k{number}", b"1", None) for number in range(3))
+    )
+    assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
+
+
 async def test_keys_of_a_bucket_are_listed_by_their_beginning(world: World) -> None:
     broker = await world.connect()
     bucket = f"listed{world.name}"

@@ -116,13 +116,22 @@ async def test_a_creation_that_is_never_answered_ends_as_one() -> None:
 
 async def test_a_write_waits_for_the_leader_of_a_bucket_that_was_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zocket.broker.jetstream.BUCKET_WAITS_S", (0.0, 0.0, 0.0))
-    script = Script([NOBODY, DONE, NOBODY, NOBODY, {"seq": 7}])
+    script = Script([DONE, NOBODY, DONE, NOBODY, NOBODY, {"seq": 7}])
     assert await JetStream(script, nobody).put("b", "key", b"value", None) == 7
-    assert script.asked == ["$KV.b.key", "STREAM.INFO.KV_b", *["$KV.b.key"] * 3]
+    assert script.asked == ["STREAM.INFO.KV_b", "$KV.b.key", "STREAM.INFO.KV_b", *["$KV.b.key"] * 3]
+
+
+async def test_a_bucket_is_looked_for_before_its_first_new_key_alone() -> None:
+    script = Script([{"seq": 1}, DONE, {"seq": 2}, {"seq": 3}])
+    jetstream = JetStream(script, nobody)
+    await jetstream.put("b", "old", b"value", 7)
+    await jetstream.put("b", "new", b"value", None)
+    await jetstream.put("b", "newer", b"value", None)
+    assert script.asked == ["$KV.b.old", "STREAM.INFO.KV_b", "$KV.b.new", "$KV.b.newer"]
 
 
 async def test_a_bucket_that_nobody_serves_ends_a_write_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zocket.broker.jetstream.BUCKET_WAITS_S", (0.0,))
-    script = Script([NOBODY, DONE, NOBODY, NOBODY])
+    script = Script([DONE, NOBODY, DONE, NOBODY, NOBODY])
     with pytest.raises(Unavailable, match="does not answer"):
         await JetStream(script, nobody).put("b", "key", b"value", None)
