@@ -122,7 +122,7 @@ class OldClient:
             case "state:patch":
                 self.replicas[place] = self._patched(self.replicas[place], frame["patches"])
 
-    def _patched(self, replica: Replica, operations: list[dict[str, Any]]) -> Replica:
+    def _patched(self, replica: Replica, operations: Any) -> Replica:
         standard = jsonpatch.apply_patch(replica.standard, operations)
         existing = copy.deepcopy(replica.existing)
         for operation in operations:
