@@ -22,7 +22,7 @@ from zocket.host.keeper import Outcome
 from zocket.host.resident import Hook
 from zocket.host.store import Key
 from zocket.host.trials import DueRun
-from zocket.host.wheel import LOOK_S, Wheel
+from zocket.host.wheel import LOOK_S, OPEN_S, Wheel
 from zocket.metrics import Sample
 
 if TYPE_CHECKING:
@@ -129,10 +129,10 @@ class Timing:
         host.carry_out(CancelTimer, self._cancel)
         host.carry_out(ChangeReminder, self._change)
 
-    async def open(self, serves: Callable[[Key], bool]) -> None:
-        """Reads the alarms of the instances that `serves` tells."""
+    async def open(self, serves: Callable[[Key], bool], *, patience_s: float = OPEN_S) -> None:
+        """Reads the alarms of the instances that `serves` tells; see `Wheel.open`."""
         self._serves = serves
-        await self.wheel.open(serves)
+        await self.wheel.open(serves, patience_s=patience_s)
 
     def start(self) -> None:
         """What is due happens from now on, and the instances that a `@cron` names are there."""

@@ -138,15 +138,15 @@ class Wheel:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    async def open(self, serves: Callable[[Key], bool]) -> None:
+    async def open(self, serves: Callable[[Key], bool], *, patience_s: float = OPEN_S) -> None:
         """Reads the alarms of the instances that `serves` tells; they ring once it is started.
 
-        What takes longer than a second goes on while calls are served already.
+        What takes longer than `patience_s` goes on while calls are served already.
         """
         self._silent = True
         self._serves = serves
         reading = _spawn(self._read_patiently(), self._readers)
-        await asyncio.wait({reading}, timeout=OPEN_S)
+        await asyncio.wait({reading}, timeout=patience_s)
         if self._store.shared:
             self._read_in_turn(first=True)
 

@@ -275,7 +275,10 @@ class Runtime:
         self._forget_connection = self._broker.on_connection(self._connection_changed)
         await self._marks.read()
         last_sequence = await self._ensure_streams()
-        await self._host.timing.open(self._is_here)  # while a predecessor still serves
+        if self._partition.count == 1:
+            await self._host.timing.open(self._is_here)  # while a predecessor still serves
+        else:  # it has let go already, and its callers wait
+            await self._host.timing.open(self._is_here, patience_s=0)
         predecessor = await self._ownership.claim()
         await self._marks.read()  # again: its predecessor may have left just now
         self._intake.finished_before = self._marks.given_back_finished
