@@ -1,0 +1,151 @@
+"""Sessions that were dropped and may come back: kept by the instances of classes with a `grace`, until it is over.
+
+Rules: of one drop `on_drop` is followed by exactly one of `on_resume` and `on_disconnect`, unless the session is
+kicked before; each is a turn of its own, in the order of the mailbox. What the instance sends does not reach a session
+that is away: its subscriptions end with the drop. One timer for the whole host.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from zocket.host.resident import DISCONNECT, DROP, RESUME
+from zocket.metrics import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zocket.clock import Clock, TimerHandle
+    from zocket.host.host import Host
+    from zocket.host.link import Link
+    from zocket.host.resident import Resident
+
+MAX_AWAY: Final = 100_000
+"""Graces that run in one host; beyond it the one that is over first ends at once."""
+
+
+class _Away:
+    """One session that one instance waits for."""
+
+    __slots__ = ("link", "over", "resident", "until")
+
+    def __init__(self, resident: Resident, link: Link, until: float) -> None:
+        self.resident = resident
+        self.link = link
+        self.until = until
+        self.over = False
+
+
+class Grace:
+    """The sessions that a host's instances wait for.
+
+    Args:
+        host: runs the hooks.
+        clock: measures the graces.
+    """
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
+        self._clock = clock
+        self._away: dict[str, list[_Away]] = {}
+        self._due: list[tuple[float, int, _Away]] = []
+        self._numbers = count()
+        self._running = self._resumed = self._expired = 0
+        self._timer: TimerHandle | None = None
+        self._planned = 0.0
+        self._closed = False
+
+    def begin(self, resident: Resident, link: Link) -> bool:
+        """The instance keeps the session that was dropped; False if its class does not."""
+        grace_s = resident.instance.definition.grace_s
+        if grace_s is None:
+            return False
+        assert link.session is not None
+        resident.watchers.discard(link.session.id)
+        resident.events.discard(link.session.id)
+        self._host.remember(resident, link.session.id, link)
+        self.wait(resident, link, grace_s)
+        self._host.put(resident, link, DROP)
+        return True
+
+    def wait(self, resident: Resident, link: Link, seconds: float) -> None:
+        """The session, whose `on_drop` is ordered or stored already, has so much time left to come back."""
+        assert link.session is not None
+        away = _Away(resident, link, self._clock.now() + seconds)
+        self._away.setdefault(link.session.id, []).append(away)
+        self._running += 1
+        heappush(self._due, (away.until, next(self._numbers), away))
+        if self._running > MAX_AWAY:
+            self._end_first()
+        self._plan()
+
+    def resume(self, link: Link) -> None:
+        """The session is back by this link: `on_resume` is ordered wherever it is waited for."""
+        assert link.session is not None
+        for away in self._away.pop(link.session.id, ()):
+            self._settle(away)
+            if self._host.knows(away.resident, link.session.id):
+                self._resumed += 1
+                self._host.remember(away.resident, link.session.id, link)
+                self._host.put(away.resident, link, RESUME)
+
+    def forget(self, session_id: str) -> None:
+        """The session has ended for good."""
+        for away in self._away.pop(session_id, ()):
+            self._settle(away)
+
+    def close(self) -> None:
+        """No grace ends any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _settle(self, away: _Away) -> None:
+        away.over = True
+        self._running -= 1
+
+    def _plan(self) -> None:
+        while self._due and self._due[0][2].over:
+            heappop(self._due)
+        if not self._due or self._closed:
+            return
+        first = self._due[0][0]
+        if self._timer is not None:
+            if self._planned <= first:
+                return
+            self._timer.cancel()
+        self._planned = first
+        self._timer = self._clock.call_later(max(first - self._clock.now(), 0.0), self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._clock.now()
+        while self._due and self._due[0][0] <= now:
+            self._end_first()
+        self._plan()
+
+    def _end_first(self) -> None:
+        """The client has not come back in time, or there are too many to wait for."""
+        away = heappop(self._due)[2]
+        if away.over:
+            return
+        session = away.link.session
+        assert session is not None
+        self._settle(away)
+        waiting = self._away[session.id]
+        waiting.remove(away)
+        if not waiting:
+            del self._away[session.id]
+        if self._host.knows(away.resident, session.id):
+            self._expired += 1
+            self._host.drop_known(session.id, away.resident)
+            self._host.put(away.resident, away.link, DISCONNECT)
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("sessions_away", "Dropped sessions that instances wait for.", "gauge", self._running)
+        outcome = "Dropped sessions that came back to an instance, or did not."
+        yield Sample("graces_ended", outcome, "counter", self._resumed, {"outcome": "resumed"})
+        yield Sample("graces_ended", outcome, "counter", self._expired, {"outcome": "expired"})
