@@ -57,7 +57,7 @@ class BesideCalls:
         link, request = piece[:2]
         assert isinstance(request, Rpc)
         method = resident.beside.get(request.method)
-        if method is None or not _may_pass(resident) or not self._host.meet_beside(resident, link, piece):
+        if method is None or not _may_pass(resident) or not self._host.sessions.meet_beside(resident, link, piece):
             return False
         self._host.begin()
         return self.begin(resident, method, piece)

@@ -108,7 +108,7 @@ class Durability:
         if keeper.sessions and keeps_sessions(resident):
             self._await_return(resident, keeper.sessions)
         if resident.failure is None:
-            self._host.show(resident)  # nobody watches, unless it starts again
+            self._host.subscriptions.show(resident)  # nobody watches, unless it starts again
             self._host.tells.hand_over(resident)
         return True
 
@@ -125,8 +125,8 @@ class Durability:
         """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
         absent = {session_id: Absent(Session(session_id, user_id)) for session_id, user_id in sessions.items()}
         for session_id, link in absent.items():
-            self._host.remember(resident, session_id, link)
-        self._clock.call_later(RETURN_WITHIN_S, partial(self._host.end_absent, resident, absent))
+            self._host.sessions.remember(resident, session_id, link)
+        self._clock.call_later(RETURN_WITHIN_S, partial(self._host.sessions.end_absent, resident, absent))
 
     def _fail_for_a_while(self, resident: Resident, error: Overloaded) -> None:
         log.warning("an instance cannot start: %s", error.message, extra=fields(resident))
@@ -157,7 +157,7 @@ class Durability:
 
     def _show(self, resident: Resident, keeper: Keeper) -> None:
         keeper.unshown = False
-        self._host.show(resident)
+        self._host.subscriptions.show(resident)
 
     async def _recover(self, resident: Resident, keeper: Keeper) -> None:
         """A save went wrong: what the store says counts; turns that it does not have run again, or fail."""

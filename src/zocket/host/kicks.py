@@ -28,7 +28,7 @@ def kick(host: Host, running: Running, resident: Resident, order: Kick) -> None:
     if link is None:
         return
     introduced = not any(piece[0] is link and piece[1] is CONNECT for piece in resident.mailbox)
-    if not host.part_with(resident, link, introduced=introduced):
+    if not host.sessions.part_with(resident, link, introduced=introduced):
         return
     for piece in _take(resident, link):
         request = piece[1]

@@ -113,7 +113,7 @@ class Running:
         assert isinstance(request, Rpc)
         instance, stream, regular = resident.instance, None, None
         ends_with_session = method.stream or request.cancel_on_close
-        if ends_with_session and self._host.has_ended(link):
+        if ends_with_session and self._host.sessions.has_ended(link):
             raise Cancelled("the caller is gone")
         if method.stream and link.credits is not None:
             stream = ChunkStream(link, request.id, worker, self._clock)
@@ -144,7 +144,7 @@ class Running:
             Cancelled: its session has ended before.
         """
         ends_with_session = method.stream or request.cancel_on_close
-        if ends_with_session and self._host.has_ended(link):
+        if ends_with_session and self._host.sessions.has_ended(link):
             raise Cancelled("the caller is gone")
         stream = None
         if method.stream and link.credits is not None:

@@ -314,7 +314,7 @@ class Timing:
         caller = Caller("timer", due=datetime.fromtimestamp(due, UTC))
         turn = resident.instance.run_timer(name, call, caller, run_id, orders)
         lost: Effects | None = (None, None, (), list(orders)) if orders else None
-        return await self._host.run_unasked(resident, worker, piece, name, turn, limit_s=limit_s, lost=lost)
+        return await self._host.turns.run_unasked(resident, worker, piece, name, turn, limit_s=limit_s, lost=lost)
 
 
 def _key(resident: Resident) -> Key:

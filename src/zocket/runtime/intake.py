@@ -312,7 +312,7 @@ class Intake:
                 continue
             self._links.pop(ended.session_id, None)
             self._gone.add(ended.session_id, True)
-            self._host.disconnect(ended.session_id)
+            self._host.sessions.disconnect(ended.session_id)
 
     def alive(self, messages: list[Message]) -> None:
         """Takes what gateways say of themselves; one that was taken for dead has to subscribe its sessions again."""
@@ -331,7 +331,7 @@ class Intake:
         self._log.warning("gateways have died", extra={"gateways": sorted(dead), "sessions": len(ended)})
         for session_id, link in ended:
             del self._links[session_id]
-            self._host.lapse(link)
+            self._host.sessions.lapse(link)
 
     def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
         self._broker.term([delivered])

@@ -319,7 +319,7 @@ class LocalServer:
         assert local.session is not None
         if self._sessions.pop(local.session.id, None) is not None:
             self.slow_readers.discard(local)
-            self.host.disconnect(local.session.id)
+            self.host.sessions.disconnect(local.session.id)
 
     def _sweep(self) -> None:
         """Answers calls over their time limit and closes sockets of expired tokens, for as long as the server runs."""

@@ -573,7 +573,7 @@ async def test_an_on_disconnect_whose_save_was_refused_runs_again() -> None:
     await house.clock.sleep(1)
     stored = house.shelf.records["it", "x"]
     house.shelf.records["it", "x"] = Stored(stored.record, stored.revision + 100)
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     other.call("read")
     await house.clock.sleep(1)
     assert house.shelf.state()["lines"] == ["a", "-s"]

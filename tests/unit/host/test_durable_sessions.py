@@ -87,7 +87,7 @@ async def test_who_is_back_gets_what_it_subscribes_to_and_leaves_with_its_goodby
     other.call("write", line="hello")
     await house.clock.sleep(MISSED_S)
     assert s.kinds() == ["state:snapshot", "state:patch", "state:patch"]
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(1)
     assert lines(house) == ["+s", "+other", "hello", "-s None"]
 
@@ -99,7 +99,7 @@ async def test_a_goodbye_to_the_new_process_is_enough() -> None:
     await house.restart()
     house.session("other").call("here")
     await house.clock.sleep(1)
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(1)
     assert lines(house) == ["+s", "+other", "-s None"]
     await house.clock.sleep(MISSED_S)
@@ -118,7 +118,7 @@ async def test_who_is_at_another_instance_is_here() -> None:
     house.session("s").watch("y")
     await house.clock.sleep(MISSED_S)
     assert lines(house) == ["+s", "+other"]
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(1)
     assert lines(house) == ["+s", "+other", "-s None"]
     assert house.shelf.state("y")["lines"] == ["+s", "-s None"]
@@ -130,7 +130,7 @@ async def test_a_session_is_kept_whatever_its_hooks_change(cls: Any) -> None:
     house.session("s").watch()
     await house.clock.sleep(1)
     assert kept(house) == {"s": None}
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(1)
     assert kept(house) == {}
 
@@ -156,7 +156,7 @@ async def test_a_process_that_dies_within_on_disconnect_leaves_it_to_the_next() 
     house = House(type("Slow", (Guests,), {"pause_s": 1.0}))
     house.session("s").call("here")
     await house.clock.sleep(2)
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(0.5)
     await house.restart()
     house.session("other").call("here")
@@ -172,7 +172,7 @@ async def test_a_save_that_was_refused_changes_nothing_of_who_is_kept() -> None:
     stored = house.shelf.records["it", "x"]
     house.shelf.records["it", "x"] = Stored(stored.record, stored.revision + 100)
     s.call("here")
-    house.host.disconnect("first")
+    house.host.sessions.disconnect("first")
     await house.clock.sleep(1)
     assert lines(house) == ["+first", "+s", "-first None"]
     assert kept(house) == {"s": None}
@@ -185,7 +185,7 @@ async def test_a_session_that_came_back_stays_when_its_first_end_has_to_run_agai
     await house.clock.sleep(1)
     stored = house.shelf.records["it", "x"]
     house.shelf.records["it", "x"] = Stored(stored.record, stored.revision + 100)
-    house.host.lapse(s)
+    house.host.sessions.lapse(s)
     back = house.session("s")
     back.watch()
     back.call("write", line="back")
@@ -217,7 +217,7 @@ async def test_a_class_without_these_hooks_keeps_no_sessions() -> None:
     await house.clock.sleep(1)
     assert "sessions" not in json.loads(house.shelf.records["it", "x"].record)
     saves = house.shelf.saves
-    house.host.disconnect("s")
+    house.host.sessions.disconnect("s")
     await house.clock.sleep(1)
     assert house.shelf.saves == saves
 

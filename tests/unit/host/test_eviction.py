@@ -140,7 +140,7 @@ class TestInUse:
         w.s.call("add")
         await w.clock.advance(10 * IDLE_S)
         assert w.host.instances == 1
-        w.host.disconnect("s")
+        w.host.sessions.disconnect("s")
         await w.clock.advance(IDLE_S + 2 * SWEEP_S)
         assert w.host.instances == 0
         assert w.shelf.state()["lines"] == [f"{hook} s"], "once"
@@ -153,7 +153,7 @@ class TestInUse:
         await w.clock.advance(IDLE_S + 2 * SWEEP_S)
         assert w.host.instances == 0
         w.s.call("known")
-        w.host.disconnect("t")
+        w.host.sessions.disconnect("t")
         await w.clock.advance(1)
         assert (w.s.results(), other.results()) == ([["s"], ["s"]], [["s", "t"]])
 
@@ -218,7 +218,7 @@ class TestLastTurn:
         await w.clock.advance(IDLE_S - 0.01)
         while "deactivate" not in Slow.log:
             await w.clock.advance(0.05)
-        w.host.disconnect("s")
+        w.host.sessions.disconnect("s")
         w.s.unwatch()
         await w.clock.advance(3 * NAP_S)
         assert (w.host.instances, w.host.pending) == (0, 0)

@@ -107,7 +107,7 @@ async def test_a_session_that_is_refused_stays_unknown_and_each_request_is_answe
     alice.call("join", user="alice")
     await clock.advance(1)
     stranger.call("join", user="late")  # it runs, if at all, when its session has ended
-    host.disconnect("s")
+    host.sessions.disconnect("s")
     alice.call("seen")
     await clock.advance(1)
     assert [(frame["type"], frame["code"]) for frame in stranger.frames] == [

@@ -76,7 +76,7 @@ async def test_a_client_that_comes_back_gets_only_what_it_missed(bench: Callable
     await b.quiet()
     version = {"epoch": first.frames[1]["epoch"], "seq": first.frames[1]["seq"]}
     assert version["seq"] == first.frames[0]["seq"] + 1
-    b.host.disconnect("a")
+    b.host.sessions.disconnect("a")
     writer.call("add")
     writer.call("add")
     await b.quiet()

@@ -267,8 +267,8 @@ class TestHooks:
             gone.listen(name)
             stays.watch(name)
         await b.quiet()
-        b.host.disconnect("gone")
-        b.host.disconnect("gone")
+        b.host.sessions.disconnect("gone")
+        b.host.sessions.disconnect("gone")
         await b.quiet()
         seen = len(gone.frames)
         for name in ("x", "y"):
@@ -287,7 +287,7 @@ class TestHooks:
     ) -> None:
         b = bench(It)
         gone = b.session("gone")
-        b.host.disconnect("gone")
+        b.host.sessions.disconnect("gone")
         gone.call("increment")
         gone.watch()
         gone.call("known")
@@ -310,7 +310,7 @@ class TestHooks:
         s.call("increment")
         other.call("increment")
         await b.quiet()
-        b.host.disconnect("b")
+        b.host.sessions.disconnect("b")
         s.call("increment")
         await b.quiet()
         await b.host.aclose()

@@ -119,7 +119,7 @@ async def test_a_kicked_session_comes_back_with_its_next_request_and_leaves_once
     await answer(b, troll, "write", line="a")
     await answer(b, mod, "oust", who="troll")
     await answer(b, troll, "write", line="b")
-    b.host.disconnect("troll")
+    b.host.sessions.disconnect("troll")
     lines, here = await answer(b, mod, "read")
     assert lines == ["+troll", "a", "+mod", "-troll", "+troll", "b", "-troll"]
     assert here == ["mod"]
@@ -170,7 +170,7 @@ async def test_one_that_is_kicked_twice_or_ends_meanwhile_leaves_once(cls: type[
     mod.call("oust", who="troll", nap_s=1)
     mod.call("oust", who="troll")
     await b.quiet()
-    b.host.disconnect("troll")
+    b.host.sessions.disconnect("troll")
     await b.quiet(3)
     lines, _ = await answer(b, mod, "read")
     assert lines.count("-troll") == 1

@@ -195,8 +195,8 @@ class TestTheEndOfTheSession:
         call_bound(s, "nap", seconds=10, line="bound")
         plain.call("nap", actor_id="y", seconds=10, line="plain")
         await b.quiet(1)
-        b.host.disconnect("s")
-        b.host.disconnect("plain")
+        b.host.sessions.disconnect("s")
+        b.host.sessions.disconnect("plain")
         await b.quiet(20)
         other.call("read")
         other.call("read", actor_id="y")
@@ -211,7 +211,7 @@ class TestTheEndOfTheSession:
         call_bound(s, "add", line="bound")
         s.call("add", line="plain")
         await b.quiet(1)
-        b.host.disconnect("s")
+        b.host.sessions.disconnect("s")
         await b.quiet(10)
         other.call("read")
         await b.quiet()
@@ -222,7 +222,7 @@ class TestTheEndOfTheSession:
         s = b.session("s")
         call_bound(s, "nap", seconds=10, line="bound")
         await b.quiet(1)
-        b.host.lapse(s)
+        b.host.sessions.lapse(s)
         await b.quiet()
         assert It.caught == ["bound"]
 

@@ -216,7 +216,7 @@ class TestTheEnd:
         s, other = b.session("s"), b.session("other")
         s.call("words", text="a b c", pause_s=1)
         await b.quiet(1.5)
-        b.host.disconnect("s")
+        b.host.sessions.disconnect("s")
         other.call("read")
         await b.quiet()
         assert other.results() == [[]]
@@ -227,7 +227,7 @@ class TestTheEnd:
         other.call("words", text="a", pause_s=1)
         s.call("count", to=5)
         await b.quiet(0.5)
-        b.host.disconnect("s")
+        b.host.sessions.disconnect("s")
         await b.quiet(1)
         assert It.made == 0
         assert b.host.pending == 0

@@ -219,7 +219,7 @@ async def test_groups_end_with_their_last_member_and_a_session_that_is_gone_gets
     bob.watch()
     await b.clock.advance(1)
     bob.unwatch()
-    b.host.disconnect("a")
+    b.host.sessions.disconnect("a")
     await b.clock.advance(1)
     bob.call("give", name="bob", card="1")
     bob.call("looked")
