@@ -7,7 +7,7 @@ that is away: its subscriptions end with the drop. One timer for the whole host.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from zocket.host.host import Host
     from zocket.host.link import Link
     from zocket.host.resident import Resident
+    from zocket.host.sessions import Sessions
 
 MAX_AWAY: Final = 100_000
 """Graces that run in one host; beyond it the one that is over first ends at once."""
+OVER_KEPT: Final = 64
+"""Entries of graces that ended early, beside as many as run, before they are cleared away."""
 
 
 class _Away:
@@ -42,11 +45,13 @@ class Grace:
     """The sessions that a host's instances wait for.
 
     Args:
+        sessions: knows who is known.
         host: runs the hooks.
         clock: measures the graces.
     """
 
-    def __init__(self, host: Host, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, host: Host, clock: Clock) -> None:
+        self._sessions = sessions
         self._host = host
         self._clock = clock
         self._away: dict[str, list[_Away]] = {}
@@ -63,21 +68,28 @@ class Grace:
         if grace_s is None:
             return False
         assert link.session is not None
-        resident.watchers.discard(link.session.id)
-        resident.events.discard(link.session.id)
-        self._host.remember(resident, link.session.id, link)
+        session_id = link.session.id
+        self._sessions.remember(resident, session_id, link)
+        if any(away.resident is resident for away in self._away.get(session_id, ())):
+            return True  # it was away already
+        resident.watchers.discard(session_id)
+        resident.events.discard(session_id)
         self.wait(resident, link, grace_s)
-        self._host.put(resident, link, DROP)
+        self._host.put(resident, (link, DROP, "", None, self._clock.now(), None))
         return True
 
     def wait(self, resident: Resident, link: Link, seconds: float) -> None:
         """The session, whose `on_drop` is ordered or stored already, has so much time left to come back."""
         assert link.session is not None
+        self.take(resident, link.session.id)
         away = _Away(resident, link, self._clock.now() + seconds)
         self._away.setdefault(link.session.id, []).append(away)
         self._running += 1
+        if len(self._due) > 2 * self._running + OVER_KEPT:
+            self._due = [item for item in self._due if not item[2].over]
+            heapify(self._due)
         heappush(self._due, (away.until, next(self._numbers), away))
-        if self._running > MAX_AWAY:
+        while self._running > MAX_AWAY:
             self._end_first()
         self._plan()
 
@@ -86,10 +98,17 @@ class Grace:
         assert link.session is not None
         for away in self._away.pop(link.session.id, ()):
             self._settle(away)
-            if self._host.knows(away.resident, link.session.id):
-                self._resumed += 1
-                self._host.remember(away.resident, link.session.id, link)
-                self._host.put(away.resident, link, RESUME)
+            self._resumed += 1
+            self._sessions.remember(away.resident, link.session.id, link)
+            self._host.put(away.resident, (link, RESUME, "", None, self._clock.now(), None))
+
+    def take(self, resident: Resident, session_id: str) -> bool:
+        """Waits no longer; False if it did not."""
+        for away in self._away.get(session_id, ()):
+            if away.resident is resident:
+                self._remove(session_id, away)
+                return True
+        return False
 
     def forget(self, session_id: str) -> None:
         """The session has ended for good."""
@@ -105,6 +124,13 @@ class Grace:
     def _settle(self, away: _Away) -> None:
         away.over = True
         self._running -= 1
+
+    def _remove(self, session_id: str, away: _Away) -> None:
+        self._settle(away)
+        waiting = self._away[session_id]
+        waiting.remove(away)
+        if not waiting:
+            del self._away[session_id]
 
     def _plan(self) -> None:
         while self._due and self._due[0][2].over:
@@ -133,15 +159,10 @@ class Grace:
             return
         session = away.link.session
         assert session is not None
-        self._settle(away)
-        waiting = self._away[session.id]
-        waiting.remove(away)
-        if not waiting:
-            del self._away[session.id]
-        if self._host.knows(away.resident, session.id):
-            self._expired += 1
-            self._host.drop_known(session.id, away.resident)
-            self._host.put(away.resident, away.link, DISCONNECT)
+        self._remove(session.id, away)
+        self._expired += 1
+        self._sessions.end_known(away.resident, session.id)
+        self._host.put(away.resident, (away.link, DISCONNECT, "", None, self._clock.now(), None))
 
     def samples(self) -> Iterator[Sample]:
         """Counts for a scrape."""
