@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -217,5 +218,7 @@ async def run(settings: GatewaySettings, flags: Mapping[str, Any], log_options: 
     with reserve(settings.host, settings.port) as held:
         port: int = held.getsockname()[1]
         command = [sys.executable, "-m", "zocket", "gateway", *log_options]
-        workers = Workers(settings, command, environment(flags, os.environ), port)
+        environ = environment(flags, os.environ)
+        environ["RESUME_SECRET"] = settings.resume_secret or secrets.token_hex(32)  # sessions go on at every worker
+        workers = Workers(settings, command, environ, port)
         return 0 if await workers.run(stop) else 1
