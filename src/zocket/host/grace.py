@@ -74,8 +74,8 @@ class Grace:
             return True  # it was away already
         resident.watchers.discard(session_id)
         resident.events.discard(session_id)
-        self.wait(resident, link, grace_s)
         self._host.put(resident, (link, DROP, "", None, self._clock.now(), None))
+        self.wait(resident, link, grace_s)
         return True
 
     def wait(self, resident: Resident, link: Link, seconds: float) -> None:
