@@ -81,6 +81,7 @@ class ResumeTokens:
 
     def __init__(self, secret: bytes, wall: Callable[[], float]) -> None:
         self.taken = self.refused = 0
+        self._last = 0
         self._secret = secret
         self._wall = wall
 
@@ -100,9 +101,9 @@ class ResumeTokens:
             _log.debug("a session is not resumed: its token does not count")
             return None
         self.taken += 1
-        # Milliseconds, so that of two sockets with the same predecessor the later one has the higher number.
-        number = max(previous.number + 1, int(self._wall() * 1000))
-        return previous, Socket(previous.session_id, new_session_id(), number)
+        # Milliseconds, so that of two sockets with the same predecessor the later one has the higher number, wherever.
+        self._last = max(self._last + 1, previous.number + 1, int(self._wall() * 1000))
+        return previous, Socket(previous.session_id, new_session_id(), self._last)
 
     def samples(self) -> Iterator[Sample]:
         """Counts for a scrape."""
