@@ -252,7 +252,7 @@ class Directory:
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
         project.takes_controls = announcement.controls
-        begins, project.resumes = announcement.resumes and not project.resumes, announcement.resumes
+        begins, project.resumes = announcement.grace and not project.resumes, announcement.grace
         if begins:
             for session in list(project.sessions.values()):
                 session.welcome()

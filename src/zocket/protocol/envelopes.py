@@ -52,7 +52,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     `refreshes` counts the tokens that a session had after its first: with a higher number the claims are new.
     `metadata` is what its client says of itself.
 
-    `session_id` names the socket. With `session` it goes on with the session of an earlier one, which has that id;
+    `session_id` names the socket. With `resumes` it goes on with the session of an earlier one, which has that id;
     `socket` is its number among the sockets of the session.
     """
 
@@ -67,7 +67,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     caller: CalledBy | None = None
     refreshes: int = 0
     metadata: msgspec.Raw = msgspec.Raw(b"null")
-    session: str | None = None
+    resumes: str | None = None
     socket: int = 0
 
 
@@ -132,14 +132,14 @@ class SessionDisconnected(msgspec.Struct, rename="camel", omit_defaults=True):
     """The socket `session_id` is gone, and its session with it; `disconnected_at` in milliseconds since the epoch.
 
     `dropped` says that its client did not say goodbye, and may go on with the session at another socket; `next` that
-    it does. `session` and `socket` are as of `Inbound`.
+    it does. `resumes` and `socket` are as of `Inbound`.
     """
 
     scope: WireScope
     session_id: str
     disconnected_at: int = 0
     dropped: bool = False
-    session: str | None = None
+    resumes: str | None = None
     socket: int = 0
     next: NextSocket | None = None
 
@@ -150,7 +150,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
     `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
-    under way (`Control`), `resumes` that an actor of it has a grace for sessions that were dropped. `rank` is the
+    under way (`Control`), `grace` that an actor of it has a grace for sessions that were dropped. `rank` is the
     revision of its owner record: of two runtimes that read the same stream the one with the higher rank came later; 0
     where nothing is known.
     """
@@ -165,7 +165,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     bursts: bool = False
     rank: int = 0
     controls: bool = False
-    resumes: bool = False
+    grace: bool = False
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -243,11 +243,11 @@ def inbound_head(
     request_prefix: str,
     refreshes: int = 0,
     metadata: bytes = b"",
-    resumed: tuple[str, int] | None = None,
+    resumes: tuple[str, int] | None = None,
 ) -> bytes:
     """Everything of a session's inbound envelopes in front of the request's number; made once for each token.
 
-    `resumed` has `session` and `socket` of `Inbound`. `claims` is JSON, and so is `metadata` if there is any;
+    `resumes` has `resumes` and `socket` of `Inbound`. `claims` is JSON, and so is `metadata` if there is any;
     `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
     """
     more = b"" if gateway is None else b'"gateway":%b,"credits":true,' % _encode(gateway)
@@ -255,8 +255,8 @@ def inbound_head(
         more += b'"refreshes":%d,' % refreshes
     if metadata:
         more += b'"metadata":%b,' % metadata
-    if resumed is not None:
-        more += b'"session":%b,"socket":%d,' % (_encode(resumed[0]), resumed[1])
+    if resumes is not None:
+        more += b'"resumes":%b,"socket":%d,' % (_encode(resumes[0]), resumes[1])
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),

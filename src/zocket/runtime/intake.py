@@ -220,7 +220,7 @@ class Intake:
         link = self._link(envelope)
         self.submit(link, envelope.message, request_id, finished, position)
         if self._controls.early:
-            self._controls.arrived(envelope.message, envelope.session or envelope.session_id, request_id)
+            self._controls.arrived(envelope.message, envelope.resumes or envelope.session_id, request_id)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.
@@ -320,11 +320,11 @@ class Intake:
             self._end(ended)
             following = ended.next
             if following is not None and following.session_id not in self._links:
-                self._meet(self._next_link(ended.session or ended.session_id, following))
+                self._meet(self._next_link(ended.resumes or ended.session_id, following))
 
     def _end(self, ended: envelopes.SessionDisconnected) -> None:
         """A socket is gone, and its session with it, unless that goes on at a newer one."""
-        session_id = ended.session or ended.session_id
+        session_id = ended.resumes or ended.session_id
         link = self._links.pop(ended.session_id, None)
         if link is not None:
             link.lapsed = True
@@ -416,7 +416,7 @@ def _refuse_called(envelope: Inbound, request_id: str, position: Position, finis
 
 def _session(envelope: Inbound) -> Session:
     claims, metadata = _object(envelope.claims), _object(envelope.metadata)
-    session_id = envelope.session or envelope.session_id
+    session_id = envelope.resumes or envelope.session_id
     return Session(session_id, envelope.user_id, claims, metadata, envelope.session_id)
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 
-async def serving(w: World, *, resumes: bool = True) -> Runtime:
+async def serving(w: World, *, grace: bool = True) -> Runtime:
     """A runtime that was heard by the gateway, which has a client of the project."""
     runtime = await w.runtime("room")
-    runtime.resumes = resumes
+    runtime.grace = grace
     runtime.announce("e1", "room")
     w.client(user_id="first")
     await w.settle()
@@ -65,7 +65,7 @@ async def test_clients_get_a_token_once_a_runtime_says_that_there_is_a_grace(wor
 
 async def test_without_a_grace_nothing_is_added_to_what_clients_and_runtimes_get(world: OpenWorld) -> None:
     async with world() as w:
-        runtime = await serving(w, resumes=False)
+        runtime = await serving(w, grace=False)
         client = w.client(user_id="ada")
         assert set(client.frames[0]) == {"type", "clientId", "features"}
         client.session.closed()
@@ -96,8 +96,8 @@ async def test_a_resumed_session_has_its_id_and_its_socket_another_name(world: O
             "claims": {"role": "x"},
         } | ({"metadata": None} if "metadata" in resumed["next"] else {})
         one, two = runtime.requests
-        assert "session" not in one
-        assert (two["sessionId"], two["session"]) == (second.session_id, client_id(first))
+        assert "resumes" not in one
+        assert (two["sessionId"], two["resumes"]) == (second.session_id, client_id(first))
         assert two["socket"] == second.session.socket.number > 0
         assert one["requestId"] != two["requestId"]
         runtime.batches(w.gateway, ([second], {"type": "rpc:result", "id": 1, "result": 7}))
@@ -148,7 +148,8 @@ async def test_a_token_that_does_not_count_is_followed_by_a_new_session(world: O
     async with world() as w:
         runtime = await serving(w)
         first = w.client(user_id="ada")
-        token, identity = token_of(first), {"user_id": "ada"}
+        token = token_of(first)
+        identity: dict[str, Any] = {"user_id": "ada"}
         scope = SCOPE
         if what == "other user":
             identity = {"user_id": "eve"}
@@ -174,7 +175,7 @@ async def test_a_runtime_without_a_grace_gets_new_sessions(world: OpenWorld) -> 
     async with world() as w:
         runtime = await serving(w)
         first = w.client(user_id="ada")
-        runtime.resumes = False
+        runtime.grace = False
         runtime.announce("e2", "room")
         await w.settle()
         second = back(w, token_of(first), user_id="ada")

@@ -185,11 +185,15 @@ async def test_a_class_that_has_lost_its_grace_ends_who_is_away_soon() -> None:
     house = await dropped()
     await house.host.abort()
 
-    class Without(OnlyGrace):
-        grace = None
+    class Without(Actor[Log]):
+        durability = "file"
 
         async def on_disconnect(self) -> None:
             self.state.lines.append("left")
+
+        @method
+        async def here(self) -> list[str]:
+            return list(self.clients)
 
     house.cls = Without
     house.start()

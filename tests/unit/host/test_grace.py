@@ -83,7 +83,7 @@ async def read(b: Any, who: Recorder, actor_id: str = "x") -> Any:
 
 
 def samples(b: Bench) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for sample in b.host.samples():
         if sample.name in ("sessions_away", "graces_ended"):
             assert isinstance(sample.value, int)
