@@ -317,13 +317,13 @@ class Intake:
                 self._rejected += 1
                 self._log.warning("a session.disconnected is of another project")
                 continue
-            self._end(ended)
-            following = ended.next
-            if following is not None and following.session_id not in self._links:
-                self._meet(self._next_link(ended.resumes or ended.session_id, following))
+            if ended.next is None:
+                self._end(ended)
+            elif ended.next.session_id not in self._links:
+                self._meet(self._next_link(ended.resumes or ended.session_id, ended.next))
 
     def _end(self, ended: envelopes.SessionDisconnected) -> None:
-        """A socket is gone, and its session with it, unless that goes on at a newer one."""
+        """A socket is gone, and its session with it, unless that has gone on at a newer one."""
         session_id = ended.resumes or ended.session_id
         link = self._links.pop(ended.session_id, None)
         if link is not None:
