@@ -172,7 +172,7 @@ class AsgiServer:
         outbound = self._outbound
         peer = AsgiPeer(send, limits, self._backlog, outbound)
         session = peer.session = server.open_session(peer, identity, metadata, resume_of(query, _headers(scope)))
-        code: int | None = ABNORMAL
+        code = ABNORMAL
         try:
             code = await self._read(session, peer, outbound, receive, server.limits.max_frame_bytes)
         finally:
@@ -182,12 +182,15 @@ class AsgiServer:
     @staticmethod
     async def _read(
         session: LocalSession, peer: AsgiPeer, outbound: Outbound, receive: Receive, max_frame_bytes: int
-    ) -> int | None:
-        """Passes frames on until the socket is gone; with which close code, as the ASGI server says."""
+    ) -> int:
+        """Passes frames on until the socket is gone; its close code as the ASGI server says.
+
+        1005 is what some servers say of a connection that was lost, too.
+        """
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                code: int | None = message.get("code")
+                code: int = message.get("code", ABNORMAL)
                 return code
             text = message.get("text")
             try:

@@ -366,7 +366,7 @@ class SocketPeer(WSListener):
 
     def _answer_close(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else NORMAL
-        self._has_said_goodbye = is_goodbye(code)
+        self._has_said_goodbye = bool(payload) and is_goodbye(code)
         self.flush()
         if self._state is OPEN:
             self._say_close(code, "")

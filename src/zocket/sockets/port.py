@@ -84,9 +84,12 @@ class SocketSession(Protocol):
         """The socket is gone; called once. `said_goodbye` if its client has closed it, as one that does not return."""
 
 
-def is_goodbye(code: int | None) -> bool:
-    """Whether a client that closes with this code does not mean to return: 1000, 1001 (a page is left), or no code."""
-    return code in (None, 1000, 1001, 1005)
+def is_goodbye(code: int) -> bool:
+    """Whether a client that closes with this code does not mean to return: 1000, or 1001 (a page is left).
+
+    One that gives none may be about to connect again.
+    """
+    return code in (1000, 1001)
 
 
 class Admit(Protocol[A_co]):

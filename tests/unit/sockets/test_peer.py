@@ -295,7 +295,7 @@ def test_a_socket_that_is_gone_is_watched_no_longer() -> None:
 CLOSES = [
     (b"\x03\xe8", True),
     (b"\x03\xe9bye", True),
-    (b"", True),
+    (b"", False),
     (b"\x03\xea", False),
     (b"\x03\xf3", False),
     (b"\x0f\xa0", False),
