@@ -195,10 +195,11 @@ def own_environment(settings: GatewaySettings, port: int, number: int) -> dict[s
 
 
 def environment(flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the options of the command line in it."""
+    """The environment with the options of the command line in it, and with a secret by which sessions are resumed."""
     named = {item.name: item.metadata["variable"] for item in fields(GatewaySettings) if item.metadata}
     given = {named[name]: str(value) for name, value in flags.items() if value is not None}
-    return {**environ, **given}
+    secret = environ.get("RESUME_SECRET") or secrets.token_hex(32)  # one for all, so that sessions go on at any worker
+    return {**environ, **given, "RESUME_SECRET": secret}
 
 
 async def run(settings: GatewaySettings, flags: Mapping[str, Any], log_options: Sequence[str]) -> int:
@@ -218,7 +219,5 @@ async def run(settings: GatewaySettings, flags: Mapping[str, Any], log_options: 
     with reserve(settings.host, settings.port) as held:
         port: int = held.getsockname()[1]
         command = [sys.executable, "-m", "zocket", "gateway", *log_options]
-        environ = environment(flags, os.environ)
-        environ["RESUME_SECRET"] = settings.resume_secret or secrets.token_hex(32)  # sessions go on at every worker
-        workers = Workers(settings, command, environ, port)
+        workers = Workers(settings, command, environment(flags, os.environ), port)
         return 0 if await workers.run(stop) else 1
