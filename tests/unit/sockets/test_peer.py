@@ -316,9 +316,12 @@ async def test_a_lost_connection_is_no_goodbye_nor_is_the_answer_to_our_close() 
     _, transport, session, _ = opened()
     transport.protocol.connection_lost(None)
     assert session.said_goodbye is False
-    for close in (lambda peer: peer.close(1012, "stopping"), lambda peer: peer.give_up("it does not read")):
+    for too_slow in (False, True):
         peer, transport, session, _ = opened()
-        close(peer)
+        if too_slow:
+            peer.give_up("it does not read")
+        else:
+            peer.close(1012, "stopping")
         transport.protocol.feed(frame(b"\x03\xe8", 8, fin=True))
         transport.protocol.connection_lost(None)
         assert session.said_goodbye is False
