@@ -306,6 +306,10 @@ addEventListener("keydown", (event) => {
     stepRoom(event.key === "ArrowUp" ? -1 : 1);
   }
 });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // what stands behind # in the address is the room
+  $("text").focus();
+});
 $("open-sidebar").addEventListener("click", () => openDrawer("sidebar"));
 $("open-people").addEventListener("click", () => openDrawer("people"));
 $("veil").addEventListener("click", closeDrawers);

@@ -1,6 +1,7 @@
 /** Small pieces that the examples' pages share; each example carries its own copy. */
 
-const STATUS_TEXT = {
+/** What a connection badge says. */
+export const STATUS_TEXT = {
   connecting: "Connecting…",
   open: "Live",
   reconnecting: "Reconnecting…",
@@ -17,7 +18,11 @@ export function showStatus(client, badge) {
   show();
 }
 
-/** Says something for a few seconds; the same text is not stacked. */
+/**
+ * Says something for a few seconds; the same text is not stacked.
+ *
+ * @param {string} text
+ */
 export function toast(text) {
   const area = document.querySelector(".toasts");
   if ([...area.children].some((shown) => shown.textContent === text)) return;
@@ -26,7 +31,13 @@ export function toast(text) {
   setTimeout(() => element.remove(), 5_000);
 }
 
-/** Runs a call and tells the person if it failed; resolves with `undefined` then. */
+/**
+ * Runs a call and tells the person if it failed; resolves with `undefined` then.
+ *
+ * @template T
+ * @param {Promise<T>} call
+ * @returns {Promise<T | undefined>}
+ */
 export async function attempt(call) {
   try {
     return await call;
@@ -61,13 +72,15 @@ export function avatar(name) {
   return element;
 }
 
+/** @param {string} name */
 export function hueOf(name) {
   let hash = 0;
   for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 3_600;
   return hash / 10;
 }
 
-function initials(name) {
+/** @param {string} name */
+export function initials(name) {
   const words = name.trim().split(/\s+/);
   const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...words[0]].slice(0, 2);
   return letters.join("").toUpperCase();
@@ -80,11 +93,16 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** The name behind `#` in the address, made fit for an actor id; `otherwise` if there is none. */
+/**
+ * The name behind `#` in the address, made fit for an actor id; `otherwise` if there is none.
+ *
+ * @param {string} otherwise
+ */
 export function placeFromHash(otherwise) {
   return slug(decodeURIComponent(location.hash.slice(1))) || otherwise;
 }
 
+/** @param {string} text */
 export function slug(text) {
   const plain = text.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-");
   return plain.replace(/^-+/, "").slice(0, 24).replace(/-+$/, "");

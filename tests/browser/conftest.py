@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.browser.bundles import Bundles, copy_and_install, missing
 from tests.tied import tied
 from zocket.dev.ports import free_port
 
@@ -189,13 +190,29 @@ def browse(contexts: Contexts) -> Callable[[], AbstractAsyncContextManager[Tabs]
     return opened
 
 
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """The examples with their React pages, built once."""
+    reason = missing()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    made = copy_and_install(tmp_path_factory.mktemp("bundles"))
+    made.build()
+    return made
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str, str], Awaitable[Site]]]:
-    """`await start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over."""
+    """`await start("dev", "chat")` runs `zocket dev app:app` in the example's directory until the test is over.
+
+    A copy of an example is named by its absolute path.
+    """
     sites: list[Site] = []
 
     async def started(command: str, example: str) -> Site:
-        site = await asyncio.to_thread(_start, command, example, tmp_path / f"{command}-{example}.log")
+        site = await asyncio.to_thread(_start, command, example, tmp_path / f"{command}-{Path(example).name}.log")
         sites.append(site)
         return site
 

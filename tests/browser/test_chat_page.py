@@ -125,6 +125,9 @@ async def test_rooms_typing_and_names(start: Start, browse: Browse) -> None:
         await bob.press("#my-name", "Enter")
         await expect_online(alice, "Alice", "Robert")
 
+        await bob.press(".skip", "Enter")
+        await expect(bob.locator("#text")).to_be_focused()
+        await expect(bob.locator("#title")).to_have_text("book-club")
         await bob.press("#text", "Alt+ArrowUp")
         await expect(bob.locator("#title")).to_have_text("random")
         await expect_online(alice, "Alice")

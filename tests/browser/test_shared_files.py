@@ -18,6 +18,7 @@ def test_every_example_has_the_same_copy(name: str) -> None:
 
 def test_the_pages_load_nothing_from_elsewhere() -> None:
     pages = [path for kind in ("html", "css", "js") for path in EXAMPLES.glob(f"*/*.{kind}")]
+    pages += [path for part in ("chat", "draw", "shared") for path in (EXAMPLES / "react" / part).iterdir()]
     assert pages != []
     for path in pages:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/2000/svg", "")

@@ -5,17 +5,15 @@ import { writeFile } from "node:fs/promises";
 import test, { after, before } from "node:test";
 
 import { build } from "esbuild";
-import { Window } from "happy-dom";
 import WebSocket from "ws";
 
-import { SNIPPETS, writeSnippets } from "../scripts/snippets.mjs";
+import { directoryOf, writeSnippets } from "../scripts/snippets.mjs";
 import { serve } from "./serving.js";
 
 const ADDRESS = "ws://localhost:8000";
-const RUNNABLE = await writeSnippets();
-const window = new Window();
-Object.assign(globalThis, { WebSocket, window, document: window.document, IS_REACT_ACT_ENVIRONMENT: true });
-globalThis.navigator ??= window.navigator;
+const SNIPPETS = directoryOf("javascript");
+const RUNNABLE = await writeSnippets("javascript");
+globalThis.WebSocket = WebSocket;
 let server;
 
 before(async () => (server = await serve(SNIPPETS)));
@@ -28,8 +26,6 @@ async function run(code) {
     bundle: true,
     ignoreAnnotations: true, // "sideEffects": false is about the package, not about these files
     format: "esm",
-    jsx: "automatic",
-    external: ["react", "react-dom", "react/jsx-runtime"],
     write: false,
   });
   const name = `${SNIPPETS}run-${process.hrtime.bigint()}.mjs`;
@@ -51,20 +47,3 @@ for (const [at, name] of RUNNABLE.entries()) {
     assert.deepEqual(lines, WRITTEN[at]);
   });
 }
-
-test("the component shows the room, and its button writes", { timeout: 60_000 }, async () => {
-  const { act, createElement } = await import("react");
-  const { createRoot } = await import("react-dom/client");
-  const { Chat, client } = await run(`export { Chat } from "./Room.tsx"; export { client } from "./client.ts";`);
-  const container = document.createElement("div");
-  document.body.append(container);
-  const root = createRoot(container);
-  const shows = async (what) => {
-    while (!what.test(container.textContent)) await act(() => new Promise((resolve) => setTimeout(resolve, 10)));
-  };
-  await act(() => root.render(createElement(Chat)));
-  await act(() => container.querySelector("button").click());
-  await shows(/hello.*guest has just written/);
-  await act(() => root.unmount());
-  client.close();
-});

@@ -47,6 +47,7 @@ class PublishWindow:
         self._counter = 0
         self._waiting: dict[int, tuple[Callable[[Any], None], float, str, Callable[[bytes, bytes | None], Any]]] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._barriers: list[tuple[int, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -69,6 +70,8 @@ class PublishWindow:
         waiting = self._waiting.pop(number, None)
         if waiting is not None:
             self._call(waiting[0], waiting[3](payload, header))
+            if self._barriers:
+                self._pass_barriers()
 
     def fail(self, reason: str) -> None:
         """Ends every publish under way with `Unavailable`; whether the stream has one of them is not known."""
@@ -78,11 +81,27 @@ class PublishWindow:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        self._pass_barriers()
 
     def refuse(self, subject: str) -> None:
         """Ends the publishes to a subject that the server does not permit."""
         for number in [number for number, item in self._waiting.items() if item[2] == subject]:
             self._call(self._waiting.pop(number)[0], not_permitted("publish", subject))
+        self._pass_barriers()
+
+    async def settled(self) -> None:
+        """Waits until everything that is under way now has been answered or has failed; not for what comes later."""
+        if self._waiting:
+            passed: asyncio.Future[None] = self._loop.create_future()
+            self._barriers.append((self._counter, passed))
+            await passed
+
+    def _pass_barriers(self) -> None:
+        oldest = next(iter(self._waiting), self._counter + 1)
+        while self._barriers and self._barriers[0][0] < oldest:
+            _, passed = self._barriers.pop(0)
+            if not passed.done():
+                passed.set_result(None)
 
     def _expire(self) -> None:
         now = self._loop.time()
@@ -95,6 +114,7 @@ class PublishWindow:
             done = self._waiting.pop(number)[0]
             self._call(done, Unavailable(f"the stream did not acknowledge within {ACK_TIMEOUT_S:g} s"))
         self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._waiting else None
+        self._pass_barriers()
 
     def _call(self, done: Callable[[Any], None], outcome: object) -> None:
         try:

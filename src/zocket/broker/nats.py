@@ -262,16 +262,18 @@ class NatsBroker:
 
     async def drain(self, timeout_s: float) -> None:
         """See `Broker.drain`."""
-        deadline = self._loop.time() + timeout_s
-        while (left := deadline - self._loop.time()) > 0:
-            self._flush()
-            connection = self._connection
-            if connection is not None and not self._out and not self.outstanding:
-                if await connection.round_trip(left) and not self._out and not self._acks and not self.outstanding:
-                    return
-            elif connection is None and not self._held:
-                return
-            await asyncio.sleep(min(left, STALLED_S))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._connection is not None or self._held:
+                    self._flush()
+                    connection = self._connection
+                    if connection is not None and not self._out:
+                        await self._window.settled()
+                        if await connection.round_trip(timeout_s):
+                            return
+                    await asyncio.sleep(STALLED_S)
+        except TimeoutError:
+            return
 
     async def aclose(self) -> None:
         """See `Broker.aclose`."""

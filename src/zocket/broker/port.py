@@ -266,7 +266,10 @@ class Broker(Protocol):
         """Publishes and pipelined puts whose answer has not come yet."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits at most `timeout_s` until all that was sent, published, put and settled is written and acknowledged."""
+        """Waits at most `timeout_s` until all that was sent, published, put and settled is written and acknowledged.
+
+        It does not wait for what others send meanwhile.
+        """
 
     async def aclose(self) -> None:
         """Flushes what was sent and closes the connection; open publishes are done with `Unavailable`."""

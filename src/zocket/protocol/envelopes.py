@@ -176,7 +176,7 @@ class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
         generation: which deployment it is of, as the owner record of the project says.
         held: numbers of the partitions that it serves, or is taking.
         leaving: it takes no more partitions, and releases those it has.
-        asks: it wants to hear from the others at once.
+        asks: it wants to hear from the others at once; nothing is released to it until it says that again without.
     """
 
     scope: WireScope

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS: Final = 20
 """Compare-and-sets that may fail in a row; each failure means that another runtime claimed in that very moment."""
-LEAVING_POLL_S: Final = 0.05
+LEAVING_POLL_S: Final = 0.02
 """How often a successor looks whether the owner has left."""
 
 

@@ -45,7 +45,8 @@ LEASE_S: Final = 1.25
 WORDS_A_LEASE: Final = 5
 """How often a replica says in one lease that it is there."""
 LISTEN_S: Final = 0.3
-"""How long a new replica listens before it takes anything: the others answer its question at once."""
+"""How long a new replica listens before it takes anything: the others answer its question at once, and release
+nothing to it before."""
 RETRY_S: Final = 0.5
 """Pause before a partition is claimed again after the broker refused."""
 
@@ -262,6 +263,7 @@ class Replica:
         self._say(asks=True)
         await self._clock.sleep(LISTEN_S)
         self._take_shares()
+        self._say()
         while any(share.runtime is None for share in self._held.values()):
             self._changed.clear()
             await self._changed.wait()
@@ -347,8 +349,10 @@ class Replica:
         if word.leaving and not held:
             self._members.pop(word.replica, None)
         else:
-            self._members[word.replica] = Member(word.replica, held, self._clock.now(), leaving=word.leaving)
-        if before is None or before.held != held or before.leaving != word.leaving:
+            self._members[word.replica] = Member(
+                word.replica, held, self._clock.now(), leaving=word.leaving, listening=word.asks
+            )
+        if before is None or (before.held, before.leaving, before.listening) != (held, word.leaving, word.asks):
             self._changed.set()
 
     def _heard_runtime(self, messages: list[Message]) -> None:

@@ -287,20 +287,18 @@ class Runtime:
             await remove_consumers(
                 self._broker, scope, {*predecessor.actor_types, *self.actor_types}, predecessor.partitions
             )
-        self._subscriptions += [
-            await self._broker.subscribe(subjects.disconnected(scope), self._intake.disconnected),
-            await self._broker.subscribe(subjects.ANY_ALIVE, self._intake.alive),
-            await self._broker.subscribe(subjects.discovery(scope), lambda _: self._announce()),
-            await self._broker.subscribe(subjects.announcement(scope), self._heard),
-            await self._broker.subscribe(subjects.rewritten(scope), self._rewritten),
-            await self._broker.subscribe(subjects.control(scope, self._partition.number), self._controls.received),
-        ]
+        listening = {
+            subjects.disconnected(scope): self._intake.disconnected,
+            subjects.ANY_ALIVE: self._intake.alive,
+            subjects.discovery(scope): lambda _: self._announce(),
+            subjects.announcement(scope): self._heard,
+            subjects.rewritten(scope): self._rewritten,
+            subjects.control(scope, self._partition.number): self._controls.received,
+        }
         if self._partition.count > 1:
-            correspondence = self._correspondence
-            self._subscriptions += [
-                await self._broker.subscribe(subjects.gateway(scope, f"rt_{self.epoch}"), correspondence.answered),
-                await self._broker.subscribe(subjects.call_cancelled(scope), correspondence.cancelled),
-            ]
+            listening[subjects.gateway(scope, f"rt_{self.epoch}")] = self._correspondence.answered
+            listening[subjects.call_cancelled(scope)] = self._correspondence.cancelled
+        await asyncio.gather(*(self._listen(subject, heard) for subject, heard in listening.items()))
         await self._take_consumers()
         self._reach("after_takeover")
         if predecessor is not None:
@@ -315,6 +313,9 @@ class Runtime:
         self._spawn(self._repeat(SWEEP_EVERY_S, self._sweep))
         self._spawn(self._repeat(self._ack_wait_s / 3, self._intake.report_progress))
         self._log.info("runtime serves", extra={"actors": self.actor_types, "deployment": self._deployment_id})
+
+    async def _listen(self, subject: str, heard: Callable[[list[BrokerMessage]], None]) -> None:
+        self._subscriptions.append(await self._broker.subscribe(subject, heard))
 
     def _is_here(self, key: Key) -> bool:
         """Whether an instance is one of those that this runtime serves."""
@@ -380,22 +381,26 @@ class Runtime:
         """
         await self._confirm()
         taking = self._taking_for(self._announcement.inbound)
-        for name in [name for name in self._consumers if name in self._missing]:
-            self._take_overs += 1
-            self._missing.discard(name)
-            taking.names.add(name)
-            received = partial(self._received, taking)
-            try:
-                self._pushes[name] = await self._broker.take_over(
-                    self._consumers[name], received, partial(self._consumer_lost, name)
-                )
-            except Unavailable:
-                self._missing.add(name)
-                raise
+        missing = [name for name in self._consumers if name in self._missing]
+        for failure in await asyncio.gather(*(self._take(name, taking) for name in missing), return_exceptions=True):
+            if failure is not None:
+                raise failure
         await self._confirm()
         await self._check_life(taking)
         self._taking = None
         self._received(taking, taking.certain())
+
+    async def _take(self, name: str, taking: _Taking) -> None:
+        self._take_overs += 1
+        self._missing.discard(name)
+        taking.names.add(name)
+        try:
+            self._pushes[name] = await self._broker.take_over(
+                self._consumers[name], partial(self._received, taking), partial(self._consumer_lost, name)
+            )
+        except Unavailable:
+            self._missing.add(name)
+            raise
 
     def _taking_for(self, life: str) -> _Taking:
         """What is taken over this connection, of this life of the stream; what was taken otherwise is missing again."""
@@ -655,8 +660,8 @@ class Runtime:
                 self._log.info("a successor has taken over")
                 return
             await self._marks.take_back(finished)
-            for spec in self._consumers.values():
-                await self._broker.delete_consumer(spec.stream, spec.name)
+            consumers = self._consumers.values()
+            await asyncio.gather(*(self._broker.delete_consumer(spec.stream, spec.name) for spec in consumers))
             await self._ownership.release()
         except Unavailable as error:
             self._log.warning("the consumers stay behind: %s", error.message)

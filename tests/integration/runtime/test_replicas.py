@@ -15,7 +15,7 @@ from zocket.broker.memory import MemoryBroker
 from zocket.broker.streams import transport_streams
 from zocket.errors import BootError, Superseded
 from zocket.ids import Scope
-from zocket.protocol import subjects
+from zocket.protocol import envelopes, subjects
 from zocket.runtime.replica import Replica
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
@@ -143,6 +143,22 @@ async def test_replicas_share_the_partitions_evenly_as_they_join_and_leave() -> 
         await fleet.until(6)
         assert second.held == list(range(PARTITIONS))
         assert await call_all(client, "four") == [4] * len(NAMES)
+
+
+async def test_nothing_is_released_to_a_replica_before_it_takes() -> None:
+    async with Fleet() as fleet, AsyncExitStack() as stack:
+        words: list[envelopes.RollCall] = []
+        listener = await fleet._connect_broker("listener", stack)
+        await listener.subscribe(
+            subjects.roll_call(SCOPE),
+            lambda messages: words.extend(envelopes.decode_roll_call(message.payload) for message in messages),
+        )
+        first = await fleet.join()
+        second = await fleet.join()
+        await fleet.until(3, 3)
+        [asked] = [place for place, word in enumerate(words) if word.replica == second.replica_id and word.asks]
+        ready = next(place for place, word in enumerate(words) if word.replica == second.replica_id and not word.asks)
+        assert all(len(word.held) == PARTITIONS for word in words[asked:ready] if word.replica == first.replica_id)
 
 
 async def test_chunks_are_credited_and_calls_cancelled_where_their_instance_lives() -> None:

@@ -57,6 +57,32 @@ async def test_what_is_not_answered_in_time_is_unavailable(monkeypatch: pytest.M
     assert len(window) == 0
 
 
+async def test_settled_waits_for_what_is_under_way_and_for_nothing_later() -> None:
+    window = PublishWindow(asyncio.get_running_loop())
+    await window.settled()
+    first, second = (window.add(lambda _: None, subject, read_stored) for subject in ("a", "b"))
+    waiting = asyncio.ensure_future(window.settled())
+    await asyncio.sleep(0)
+    later = window.add(lambda _: None, "c", read_stored)
+    still = asyncio.ensure_future(window.settled())
+    window.answered(second, b'{"seq":2}', None)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    window.answered(first, b'{"seq":1}', None)
+    await waiting
+    await asyncio.sleep(0)
+    assert not still.done()
+    window.refuse("c")
+    await still
+    window.add(lambda _: None, "d", read_stored)
+    given_up, failed = asyncio.ensure_future(window.settled()), asyncio.ensure_future(window.settled())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    window.fail("the connection is lost")
+    await failed
+    assert later == 3
+
+
 async def test_a_callback_that_raises_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
     window = PublishWindow(asyncio.get_running_loop())
     outcomes: list[ZocketError | None] = []

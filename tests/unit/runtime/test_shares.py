@@ -66,3 +66,24 @@ def test_what_is_held_within_the_share_stays(fleet: tuple[list[Member], int]) ->
     for before, now in zip(members, after, strict=True):
         if not before.leaving and len(before.held) <= count // staying:
             assert before.held <= now.held
+
+
+@given(fleets(), st.integers(0, 40))
+def test_one_that_listens_gets_what_is_free_and_nothing_is_released_to_it_before(
+    fleet: tuple[list[Member], int], given_up: int
+) -> None:
+    members, count = fleet
+    for _ in range(3):
+        members = step(members, count)
+    members[0] = Member(members[0].name, frozenset(sorted(members[0].held)[given_up:]), 0.0)
+    held = frozenset(number for member in members for number in member.held)
+    newcomer = Member("a newcomer", frozenset(), 0.0, listening=True)
+    taken: set[int] = set()
+    for member in members:
+        take, release = shares(member, [newcomer, *(other for other in members if other is not member)], count)
+        assert not release
+        taken.update(take)
+    after = Member(newcomer.name, frozenset(), 0.0)
+    wanted, _ = shares(after, members, count)
+    assert taken.isdisjoint(wanted), "it is left what it will take"
+    assert held.isdisjoint(wanted)

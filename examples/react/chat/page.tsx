@@ -1,0 +1,19 @@
+/** The chat's page: connects, and shows `Chat`. */
+
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { createClient, gatewayUrl } from "zocket";
+import { ZocketProvider } from "zocket/react";
+
+import type { Actors } from "./actors.ts";
+import { Chat } from "./Chat.tsx";
+
+const client = createClient<Actors>({ url: await gatewayUrl() });
+
+createRoot(document.getElementById("root")!).render(
+  <StrictMode>
+    <ZocketProvider client={client}>
+      <Chat />
+    </ZocketProvider>
+  </StrictMode>,
+);
