@@ -221,7 +221,7 @@ class Gateway:
             envelopes.wire_scope(project.scope), socket.name, identity.user_id, self._wall_ms()
         )
         self.broker.send([Message(subjects.connected(project.scope), envelopes.encode(notice))])
-        _log.info("session opened", extra=session.fields)
+        _log.info("session opened" if previous is None else "session resumed", extra=session.fields)
         if not self.accepting:
             session.end(RESTARTING_CODE, STOPPING)
         return session

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from zocket.broker.port import Message
-from zocket.errors import KICKED, CallTimeout, Unauthorized, Unavailable, UnknownActor
+from zocket.errors import KICKED, REPLACED, CallTimeout, Unauthorized, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.edge import KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
@@ -107,8 +107,8 @@ class GatewaySession:
         "_gateway",
         "_has_token",
         "_is_closed",
-        "_is_dismissed",
         "_is_ending",
+        "_is_kicked",
         "_metadata",
         "_refresh",
         "_refreshes",
@@ -143,7 +143,7 @@ class GatewaySession:
         self._refresh: Refresh[Identity] | None = None
         self._is_closed = False
         self._is_ending = False
-        self._is_dismissed = False
+        self._is_kicked = False
         self._has_token = False
         self.project = project
         self.socket = socket
@@ -230,7 +230,7 @@ class GatewaySession:
             self.edge.close()
             if self._flow is not None:
                 self._flow.close()
-            self._gateway.ended(self, dropped=self._has_token and not (said_goodbye or self._is_dismissed))
+            self._gateway.ended(self, dropped=self._has_token and not (said_goodbye or self._is_kicked))
 
     def fell_behind(self) -> None:
         """See `SocketSession.fell_behind`."""
@@ -249,10 +249,11 @@ class GatewaySession:
             self.peer.close(code, reason)
 
     def dismiss(self, frame: bytes) -> None:
-        """Closes the socket for good, for the reason that the frame before has told the client."""
-        self._is_dismissed = True
+        """Closes the socket for the reason that the frame before has told the client, which does not connect again."""
         head = frames.decode_head(frame)
-        self.end(KICKED_CODE, KICKED if head is None or head.code is None else head.code)
+        code = KICKED if head is None or head.code is None else head.code
+        self._is_kicked = code != REPLACED
+        self.end(KICKED_CODE, code)
 
     def _head(self, identity: Identity) -> bytes:
         edge, socket = self.edge, self.socket

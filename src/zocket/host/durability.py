@@ -129,9 +129,10 @@ class Durability:
         for session_id, link in absent.items():
             self._host.sessions.remember(resident, session_id, link)
         grace_s = resident.instance.definition.grace_s or 0.0
-        for session_id in keeper.away.keys() & absent.keys():
-            left_s = min(keeper.away[session_id] - self._clock.wall(), grace_s)
-            self._host.sessions.grace.wait(resident, absent.pop(session_id), max(left_s, RETURN_WITHIN_S))
+        for session_id, until in keeper.away.items():
+            if session_id in absent:
+                left_s = min(until - self._clock.wall(), grace_s)
+                self._host.sessions.grace.wait(resident, absent.pop(session_id), max(left_s, RETURN_WITHIN_S))
         self._clock.call_later(RETURN_WITHIN_S, partial(self._host.sessions.end_absent, resident, absent))
 
     def _fail_for_a_while(self, resident: Resident, error: Overloaded) -> None:

@@ -32,12 +32,11 @@ OVER_KEPT: Final = 64
 class _Away:
     """One session that one instance waits for."""
 
-    __slots__ = ("link", "over", "resident", "until")
+    __slots__ = ("link", "over", "resident")
 
-    def __init__(self, resident: Resident, link: Link, until: float) -> None:
+    def __init__(self, resident: Resident, link: Link) -> None:
         self.resident = resident
         self.link = link
-        self.until = until
         self.over = False
 
 
@@ -54,7 +53,7 @@ class Grace:
         self._sessions = sessions
         self._host = host
         self._clock = clock
-        self._away: dict[str, list[_Away]] = {}
+        self._away: dict[str, dict[Resident, _Away]] = {}
         self._due: list[tuple[float, int, _Away]] = []
         self._numbers = count()
         self._running = self._resumed = self._expired = 0
@@ -70,7 +69,7 @@ class Grace:
         assert link.session is not None
         session_id = link.session.id
         self._sessions.remember(resident, session_id, link)
-        if any(away.resident is resident for away in self._away.get(session_id, ())):
+        if resident in self._away.get(session_id, ()):
             return True  # it was away already
         resident.watchers.discard(session_id)
         resident.events.discard(session_id)
@@ -82,13 +81,13 @@ class Grace:
         """The session, whose `on_drop` is ordered or stored already, has so much time left to come back."""
         assert link.session is not None
         self.take(resident, link.session.id)
-        away = _Away(resident, link, self._clock.now() + seconds)
-        self._away.setdefault(link.session.id, []).append(away)
+        away = _Away(resident, link)
+        self._away.setdefault(link.session.id, {})[resident] = away
         self._running += 1
         if len(self._due) > 2 * self._running + OVER_KEPT:
             self._due = [item for item in self._due if not item[2].over]
             heapify(self._due)
-        heappush(self._due, (away.until, next(self._numbers), away))
+        heappush(self._due, (self._clock.now() + seconds, next(self._numbers), away))
         while self._running > MAX_AWAY:
             self._end_first()
         self._plan()
@@ -96,23 +95,26 @@ class Grace:
     def resume(self, link: Link) -> None:
         """The session is back by this link: `on_resume` is ordered wherever it is waited for."""
         assert link.session is not None
-        for away in self._away.pop(link.session.id, ()):
+        for away in self._away.pop(link.session.id, {}).values():
             self._settle(away)
             self._resumed += 1
             self._sessions.remember(away.resident, link.session.id, link)
             self._host.put(away.resident, (link, RESUME, "", None, self._clock.now(), None))
 
     def take(self, resident: Resident, session_id: str) -> bool:
-        """Waits no longer; False if it did not."""
-        for away in self._away.get(session_id, ()):
-            if away.resident is resident:
-                self._remove(session_id, away)
-                return True
-        return False
+        """The instance waits no longer; False if it did not."""
+        waiting = self._away.get(session_id, {})
+        away = waiting.pop(resident, None)
+        if away is None:
+            return False
+        self._settle(away)
+        if not waiting:
+            del self._away[session_id]
+        return True
 
     def forget(self, session_id: str) -> None:
         """The session has ended for good."""
-        for away in self._away.pop(session_id, ()):
+        for away in self._away.pop(session_id, {}).values():
             self._settle(away)
 
     def close(self) -> None:
@@ -124,13 +126,6 @@ class Grace:
     def _settle(self, away: _Away) -> None:
         away.over = True
         self._running -= 1
-
-    def _remove(self, session_id: str, away: _Away) -> None:
-        self._settle(away)
-        waiting = self._away[session_id]
-        waiting.remove(away)
-        if not waiting:
-            del self._away[session_id]
 
     def _plan(self) -> None:
         while self._due and self._due[0][2].over:
@@ -159,7 +154,6 @@ class Grace:
             return
         session = away.link.session
         assert session is not None
-        self._remove(session.id, away)
         self._expired += 1
         self._sessions.end_known(away.resident, session.id)
         self._host.put(away.resident, (away.link, DISCONNECT, "", None, self._clock.now(), None))

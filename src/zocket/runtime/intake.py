@@ -317,10 +317,14 @@ class Intake:
                 self._rejected += 1
                 self._log.warning("a session.disconnected is of another project")
                 continue
-            if ended.next is None:
+            following = ended.next
+            if following is None:
                 self._end(ended)
-            elif ended.next.session_id not in self._links:
-                self._meet(self._next_link(ended.resumes or ended.session_id, ended.next))
+            elif not _are_tokens(following.session_id, following.gateway):
+                self._rejected += 1
+                self._log.warning("a session.disconnected names a socket or a gateway that cannot be part of a subject")
+            elif following.session_id not in self._links:
+                self._meet(self._next_link(ended.resumes or ended.session_id, following))
 
     def _end(self, ended: envelopes.SessionDisconnected) -> None:
         """A socket is gone, and its session with it, unless that has gone on at a newer one."""

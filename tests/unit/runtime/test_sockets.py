@@ -298,6 +298,14 @@ async def test_a_notice_that_cannot_be_read_changes_nothing(bench: type[Bench]) 
     async with opened(bench) as w:
         w.ask("add", "a")
         await w.bench.settle()
-        for following in ("b", {"sessionId": "b"}, {"sessionId": "b", "socket": "5", "gateway": "g1"}):
+        good: dict[str, Any] = {"sessionId": "b", "socket": 5, "gateway": "g1"}
+        for following in (
+            "b",
+            {"sessionId": "b"},
+            good | {"socket": "5"},
+            good | {"gateway": "g.*"},
+            good | {"sessionId": ">"},
+        ):
             w.gone("a", following=following)
         assert await w.log() == ["+a"]
+        assert w.closed() == []
