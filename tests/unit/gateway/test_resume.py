@@ -137,6 +137,8 @@ async def test_the_newer_socket_wins_and_the_older_one_is_closed_for_good(world:
             assert older.closed == (KICKED_CODE, "replaced")
             assert older.frames[-1]["code"] == "replaced"
             older.session.closed()
+        await w.settle()
+        assert all(notice["dropped"] for notice in runtime.notices["disconnected"])  # being replaced is no goodbye
         assert third.closed is None
         third.session.closed(said_goodbye=True)
         await w.settle()

@@ -159,7 +159,7 @@ async def test_while_it_is_away_nothing_is_sent_and_its_next_socket_subscribes_f
     link.listen()
     await b.quiet()
     b.host.sessions.lapse(link)
-    before = len(link.frames)
+    lost = link
     other.call("write", line="one")
     await b.quiet()
     link = back(b)
@@ -172,7 +172,7 @@ async def test_while_it_is_away_nothing_is_sent_and_its_next_socket_subscribes_f
     assert len(link.frames) == 3
     assert link.kinds()[0] == "state:snapshot"
     assert {"state:patch", "event"} <= set(link.kinds())
-    assert before == 1
+    assert lost.kinds() == ["state:snapshot"]
 
 
 async def test_instances_with_and_without_a_grace_each_do_as_their_class_says() -> None:
@@ -222,6 +222,18 @@ async def test_one_that_is_away_can_be_kicked_and_is_introduced_when_it_is_back(
     assert (await read(b, link))[0] == ["+a", "?a", "+other", "-a", "+a"]
     await b.clock.sleep(30)
     assert (await read(b, other))[1] == ["a", "other"]
+
+
+async def test_one_that_is_back_and_silent_is_known_by_its_new_socket(bench: Callable[..., Bench]) -> None:
+    b = bench(It)
+    link, other = b.session("a"), b.session("other")
+    link.call("read")
+    await b.quiet()
+    b.host.sessions.lapse(link)
+    new = back(b)
+    other.call("oust", who="a")
+    await b.quiet()
+    assert [frame["code"] for frame in new.frames] == ["kicked"]
 
 
 async def test_a_kick_overtakes_the_hooks_that_wait(bench: Callable[..., Bench]) -> None:
@@ -387,6 +399,32 @@ async def test_a_flapping_client_leaves_nothing_behind(bench: Callable[..., Benc
     await b.quiet()
     assert len(b.host.sessions.grace._due) <= 2 * grace.OVER_KEPT
     assert samples(b) == {"away": 0, "resumed": 500, "expired": 0}
+
+
+async def test_graces_of_different_length_end_in_their_time_also_after_many_have_ended_early() -> None:
+    class Long(It):
+        grace = 60.0
+
+    clock = VirtualClock()
+    host = Host(AppDefinition({"it": It, "long": Long}), clock=clock, limits=Limits())
+    finalizers.get().push_async_callback(host.abort)
+    b = Bench(host, clock)
+    early, late = [f"early{number}" for number in range(200)], [f"late{number}" for number in range(20)]
+    for actor, names in (("it", early), ("long", late), ("it", late)):
+        for name in names:
+            link = b.session(f"{name} of {actor}")
+            link.call("read", actor=actor)
+            await b.quiet()
+            host.sessions.lapse(link)
+    for name in early:
+        back(b, f"{name} of it")
+    host.sessions.lapse(back(b, "early0 of it"))
+    await clock.sleep(11)
+    looker = b.session("looker")
+    assert (await read(b, looker))[1] == sorted(["looker", *(f"{name} of it" for name in early[1:])])
+    looker.call("read", actor="long")
+    await b.quiet()
+    assert looker.results()[-1][1] == sorted(["looker", *(f"{name} of long" for name in late)])
 
 
 async def test_an_abrupt_end_of_the_host_leaves_no_timer(bench: Callable[..., Bench]) -> None:

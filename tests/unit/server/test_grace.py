@@ -99,11 +99,11 @@ class House:
         peer.session = self.server.open_session(peer, identity, metadata, resume)
         return peer
 
-    async def ask(self, peer: Peer, name: str = "log") -> Any:
-        frame = {"type": "rpc", "id": 1, "actor": "game", "actorId": "x", "method": name}
+    async def ask(self, peer: Peer, name: str = "log", actor_id: str = "x") -> Any:
+        frame = {"type": "rpc", "id": 1, "actor": "game", "actorId": actor_id, "method": name}
         peer.session.received(json.dumps(frame).encode())
         await self.clock.sleep(0.01)
-        return next(frame for frame in peer.frames if frame["type"] == "rpc:result")["result"]
+        return [frame for frame in peer.frames if frame["type"] == "rpc:result"][-1]["result"]
 
 
 @asynccontextmanager
@@ -190,7 +190,8 @@ async def test_a_token_that_does_not_count_gives_a_new_session_and_leaves_the_ol
 async def test_who_is_kicked_with_its_socket_has_no_grace() -> None:
     async with opened() as house:
         first, other = house.open(), house.open(BOB)
-        await house.ask(first, "oust")
+        await house.ask(first)
+        await house.ask(first, "oust", actor_id="another")
         await house.clock.sleep(0.1)
         assert first.closed == (KICKED_CODE, "kicked")
         first.session.closed()
