@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from zocket.broker import wire
+from zocket.broker.listing import DELETE_MARKERS, batches
 from zocket.broker.port import Entry, StoredMessage, StreamInfo
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable, UsageError, ZocketError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zocket.broker.listing import AskMany
     from zocket.broker.port import ConsumerSpec, StreamSpec
+    from zocket.broker.replies import Reply
 
 DUPLICATE_WINDOW_S: Final = 120.0
 """How long a stream remembers message ids; a server allows no more than the stream's age limit."""
@@ -53,7 +58,8 @@ _DIVIDED_PATTERN: Final = re.compile(re.escape(_DIVIDED).replace("N", r"(\d+)", 
 
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f.*>/\\]{1,255}\Z")
 _KEY: Final = re.compile(r"[-/_=A-Za-z0-9]+(?:\.[-/_=A-Za-z0-9]+)*\Z")
-_DELETE_MARKERS: Final = (b"DEL", b"PURGE")
+GETS_AT_ONCE: Final = 64
+"""Entries that are read key by key at the same time, where batches cannot be had."""
 
 
 class ApiError(msgspec.Struct):
@@ -62,13 +68,6 @@ class ApiError(msgspec.Struct):
     code: int = 0
     err_code: int = 0
     description: str = ""
-
-
-class Reply(msgspec.Struct):
-    """An answer as it came."""
-
-    payload: bytes
-    header: bytes | None = None
 
 
 class Ask(Protocol):
@@ -153,12 +152,19 @@ def _nanoseconds(seconds: float) -> int:
 
 
 class JetStream:
-    """Management calls on one server."""
+    """Management calls on one server.
 
-    def __init__(self, ask: Ask, replicas: int = 1) -> None:
+    Attributes:
+        buckets_seen: names of buckets that were there.
+    """
+
+    def __init__(self, ask: Ask, ask_many: AskMany, replicas: int = 1) -> None:
         """`replicas` is of the buckets that are made here."""
         self._ask = ask
+        self._ask_many = ask_many
         self._replicas = replicas
+        self.buckets_seen: set[str] = set()
+        self._looking = asyncio.Lock()
 
     async def _call(self, verb: str, body: dict[str, Any]) -> _Answer:
         reply = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body))
@@ -350,8 +356,29 @@ class JetStream:
             if not subjects or offset >= page.total:
                 return [subject.removeprefix(head) for subject in found]
 
+    async def entries(self, bucket: str) -> AsyncIterator[list[tuple[str, Entry]]]:
+        """See `Broker.entries`."""
+        info = await self._info(f"KV_{_name('bucket', bucket)}")
+        if info is None:
+            return
+        try:
+            async for page in batches(self._ask_many, bucket, info.state.last_seq):
+                yield page
+        except Unavailable as error:
+            _log.info("%s; it is read key by key", error.message)
+            keys = await self.keys(bucket)
+            for start in range(0, len(keys), GETS_AT_ONCE):
+                chosen = keys[start : start + GETS_AT_ONCE]
+                found = await asyncio.gather(*(self.get(bucket, key) for key in chosen))
+                yield [(key, entry) for key, entry in zip(chosen, found, strict=True) if entry is not None]
+
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
-        """See `Broker.put`; the bucket is created if absent."""
+        """See `Broker.put`; the bucket is created if absent.
+
+        It is looked for before its first new key: where somebody listens to `>` a server says nothing of a missing one.
+        """
+        if expected is None and bucket not in self.buckets_seen:
+            await self.look_for(bucket)
         try:
             return await self._put(bucket, key, value, expected or 0, {})
         except ServerError as error:
@@ -364,6 +391,17 @@ class JetStream:
             if marker is None or not _is_marker(marker):
                 raise
             return await self._put(bucket, key, value, marker.seq, {})
+
+    async def look_for(self, bucket: str) -> None:
+        """The bucket is in `buckets_seen` afterwards; the server is asked once, whoever else wants to know.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+        async with self._looking:
+            if bucket not in self.buckets_seen:
+                await self.ensure_bucket(bucket)
+                self.buckets_seen.add(bucket)
 
     async def _put_patiently(self, bucket: str, key: str, value: bytes, expected: int) -> int:
         """A write to a bucket that exists and may have no leader yet."""
@@ -457,4 +495,4 @@ def _partitions(config: _Config) -> int:
 
 def _is_marker(stored: _StoredMessage) -> bool:
     header = base64.b64decode(stored.hdrs) if stored.hdrs else b""
-    return wire.header_value(header, b"KV-Operation") in _DELETE_MARKERS
+    return wire.header_value(header, b"KV-Operation") in DELETE_MARKERS

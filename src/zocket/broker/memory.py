@@ -22,7 +22,7 @@ from zocket.broker.port import Delivered, Entry, Message, StoredMessage, StreamI
 from zocket.errors import Conflict, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from zocket.broker.memory_stream import Stored
     from zocket.broker.port import ConnectionState, ConsumerSpec, StreamSpec, Subscription
@@ -571,6 +571,11 @@ class MemoryBroker:
         await self._turn()
         head = f"{prefix}." if prefix else ""
         return [key for key in self.server.buckets.get(bucket, {}) if key.startswith(head)]
+
+    async def entries(self, bucket: str) -> AsyncIterator[list[tuple[str, Entry]]]:
+        """See `Broker.entries`."""
+        await self._turn()
+        yield list(self.server.buckets.get(bucket, {}).items())
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`."""

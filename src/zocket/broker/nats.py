@@ -14,7 +14,7 @@ import random
 import secrets
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from zocket.broker import wire
@@ -22,13 +22,14 @@ from zocket.broker.acknowledgements import PublishWindow, not_permitted, read_se
 from zocket.broker.connection import Connection
 from zocket.broker.credentials import Credentials, Servers
 from zocket.broker.deliveries import IDLE_HEARTBEAT_S, CoreDelivery, Delivery, Handle, PushDelivery
-from zocket.broker.jetstream import NO_RESPONDERS, JetStream, NoAnswer, Reply
+from zocket.broker.jetstream import NO_RESPONDERS, JetStream, NoAnswer
 from zocket.broker.matching import MAX_SUBJECT_BYTES, check_subject
 from zocket.broker.puts import PipelinedPuts
+from zocket.broker.replies import Replies, Reply
 from zocket.errors import BootError, Overloaded, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from zocket.broker.port import (
         ConnectionState,
@@ -59,6 +60,8 @@ STALLED_S: Final = 0.02
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long `aclose` waits for the server to have read the last bytes."""
 
+T = TypeVar("T")
+
 _log: Final = logging.getLogger("zocket.broker")
 
 
@@ -81,7 +84,7 @@ class NatsBroker:
         self._inboxes = 0
         self._deliveries: dict[Delivery, None] = {}
         self._window = PublishWindow(self._loop)
-        self._requests: dict[int, tuple[str, asyncio.Future[Reply]]] = {}
+        self._requests: dict[int, tuple[str, asyncio.Future[Reply] | Replies]] = {}
         self._last_request = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -92,7 +95,7 @@ class NatsBroker:
         self._dropped = 0
         self._lost = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._jetstream = JetStream(self._ask, replicas)
+        self._jetstream = JetStream(self._ask, self._ask_many, replicas)
         self._puts = PipelinedPuts(self._publish_expecting, self._jetstream)
         self.subject = self._inbox + "*"
 
@@ -426,7 +429,23 @@ class NatsBroker:
     async def _ask(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Reply:
         return await self._request(subject, payload, headers, API_TIMEOUT_S)
 
+    async def _ask_many(self, subject: str, payload: bytes) -> list[Reply]:
+        answers = Replies()
+        return await self._wait_answer(subject, payload, None, API_TIMEOUT_S, answers, answers.all)
+
     async def _request(self, subject: str, payload: bytes, headers: dict[str, str] | None, timeout_s: float) -> Reply:
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        return await self._wait_answer(subject, payload, headers, timeout_s, answer, answer)
+
+    async def _wait_answer(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str] | None,
+        timeout_s: float,
+        taker: asyncio.Future[Reply] | Replies,
+        answer: asyncio.Future[T],
+    ) -> T:
         check_subject(subject)
         if self._connection is None:
             raise Unavailable("NATS is not connected")
@@ -434,8 +453,7 @@ class NatsBroker:
             raise refusal
         self._last_request += 1
         number = self._last_request
-        answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._requests[number] = (subject, answer)
+        self._requests[number] = (subject, taker)
         reply = f"{self._inbox}r{number}"
         if headers:
             self._out.append(wire.publish_with_headers(subject, reply, headers, payload))
@@ -567,6 +585,10 @@ class NatsBroker:
     async def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """See `Broker.keys`."""
         return await self._jetstream.keys(bucket, prefix)
+
+    def entries(self, bucket: str) -> AsyncIterator[list[tuple[str, Entry]]]:
+        """See `Broker.entries`."""
+        return self._jetstream.entries(bucket)
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         """See `Broker.put`."""

@@ -81,6 +81,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         *(f"$KV.{name}.>" for name in buckets),
     ]
     publish += [f"{_API}.STREAM.{verb}.KV_{name}" for name in buckets for verb in ("INFO", "MSG.GET")]
+    publish.append(f"{_API}.DIRECT.GET.KV_{subjects.reminder_bucket(scope)}")
     parts = {WHOLE, *(Partition(number, partitions) for number in range(partitions))}
     for actor, part in product(actor_types, sorted(parts, key=attrgetter("count", "number"))):
         consumer = f"{subjects.INBOUND_STREAM}.{subjects.consumer(scope, check_actor_type(actor), part)}"

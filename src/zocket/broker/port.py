@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from zocket.errors import ZocketError
 
@@ -231,6 +231,15 @@ class Broker(Protocol):
         """Keys of a bucket that begin with `prefix` and a dot, or all of them, each once and in no order.
 
         A key that was deleted may be among them.
+
+        Raises:
+            Unavailable: the server is away or refuses.
+        """
+
+    def entries(self, bucket: str) -> AsyncIterator[list[tuple[str, Entry]]]:
+        """All keys of a bucket with their entries, some at a time, each at least once.
+
+        What was written before the first ones are asked for is there; later writes may be.
 
         Raises:
             Unavailable: the server is away or refuses.

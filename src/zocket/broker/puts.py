@@ -1,7 +1,8 @@
 """Compare-and-set puts that are pipelined: many under way, without a task, a Future or a timer each.
 
 Rules: `done` is called once, later, whatever happens. A bucket that does not exist yet, and a key that was deleted,
-take the way of `JetStream.put` instead: the first answer of the server tells, and nothing is written then.
+take the way of `JetStream.put` instead: the first answer of the server tells, and nothing is written then. A bucket is
+looked for before its first new key, as there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from zocket.broker.jetstream import NO_RESPONDERS, ServerError, key_subject
 from zocket.errors import Conflict, ZocketError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from zocket.broker.jetstream import JetStream
 
@@ -44,18 +45,33 @@ class PipelinedPuts:
     def put(self, bucket: str, key: str, value: bytes, expected: int | None, done: Done) -> None:
         """See `Broker.put_pipelined`."""
         answered = partial(self._answered, bucket, key, value, expected, done)
-        self._publish(key_subject(bucket, key), value, expected or 0, answered)
+        subject = key_subject(bucket, key)
+        if expected is None and bucket not in self._jetstream.buckets_seen:
+            self._spawn(self._put_first(bucket, partial(self._publish, subject, value, 0, answered), done))
+        else:
+            self._publish(subject, value, expected or 0, answered)
 
     def _answered(
         self, bucket: str, key: str, value: bytes, expected: int | None, done: Done, outcome: int | ZocketError
     ) -> None:
         no_bucket = isinstance(outcome, ServerError) and outcome.number == NO_RESPONDERS
         if no_bucket or (isinstance(outcome, Conflict) and expected is None):
-            task = asyncio.ensure_future(self._put_slowly(bucket, key, value, expected, done))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._put_slowly(bucket, key, value, expected, done))
         else:
             done(outcome)
+
+    def _spawn(self, put: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(put)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _put_first(self, bucket: str, publish: Callable[[], None], done: Done) -> None:
+        try:
+            await self._jetstream.look_for(bucket)
+        except ZocketError as error:
+            done(error)
+        else:
+            publish()
 
     async def _put_slowly(self, bucket: str, key: str, value: bytes, expected: int | None, done: Done) -> None:
         try:

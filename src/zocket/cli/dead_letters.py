@@ -1,7 +1,7 @@
 """`zocket dead-letters`: what a project's runtimes have given up, straight from NATS.
 
 Rules: no control plane is asked, so whoever may read and write the project's subjects may use it; what a letter says is
-shown without control characters; a replay is a new message that nobody waits for.
+shown without control characters; a replay is a new message that nobody waits for, or a reminder that is due at once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _where: Final = options.combined(
     epilog="zocket dead-letters list\nzocket dead-letters replay 17",
 )
 def dead_letters() -> None:
-    """List, show and replay messages that ended their runtime's process three times.
+    """List, show and replay messages and runs of reminders that ended their runtime's process three times.
 
     They lie in the stream DEADLETTER for 14 days.
     """
@@ -99,7 +99,7 @@ def list_letters(limit: int, before: int | None, as_json: bool, **flags: str | N
 @_where
 @options.as_json
 def show_letter(letter_id: int, as_json: bool, **flags: str | None) -> None:
-    """Show everything about the dead letter ID, the message's envelope with the caller's claims included."""
+    """Show everything about the dead letter ID: the message's envelope with the caller's claims, or the run."""
 
     async def work(letters: DeadLetters) -> DeadLetter:
         return await letters.get(letter_id)
@@ -126,10 +126,11 @@ def show_letter(letter_id: int, as_json: bool, **flags: str | None) -> None:
 @_where
 @options.as_json
 def replay_letter(letter_id: int | None, everything: bool, as_json: bool, **flags: str | None) -> None:
-    """Publish the message of the dead letter ID again, and remove the letter.
+    """Send what the dead letter ID has again, and remove the letter.
 
-    It runs as a new message, after what waits already. Its caller was answered when it was given up and does not get
-    its result. If it ends the process again, it becomes a dead letter again.
+    A message runs as a new one, after what waits already. Its caller was answered when it was given up and does not
+    get its result. A run of a reminder is due at once, beside the schedule. If it ends the process again, it becomes a
+    dead letter again.
     """
     if everything == (letter_id is not None):
         raise click.UsageError("give either the ID of a dead letter or --all")

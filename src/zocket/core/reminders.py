@@ -88,6 +88,7 @@ class StoredReminder(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
         due: when it runs next.
         every: seconds between runs; 0: there is no further one, or a `@cron` says when.
         arguments: JSON of the method's `input`.
+        repeats: the `message_id` of the run that it is once more; "" if it is a run of its own.
     """
 
     method: str
@@ -95,6 +96,7 @@ class StoredReminder(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     every: float = 0.0
     missed: Missed = "one"
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    repeats: str = ""
 
 
 Table = Mapping[str, StoredReminder]

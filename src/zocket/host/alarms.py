@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from itertools import count
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from zocket.core.reminders import NO_REMINDERS, StoredReminder, Table, copied, earliest
 from zocket.errors import Conflict
 from zocket.host.store import Key, Stored, decode_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class StoredAlarm(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -55,8 +58,10 @@ class AlarmStore(Protocol):
     def shared(self) -> bool:
         """Whether another process may write here."""
 
-    async def keys(self) -> list[Key]:
-        """Instances that have an alarm; one whose alarm was deleted may be among them.
+    def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """All alarms, some at a time, each at least once.
+
+        What was written before the first ones are asked for is there; later writes may be.
 
         Raises:
             Unavailable: the store is away; try again.
@@ -132,9 +137,9 @@ class MemoryAlarms:
         self._alarms: dict[Key, Stored] = {}
         self._revisions = count(1)
 
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        return list(self._alarms)
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """See `AlarmStore.entries`."""
+        yield list(self._alarms.items())
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `AlarmStore.load`."""

@@ -211,7 +211,8 @@ class Durability:
         for outcome in lost:
             if outcome.piece[1] is NOTHING:
                 self._host.finish(outcome.piece)  # a record that was only written again: whoever needs that asks again
-        resident.mailbox.extendleft(outcome.piece for outcome in reversed(lost) if outcome.piece[1] is not NOTHING)
+        again = (outcome.piece for outcome in reversed(lost) if outcome.piece[1] is not NOTHING)
+        resident.open_mailbox().extendleft(again)
 
     def _without_flushes(self, lost: list[Outcome]) -> list[Outcome]:
         """Parts of turns do not run again by themselves; the call that they are of comes after them."""

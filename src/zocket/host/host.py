@@ -37,6 +37,7 @@ from zocket.host.resident import (
     ACTIVATE,
     DEACTIVATE,
     EVICT,
+    IDLE,
     NOBODY,
     NOTHING,
     Hook,
@@ -197,7 +198,8 @@ class Host:
             self.subscriptions.watch_beside(resident, link, request, request_id, now)
             return _done(done)
         self._pending += 1
-        resident.mailbox.append((link, request, request_id, done, now, position))
+        mailbox = resident.mailbox if resident.mailbox is not IDLE else resident.open_mailbox()
+        mailbox.append((link, request, request_id, done, now, position))
         if not resident.scheduled:
             resident.scheduled = True
             self.pool.put(resident)
@@ -328,7 +330,7 @@ class Host:
     def put(self, resident: Resident, piece: Piece) -> None:
         """One more piece, behind what waits already."""
         self._pending += 1
-        resident.mailbox.append(piece)
+        resident.open_mailbox().append(piece)
         self.schedule(resident)
 
     def activate_again(self, resident: Resident) -> None:
@@ -339,9 +341,10 @@ class Host:
     def put_first(self, resident: Resident, piece: Piece, taken: Piece | None = None) -> None:
         """A piece in front of all others; behind it one that was `taken` from the mailbox. The caller schedules."""
         self._pending += 1
+        mailbox = resident.open_mailbox()
         if taken is not None:
-            resident.mailbox.appendleft(taken)
-        resident.mailbox.appendleft(piece)
+            mailbox.appendleft(taken)
+        mailbox.appendleft(piece)
 
     def put_hook(self, resident: Resident, hook: Hook) -> None:
         """A piece that nobody asked for, behind what waits already."""
@@ -552,7 +555,7 @@ class Host:
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self.pool.size)
         yield from self.eviction.samples()
         yield from self.sessions.grace.samples()
-        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.timing.wheel.alarms)
+        yield from self.timing.samples()
         yield from self.tells.samples()
         for actor, counts in self._counts.items():
             yield from counts.samples(actor)

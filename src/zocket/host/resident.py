@@ -99,10 +99,28 @@ class Absent(Link):
         """See `Link.send`; it has subscribed to nothing here."""
 
 
+class _Idle(deque[Piece]):
+    """Takes nothing: whoever puts something into a mailbox opens it first."""
+
+    def append(self, piece: Piece) -> None:
+        raise AssertionError("a mailbox was not opened")
+
+    appendleft = append
+    extendleft = append  # type: ignore[assignment]
+
+
+IDLE: Final[deque[Piece]] = _Idle()
+"""The mailbox of every instance in memory that has nothing to do: an empty deque takes 760 bytes."""
+MAX_SPARE: Final = 64
+"""Mailboxes that are kept for the next instances that get something to do."""
+_spare: Final[list[deque[Piece]]] = []
+
+
 class Resident:
     """An instance with its mailbox and subscribers.
 
     Attributes:
+        mailbox: what waits; `IDLE` until `open_mailbox`.
         active: `on_activate` is over, for a durable instance its state is here, and its eviction has not begun.
         scheduled: it is in the pool's queue, or being served.
         history: versions of the state, from the first state subscription on.
@@ -152,7 +170,7 @@ class Resident:
         self.instance = instance
         self.counts = counts
         self.address = frames.address(instance.definition.name, instance.actor_id)
-        self.mailbox: deque[Piece] = deque()
+        self.mailbox = IDLE
         self.views = None if instance.definition.view is None else Viewers()
         self.watchers = Audience() if self.views is None else self.views
         self.events = Audience()
@@ -172,6 +190,18 @@ class Resident:
         self.gone = False
         self.ticks: dict[object, Tick] | None = None
         self.unused = False
+
+    def open_mailbox(self) -> deque[Piece]:
+        """The mailbox, for something to be put there."""
+        if self.mailbox is IDLE:
+            self.mailbox = _spare.pop() if _spare else deque()
+        return self.mailbox
+
+    def close_mailbox(self) -> None:
+        """Nobody holds the mailbox, and it is empty."""
+        if self.mailbox is not IDLE and len(_spare) < MAX_SPARE:
+            _spare.append(self.mailbox)
+        self.mailbox = IDLE
 
 
 class CallLink(Link):

@@ -21,7 +21,9 @@ from zocket.host.durability import fields
 from zocket.host.keeper import Outcome
 from zocket.host.resident import Hook
 from zocket.host.store import Key
+from zocket.host.trials import DueRun
 from zocket.host.wheel import LOOK_S, Wheel
+from zocket.metrics import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from zocket.host.alarms import AlarmStore
     from zocket.host.host import Host
     from zocket.host.resident import Piece, Resident
+    from zocket.host.trials import Trials
     from zocket.host.workers import Worker
 
 log = logging.getLogger("zocket.host")
@@ -110,6 +113,7 @@ class Timing:
 
     Attributes:
         wheel: wakes instances.
+        trials: of runs that may have ended the process before this one; None if there are none.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Timing:
         self._clock = clock
         self._stopped = False
         self._serves: Callable[[Key], bool] = lambda _: True
+        self.trials: Trials | None = None
         self.wheel = Wheel(alarms or MemoryAlarms(), clock, wake=self.wake, found=self._found, owns=owns)
         host.carry_out(StartTimer, self._start)
         host.carry_out(CancelTimer, self._cancel)
@@ -141,6 +146,12 @@ class Timing:
         """Nothing happens any more because it is time; what waits in a mailbox still runs."""
         self._stopped = True
         self.wheel.stop()
+
+    def samples(self) -> Iterator[Sample]:
+        """Counts for a scrape."""
+        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.wheel.alarms)
+        if self.trials is not None:
+            yield from self.trials.samples()
 
     # -- in memory -----------------------------------------------------------------------------------------------
 
@@ -245,25 +256,36 @@ class Timing:
         now = self._clock.wall()
         if changes := tuple(_cron_changes(resident, now)):
             finished = self._commit(resident, piece, changes)
-        elif (found := _first_due(resident, now)) is not None:
-            finished = await self._run_reminder(resident, worker, piece, found, now)
-        else:
+        elif (found := _first_due(resident, now)) is None:
             self._nothing_due(resident, now)
             return True
+        elif self.trials is None:
+            finished = await self._run_reminder(resident, worker, piece, found, now)
+        else:
+            run = DueRun(_key(resident), found.name, found.entry, _run_id(resident, found), resident.keeper is not None)
+            verdict = self.trials.verdict(run)
+            if verdict == "waits":
+                return True
+            over = partial(self.trials.finished, run)
+            piece = (piece[0], piece[1], piece[2], over, piece[4], piece[5])
+            finished = await self._run_reminder(resident, worker, piece, found, now, missed=verdict == "missed")
+            if finished:
+                self.wheel.when_settled(run.key, over)
         if not resident.gone and _first_due(resident, now) is not None:
             self._host.put_hook(resident, WAKE)
         return finished
 
-    async def _run_reminder(self, resident: Resident, worker: Worker, piece: Piece, found: _Due, now: float) -> bool:
+    async def _run_reminder(
+        self, resident: Resident, worker: Worker, piece: Piece, found: _Due, now: float, *, missed: bool = False
+    ) -> bool:
         name, entry, method, arguments = found
         rule = _rules(resident).get(name)
         runs, successor = move_on(entry, now, None if rule is None else rule.schedule.following)
         change = ChangeReminder(name, successor)
-        if not runs:
+        if missed or not runs:
             log.info("a run of %s was missed, and is skipped", name, extra=fields(resident))
             return self._commit(resident, piece, [change])
         call = partial(method.function, resident.instance.actor, **arguments)
-        run_id = f"{'/'.join(_key(resident))}/{name}/{entry.due:.3f}"
         return await self._run(
             resident,
             worker,
@@ -271,13 +293,15 @@ class Timing:
             entry.method,
             call,
             entry.due,
-            run_id=run_id,
+            run_id=_run_id(resident, found),
             orders=[change],
             limit_s=method.timeout_s,
         )
 
     def _nothing_due(self, resident: Resident, now: float) -> None:
         """Moves the alarm to what is due next; one that cannot run stays due, for a deployment that can run it."""
+        if self.trials is not None:
+            self.trials.nothing_due(_key(resident))
         for name, entry in resident.instance.reminders.items():
             if entry.due <= now:
                 log.error(
@@ -315,6 +339,11 @@ class Timing:
         turn = resident.instance.run_timer(name, call, caller, run_id, orders)
         lost: Effects | None = (None, None, (), list(orders)) if orders else None
         return await self._host.turns.run_unasked(resident, worker, piece, name, turn, limit_s=limit_s, lost=lost)
+
+
+def _run_id(resident: Resident, due: _Due) -> str:
+    """Names a run over all its attempts."""
+    return due.entry.repeats or f"{'/'.join(_key(resident))}/{due.name}/{due.entry.due:.3f}"
 
 
 def _key(resident: Resident) -> Key:

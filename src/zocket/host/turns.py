@@ -111,6 +111,8 @@ class Turns:
                 resident.used = worker.now
             if mailbox if keeper is None else keeper.trouble is not None or (mailbox and not keeper.full):
                 host.schedule(resident)
+            elif keeper is None:
+                resident.close_mailbox()
         return clean
 
     async def _answer(self, resident: Resident, worker: Worker, request: Rpc, piece: Piece) -> bool:

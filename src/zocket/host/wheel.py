@@ -37,10 +37,8 @@ LOOK_S: Final = 60.0
 """The longest wait for an alarm: the time of day may be set meanwhile."""
 READ_AGAIN_S: Final = 600.0
 """Between two readings of all alarms where others may write: what a superseded process stored in its last moment."""
-AT_ONCE: Final = 64
-"""Alarms that are read at the same time."""
 OPEN_S: Final = 1.0
-"""The longest that a boot waits for all alarms: 10,000 take about so long."""
+"""The longest that a boot waits for all alarms."""
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
 """Between attempts while the store of alarms is away."""
@@ -56,6 +54,7 @@ class _Alarm:
         certain: whether nobody else can have written it since.
         wanted, wanted_reminders: what it shall be.
         waiting: called once it is stored at their time or earlier.
+        following: called once it is stored as it is wanted.
         planned: the `due` that its instance is woken for; until that moves it is woken again and again.
         wake_at: when its instance is woken next.
         pause_s: until it is woken again.
@@ -65,6 +64,7 @@ class _Alarm:
     __slots__ = (
         "certain",
         "due",
+        "following",
         "key",
         "pause_s",
         "planned",
@@ -84,6 +84,7 @@ class _Alarm:
         self.revision = 0
         self.certain = False
         self.waiting: list[tuple[float, Callable[[ZocketError | None], None]]] = []
+        self.following: list[Callable[[], None]] = []
         self.pause_s = AGAIN_FIRST_S
         self.writing = False
 
@@ -183,10 +184,15 @@ class Wheel:
                 pause_s = min(2 * pause_s, READ_AGAIN_S)
 
     async def _read(self) -> None:
-        keys = {key for key in await self._store.keys() if self._serves(key)} | set(self._alarms)
-        pending = sorted(keys)
-        for start in range(0, len(pending), AT_ONCE):
-            await asyncio.gather(*(self._read_key(key) for key in pending[start : start + AT_ONCE]))
+        known = {key: alarm.revision for key, alarm in self._alarms.items()}
+        gone = set(known)
+        async for page in self._store.entries():
+            for key, stored in page:
+                gone.discard(key)
+                if self._serves(key):
+                    self._take(key, stored, known.get(key, 0))
+        for key in gone:
+            await self._read_key(key)
 
     async def _read_one(self, key: Key) -> None:
         try:
@@ -197,7 +203,10 @@ class Wheel:
     async def _read_key(self, key: Key) -> None:
         alarm = self._alarms.get(key)
         revision = 0 if alarm is None else alarm.revision
-        stored = await self._store.load(*key)
+        self._take(key, await self._store.load(*key), revision)
+
+    def _take(self, key: Key, stored: Stored | None, revision: int) -> None:
+        """What was read, since the alarm here had this revision."""
         alarm = self._alarms.get(key)
         if alarm is None:
             if stored is None:
@@ -248,6 +257,13 @@ class Wheel:
         if not alarm.is_settled():
             self._write(alarm)
 
+    def when_settled(self, key: Key, done: Callable[[], None]) -> None:
+        """Calls `done` once the alarm is stored as it is wanted; never if another process owns the instance."""
+        alarm = self._alarms.get(key)
+        if alarm is None or alarm.is_settled():
+            return done()
+        return alarm.following.append(done)
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def _write(self, alarm: _Alarm) -> None:
@@ -273,6 +289,9 @@ class Wheel:
                     log.warning("an alarm cannot be stored now: %s", error.message, extra=_fields(alarm.key))
                     await self._clock.sleep(pause_s)
                     pause_s = min(2 * pause_s, RETRY_MOST_S)
+            following, alarm.following = alarm.following, []
+            for done in following:
+                done()
         finally:
             alarm.writing = False
             if not self._aborted:

@@ -1,7 +1,8 @@
-"""The dead letters of a project: messages that ended their process again and again, kept with their cause.
+"""The dead letters of a project: messages and runs of reminders that ended their process again and again.
 
 Rules: one stream for all projects, made when the first letter is written, a subject for each instance; a letter is
-complete by itself, so that its message can be published again; whoever reads sees the letters of its project only.
+complete by itself, so that its message can be published again, or its run set again; whoever reads sees the letters of
+its project only.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from zocket.broker.streams import dead_letter_stream
+from zocket.core import StoredReminder
 from zocket.errors import UsageError
+from zocket.host.store import Key
 from zocket.protocol import subjects
+from zocket.runtime.state_store import BrokerStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,17 +30,18 @@ if TYPE_CHECKING:
 
 
 class DeadLetter(msgspec.Struct, rename="camel", kw_only=True):
-    """One message that was given up.
+    """One message, or run of a reminder, that was given up.
 
     Attributes:
         actor, actor_id, method: what it was for; no method for a subscription.
         cause: why it was given up, for a person.
         attempts: how often it was begun.
         at: when it was given up, in milliseconds since the epoch.
-        sequence: its number in the stream of requests.
-        subject: where it was published.
+        sequence: its number in the stream of requests; 0 of a run.
+        subject: where it was published; "" of a run.
         deployment, process: of the runtime that gave it up.
-        envelope: the message as it was.
+        envelope: the message as it was, or a `BuriedRun`.
+        reminder: whose run it was, by its name in the instance; None of a message.
     """
 
     actor: str
@@ -50,9 +55,31 @@ class DeadLetter(msgspec.Struct, rename="camel", kw_only=True):
     deployment: str
     process: str
     envelope: msgspec.Raw
+    reminder: str | None = None
+
+
+class BuriedRun(msgspec.Struct, rename="camel"):
+    """One run of a reminder.
+
+    Attributes:
+        reminder: its name in the instance.
+        due: when it was due, in seconds since the epoch.
+        message_id: what the method saw as such.
+        durable: whether the instance has its reminders in its record.
+        method: its Python name.
+        arguments: JSON of the method's `input`.
+    """
+
+    reminder: str
+    due: float
+    message_id: str
+    durable: bool
+    method: str
+    arguments: msgspec.Raw
 
 
 _decode: Final = msgspec.json.Decoder(DeadLetter).decode
+_decode_run: Final = msgspec.json.Decoder(BuriedRun).decode
 
 
 class DeadLetters:
@@ -113,21 +140,40 @@ class DeadLetters:
         return letter
 
     async def replay(self, letter_id: int) -> DeadLetter:
-        """Publishes the message again, as a new one that nobody waits for, and removes the letter.
+        """Sends it again and removes the letter; ended between the two it leaves the letter, and it can be sent twice.
 
-        If it ends between the two, the letter stays, and the message can be published twice.
+        A message is published as a new one that nobody waits for. A run is a reminder of its instance that is due at
+        once, and has the same `message_id`; an actor in memory needs no runtime for that, a durable one its record.
 
         Raises:
-            UsageError: the project has no such letter, or its message is of another project.
+            UsageError: the project has no such letter, its message is of another project, or its instance is not
+                stored any more.
+            StoredStateError: the record of its instance cannot be read.
             Unavailable: the broker is away or refuses.
-            Overloaded: the stream of requests is full.
+            Overloaded: the stream of requests, or the bucket of the instance, is full.
         """
         letter = await self.get(letter_id)
+        if letter.reminder is not None:
+            await self._set_again(letter_id, letter)
+        else:
+            await self._publish_again(letter_id, letter)
+        await self._broker.delete_message(subjects.DEAD_LETTER_STREAM, letter_id)
+        return letter
+
+    async def _set_again(self, letter_id: int, letter: DeadLetter) -> None:
+        try:
+            run = _decode_run(letter.envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"dead letter {letter_id}: its run cannot be read") from error
+        reminder = StoredReminder(run.method, run.due, arguments=run.arguments, repeats=run.message_id)
+        store = BrokerStateStore(self._broker, self._scope)
+        key = Key(letter.actor, letter.actor_id)
+        await store.add_reminder(key, f"replay:{letter_id}", reminder, durable=run.durable)
+
+    async def _publish_again(self, letter_id: int, letter: DeadLetter) -> None:
         if not letter.subject.startswith(subjects.inbound_prefix(self._scope)):
             raise UsageError(f"dead letter {letter_id}: its message is of another project")
         await self._publish(letter.subject, bytes(letter.envelope), f"replay:{secrets.token_hex(12)}")
-        await self._broker.delete_message(subjects.DEAD_LETTER_STREAM, letter_id)
-        return letter
 
     async def _stored(self) -> AsyncIterator[StoredMessage]:
         sequence = 1

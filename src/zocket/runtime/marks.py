@@ -1,17 +1,19 @@
-"""Which messages were begun after a runtime had died: one record a project, written by compare-and-set.
+"""Which messages and runs of reminders were begun after a runtime had died: one record a project, compare-and-set.
 
-Rules: nothing is written in normal service. A message is marked before it is begun, with the epoch of the runtime that
-begins it; such a run counts as a death until its runtime takes the mark back, which everyone does that stops or stands
-down alive, also after a successor has written. Marks are of one life of the stream of requests.
+Rules: nothing is written in normal service. A message or run is marked before it is begun, with the epoch of the
+runtime that begins it; that counts as a death until its runtime takes the mark back, which everyone does that stops or
+stands down alive, also after a successor has written. Marks of messages are of one life of the stream of requests.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from zocket.errors import Conflict, Unavailable
+from zocket.host.trials import RUNS_KEPT
 from zocket.ids import WHOLE
 from zocket.protocol import subjects
 
@@ -27,18 +29,26 @@ STOOD_DOWN_KEPT: Final = 8
 """Runtimes that stood down alive and are remembered: more than one only while several are superseded at once."""
 
 
+M = TypeVar("M")
+
+Mark = int | str
+"""What is marked: a request by its position in the stream, a run of a reminder by its `message_id`."""
+
+
 class MarkRecord(msgspec.Struct, rename="camel", omit_defaults=True):
     """The value of the key.
 
     Attributes:
         source: the life of the stream that the sequences are of.
         begun: by the request's position in the stream, the epochs of the runtimes that began it and did not finish it.
+        runs: the same of runs of reminders, by their `message_id`, oldest first.
         stood_down: epochs of runtimes that were superseded alive, the latest last.
         finished: positions of requests that were finished, in messages that were given back for others in them.
     """
 
     source: str = ""
     begun: dict[int, list[str]] = {}
+    runs: dict[str, list[str]] = {}
     stood_down: list[str] = []
     finished: list[int] = []
 
@@ -57,7 +67,8 @@ class Marks:
         self._source = ""
         self._record = MarkRecord()
         self._revision: int | None = None
-        self._finished: set[int] = set()
+        self._finished: set[Mark] = set()
+        self._writing = asyncio.Lock()
 
     def use(self, source: str) -> None:
         """From now on messages are of this life of the stream; marks of another one are void."""
@@ -82,9 +93,14 @@ class Marks:
         """Messages that were begun and not finished, or not yet known to be."""
         return self._record.begun.keys()
 
-    def runs(self, sequence: int) -> int:
-        """How many other runtimes began this message and did not finish it."""
-        return sum(epoch != self._epoch for epoch in self._record.begun.get(sequence, ()))
+    @property
+    def has_runs(self) -> bool:
+        """Whether runs of reminders were begun and not finished, or not yet known to be."""
+        return bool(self._record.runs)
+
+    def deaths(self, mark: Mark) -> int:
+        """How many other runtimes began this message or run and did not finish it."""
+        return sum(epoch != self._epoch for epoch in _epochs(self._record, mark).get(mark, ()))
 
     @property
     def given_back_finished(self) -> Set[int]:
@@ -95,23 +111,27 @@ class Marks:
         """Whether this runtime said that it was superseded alive."""
         return epoch in self._record.stood_down
 
-    async def begin(self, sequence: int) -> None:
-        """Marks a message; it may run when this has returned. What was finished before loses its mark.
+    async def begin(self, *marks: Mark) -> None:
+        """Marks messages or runs; they may run when this has returned. What was finished before loses its mark.
 
         Raises:
-            Unavailable: the broker is away or refuses; whether the mark is written is unknown.
+            Unavailable: the broker is away or refuses; whether the marks are written is unknown.
         """
 
         def add(record: MarkRecord) -> None:
-            epochs = record.begun.setdefault(sequence, [])
-            if self._epoch not in epochs:
-                epochs.append(self._epoch)
+            for mark in marks:
+                epochs = _epochs(record, mark).setdefault(mark, [])
+                if self._epoch not in epochs:
+                    epochs.append(self._epoch)
+            for outdated in list(record.runs)[:-RUNS_KEPT]:
+                del record.runs[outdated]
 
         await self._update(add)
 
-    def finish(self, sequence: int) -> None:
-        """The message is done with: its mark goes with the next write."""
-        self._finished.add(sequence)
+    def finish(self, mark: Mark) -> None:
+        """The message or run is done with: its mark, if it has one, goes with the next write."""
+        if mark in _epochs(self._record, mark):
+            self._finished.add(mark)
 
     async def sweep(self) -> None:
         """Removes the marks of what is finished, if there are any.
@@ -123,7 +143,7 @@ class Marks:
             await self._update(lambda _: None)
 
     async def clear(self) -> None:
-        """Removes all marks, of messages that are gone, too.
+        """Removes the marks of all messages, of those that are gone, too.
 
         Raises:
             Unavailable: the broker is away or refuses.
@@ -145,7 +165,9 @@ class Marks:
             self._remove_own(record)
             record.finished = finished
 
-        if finished or self._record.finished or any(self._epoch in epochs for epochs in self._record.begun.values()):
+        record = self._record
+        own = any(self._epoch in epochs for marks in (record.begun, record.runs) for epochs in marks.values())
+        if finished or record.finished or own:
             await self._update(change)
 
     async def stand_down(self) -> None:
@@ -162,16 +184,25 @@ class Marks:
         await self._update(change)
 
     def _remove_own(self, record: MarkRecord) -> None:
-        kept = {key: [epoch for epoch in epochs if epoch != self._epoch] for key, epochs in record.begun.items()}
-        record.begun = {key: epochs for key, epochs in kept.items() if epochs}
+        record.begun = self._without_own(record.begun)
+        record.runs = self._without_own(record.runs)
+
+    def _without_own(self, marks: dict[M, list[str]]) -> dict[M, list[str]]:
+        kept = {mark: [epoch for epoch in epochs if epoch != self._epoch] for mark, epochs in marks.items()}
+        return {mark: epochs for mark, epochs in kept.items() if epochs}
 
     async def _update(self, change: Callable[[MarkRecord], None]) -> None:
         """Writes the record with `change` made to it, to whatever others have written meanwhile."""
+        async with self._writing:
+            await self._write(change)
+
+    async def _write(self, change: Callable[[MarkRecord], None]) -> None:
         for _ in range(MAX_CONFLICTS):
             finished = set(self._finished)
             record = MarkRecord(
                 self._record.source,
                 {key: list(epochs) for key, epochs in self._record.begun.items() if key not in finished},
+                {key: list(epochs) for key, epochs in self._record.runs.items() if key not in finished},
                 list(self._record.stood_down),
                 list(self._record.finished),
             )
@@ -186,6 +217,10 @@ class Marks:
             self._finished -= finished
             return
         raise Unavailable("the marks of begun messages change all the time")
+
+
+def _epochs(record: MarkRecord, mark: Mark) -> dict[Any, list[str]]:
+    return record.begun if isinstance(mark, int) else record.runs
 
 
 def _read(value: bytes) -> MarkRecord:

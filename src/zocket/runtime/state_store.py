@@ -7,27 +7,34 @@ runtime is told to it.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from zocket.broker.port import Message
-from zocket.errors import InvalidId, ZocketError
-from zocket.host.alarms import remove_alarm, set_alarm
-from zocket.host.store import Key, Stored
-from zocket.ids import check_actor_id, check_actor_type
+from zocket.core.reminders import earliest
+from zocket.errors import Conflict, InvalidId, StoredStateError, Unavailable, UsageError, ZocketError
+from zocket.host.alarms import decode_alarm, encode_alarm, remove_alarm, set_alarm
+from zocket.host.store import Key, Stored, decode_record, encode_record
+from zocket.ids import check_actor_id, check_actor_type, new_epoch
 from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from zocket.broker.port import Broker
+    from zocket.core import StoredReminder
     from zocket.crashpoints import CrashPoints
-    from zocket.errors import ZocketError
     from zocket.ids import Scope
 
 HEADER_BYTES: Final = 256
 """What a message of the bucket has around a record, at most."""
+
+MAX_CONFLICTS: Final = 20
+"""Compare-and-sets that may fail in a row while a reminder is set: each means that its host wrote meanwhile."""
 
 _SPECIAL: Final = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPE: Final = re.compile(rb"=([0-9A-F]{2})")
@@ -59,10 +66,11 @@ class BrokerAlarms:
         self._broker = broker
         self._bucket = subjects.reminder_bucket(scope)
 
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        found = map(instance_of, await self._broker.keys(self._bucket))
-        return [key for key in found if key is not None]
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """See `AlarmStore.entries`."""
+        async for page in self._broker.entries(self._bucket):
+            named = ((instance_of(name), entry) for name, entry in page)
+            yield [(key, Stored(entry.value, entry.revision)) for key, entry in named if key is not None]
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `AlarmStore.load`."""
@@ -154,6 +162,43 @@ class BrokerStateStore:
     async def delete_reminders(self, key: Key) -> None:
         """See `StateAdministration.delete_reminders`."""
         await remove_alarm(self.alarms, key)
+        self._tell_runtime(key)
+
+    async def add_reminder(self, key: Key, name: str, reminder: StoredReminder, *, durable: bool) -> None:
+        """Sets a reminder of an instance beside its host, which is told.
+
+        Raises:
+            UsageError: it is durable, and not stored.
+            StoredStateError: its record cannot be read.
+            Overloaded: the store is full.
+            Unavailable: the store is away, or others write all the time; it may be set or not.
+        """
+        for _ in range(MAX_CONFLICTS):
+            with contextlib.suppress(Conflict):
+                if durable:
+                    await self._add_to_record(key, name, reminder)
+                else:
+                    await self._add_to_alarm(key, name, reminder)
+                return
+        raise Unavailable(f"{key}: is written again and again meanwhile")
+
+    async def _add_to_record(self, key: Key, name: str, reminder: StoredReminder) -> None:
+        stored = await self.load(*key)
+        if stored is None:
+            raise UsageError(f"{key}: is not stored any more")
+        try:
+            record = decode_record(stored.record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StoredStateError(f"{key}: the stored record cannot be read") from error
+        record.reminders = {**record.reminders, name: reminder}
+        record.writer, record.commit = new_epoch(), 0  # so that no host takes it for a commit of its own
+        await self.write(key, encode_record(record), stored.revision)
+
+    async def _add_to_alarm(self, key: Key, name: str, reminder: StoredReminder) -> None:
+        stored = await self.alarms.load(*key)
+        reminders = {} if stored is None else decode_alarm(stored.record).reminders
+        table = {**reminders, name: reminder}
+        await self.alarms.put(key, encode_alarm(earliest(table), table), 0 if stored is None else stored.revision)
         self._tell_runtime(key)
 
     def _tell_runtime(self, key: Key) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -301,6 +301,8 @@ class LocalServer:
                 store=store,
                 authorize=authorize,
             )
+            if store is not None:
+                await stack.enter_async_context(_one_life(store, server.host, server.clock))
             await server.host.timing.open(lambda key: key.actor in definition.actors)
             server.host.timing.start()
             server._sweep()
@@ -386,6 +388,12 @@ class LocalServer:
         if self._resume is not None:
             yield from self._resume.samples()
         yield from self.host.samples()
+
+
+def _one_life(store: SqliteStore, host: Host, clock: Clock) -> AbstractAsyncContextManager[None]:
+    from zocket.server.suspect_runs import one_life
+
+    return one_life(store, host, clock)
 
 
 async def _open_store(stack: AsyncExitStack, definition: AppDefinition, state_file: str) -> SqliteStore | None:

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 RECORDS: Final = "records"
 ALARMS: Final = "alarms"
+LIVES: Final = "lives"
+"""How the last server on the file has ended: one row, of no instance."""
 
 
 class _Save(NamedTuple):
@@ -106,7 +108,7 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={'FULL' if self._sync else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
-            for table in (RECORDS, ALARMS):
+            for table in (RECORDS, ALARMS, LIVES):
                 connection.execute(_SCHEMA.format(table=table))
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -141,7 +143,7 @@ class SqliteStore:
 
     async def keys(self, actor: str = "") -> list[Key]:
         """See `StateAdministration.keys`."""
-        return await self.keys_of(RECORDS, actor)
+        return sorted(await self._ask(lambda: self._keys(actor)))
 
     async def write(self, key: Key, record: bytes, expected: int) -> None:
         """See `StateAdministration.write`."""
@@ -157,15 +159,15 @@ class SqliteStore:
         """See `StateAdministration.delete_reminders`."""
         await remove_alarm(self.alarms, key)
 
-    # -- both tables ---------------------------------------------------------------------------------------------
+    # -- any table ---------------------------------------------------------------------------------------------
 
     async def read(self, table: str, actor: str, actor_id: str) -> Stored | None:
         """A row of a table, None if there is none."""
         return await self._ask(lambda: self._load(table, actor, actor_id))
 
-    async def keys_of(self, table: str, actor: str = "") -> list[Key]:
-        """The instances that have a row in a table, sorted."""
-        return sorted(await self._ask(lambda: self._keys(table, actor)))
+    async def rows_of(self, table: str) -> list[tuple[Key, Stored]]:
+        """All rows of a table."""
+        return await self._ask(lambda: self._rows(table))
 
     async def put(self, table: str, key: Key, record: bytes, expected: int) -> int:
         """Writes a row by compare-and-set; the new revision. Raises `Conflict`."""
@@ -218,13 +220,17 @@ class SqliteStore:
 
     def _load(self, table: str, actor: str, actor_id: str) -> Stored | None:
         row = self._connection.execute(
-            f"SELECT record, revision FROM {table} WHERE actor = ? AND actor_id = ?",  # noqa: S608 — one of our two names
+            f"SELECT record, revision FROM {table} WHERE actor = ? AND actor_id = ?",  # noqa: S608 — one of our names
             (actor, actor_id),
         ).fetchone()
         return None if row is None else Stored(row[0], row[1])
 
-    def _keys(self, table: str, actor: str) -> list[Key]:
-        rows = self._connection.execute(f"SELECT actor, actor_id FROM {table} WHERE ? IN ('', actor)", (actor,))  # noqa: S608 — one of our two names
+    def _rows(self, table: str) -> list[tuple[Key, Stored]]:
+        rows = self._connection.execute(f"SELECT actor, actor_id, record, revision FROM {table}")  # noqa: S608 — one of our names
+        return [(Key(actor, actor_id), Stored(record, revision)) for actor, actor_id, record, revision in rows]
+
+    def _keys(self, actor: str) -> list[Key]:
+        rows = self._connection.execute("SELECT actor, actor_id FROM records WHERE ? IN ('', actor)", (actor,))
         return [Key(*row) for row in rows]
 
     def _unsent(self) -> list[Key]:
@@ -233,7 +239,7 @@ class SqliteStore:
 
     def _delete(self, table: str, key: Key, expected: int) -> bool:
         deleted = self._connection.execute(
-            f"DELETE FROM {table} WHERE actor = ? AND actor_id = ? AND revision = ?",  # noqa: S608 — one of our two names
+            f"DELETE FROM {table} WHERE actor = ? AND actor_id = ? AND revision = ?",  # noqa: S608 — one of our names
             (*key, expected),
         )
         return deleted.rowcount == 1
@@ -242,13 +248,13 @@ class SqliteStore:
         key = (item.actor, item.actor_id)
         if item.expected:
             changed = self._connection.execute(
-                f"UPDATE {item.table} SET record = ?, revision = ? "  # noqa: S608 — one of our two names
+                f"UPDATE {item.table} SET record = ?, revision = ? "  # noqa: S608 — one of our names
                 "WHERE actor = ? AND actor_id = ? AND revision = ?",
                 (item.record, item.expected + 1, *key, item.expected),
             )
         else:
             changed = self._connection.execute(
-                f"INSERT OR IGNORE INTO {item.table} (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",  # noqa: S608 — one of our two names
+                f"INSERT OR IGNORE INTO {item.table} (record, revision, actor, actor_id) VALUES (?, 1, ?, ?)",  # noqa: S608 — one of our names
                 (item.record, *key),
             )
         if changed.rowcount != 1:
@@ -264,9 +270,9 @@ class SqliteAlarms:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    async def keys(self) -> list[Key]:
-        """See `AlarmStore.keys`."""
-        return await self._store.keys_of(ALARMS)
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
+        """See `AlarmStore.entries`."""
+        yield await self._store.rows_of(ALARMS)
 
     async def load(self, actor: str, actor_id: str) -> Stored | None:
         """See `AlarmStore.load`."""

@@ -271,7 +271,7 @@ class TrackedDict(dict[Any, Any]):
     def _leave(self, key: Any) -> None:
         """Remember a key that is about to be removed, with the order of all keys."""
         changes = self._changes()
-        orders = self._zj.orders
+        orders = self._zj.writable_orders()
         order = orders.get(id(self))
         if order is None:
             order = orders[id(self)] = list(self) if len(self) <= SMALL_DICT and self._zr is None else {}

@@ -11,13 +11,14 @@ for the root, None once it was removed), `_zk` its key there (a hint in a list),
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from zocket.errors import StaleReferenceError
 from zocket.state.pointer import join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from zocket.state.kinds import Kind
 
@@ -38,6 +39,10 @@ TRACKED: Final[dict[type, Kind]] = {}
 """The kind of every class of tracked parts."""
 
 
+NO_ORDERS: Final[Mapping[int, Any]] = MappingProxyType({})
+"""Of every turn that has removed no key, so that it costs an idle document no memory."""
+
+
 class Journal:
     """What happened in the open turn of one document."""
 
@@ -48,9 +53,9 @@ class Journal:
         """Whose state it is, for messages: `actor/id`."""
         self.open = False
         self.touched: list[Any] = []
-        self.orders: dict[int, Any] = {}
+        self.orders: Mapping[int, Any] = NO_ORDERS
         """By the id of a mapping from which a key was removed: all its keys, or the ranks of those removed."""
-        self.undo: list[tuple[Callable[..., Any], Any]] = []
+        self.undo: Sequence[tuple[Callable[..., Any], Any]] = ()
         """What a rollback must call besides putting old values back, in reverse order."""
         self.places: dict[int, Any] = {}
         """Path and position of nodes by their id, until a turn moves parts (see `quick`)."""
@@ -65,10 +70,22 @@ class Journal:
         """End the turn, whatever its outcome was."""
         self.touched = []
         if self.orders:
-            self.orders = {}
+            self.orders = NO_ORDERS
         if self.undo:
-            self.undo = []
+            self.undo = ()
         self.open = False
+
+    def remember(self, restore: Callable[..., Any], value: Any) -> None:
+        """A rollback calls `restore` with the value."""
+        if type(self.undo) is not list:
+            self.undo = []
+        self.undo.append((restore, value))
+
+    def writable_orders(self) -> dict[int, Any]:
+        """`orders`, to put something there."""
+        if type(self.orders) is not dict:
+            self.orders = {}
+        return self.orders
 
 
 def touch(node: Any) -> None:

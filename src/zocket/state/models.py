@@ -194,7 +194,7 @@ def _setattr_of(kind: PydanticKind) -> Any:
             changes[name] = fields.get(name, MISSING)
             if name not in self.__pydantic_fields_set__:
                 self.__pydantic_fields_set__.add(name)
-                self._zj.undo.append((self.__pydantic_fields_set__.discard, name))
+                self._zj.remember(self.__pydantic_fields_set__.discard, name)
         fields[name] = value
 
     return __setattr__
@@ -204,7 +204,7 @@ def _delattr(self: Any, name: str) -> None:
     kind = kind_of_node(self)
     journal = self._zj
     if journal.open:
-        journal.orders.setdefault(id(self), list(self.__dict__))
+        journal.writable_orders().setdefault(id(self), list(self.__dict__))
     _write(self, name, lambda: super(kind.tracked, self).__delattr__(name))
 
 
@@ -213,7 +213,7 @@ def _write(node: Any, name: str, write: Callable[[], Any]) -> None:
     if name.startswith("_"):
         private = node.__pydantic_private__
         if node._zj.open and private is not None:
-            node._zj.undo.append((lambda old: set_raw(node, "__pydantic_private__", old), dict(private)))
+            node._zj.remember(lambda old: set_raw(node, "__pydantic_private__", old), dict(private))
         write()
         return
     names = set(node.__pydantic_fields_set__)
@@ -223,7 +223,7 @@ def _write(node: Any, name: str, write: Callable[[], Any]) -> None:
         set_raw(node, "__pydantic_fields_set__", names)
         raise
     if node.__pydantic_fields_set__ != names:
-        node._zj.undo.append((lambda old: set_raw(node, "__pydantic_fields_set__", old), names))
+        node._zj.remember(lambda old: set_raw(node, "__pydantic_fields_set__", old), names)
 
 
 def _discover(cls: type) -> Kind | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zocket.broker.listing import BATCH
 from zocket.broker.port import Entry, Message, StreamSpec
 from zocket.errors import Conflict, TooLarge, Unavailable, UsageError, ZocketError
 
@@ -299,6 +300,18 @@ async def test_of_many_writers_at_once_exactly_one_wins(world: World) -> None:
         expected = won[0]
 
 
+async def test_a_bucket_is_made_also_while_somebody_listens_to_everything(world: World) -> None:
+    """A server says that nobody answers only where nobody listens; a person who debugs listens to `>`."""
+    broker, listener = await world.connect(), await world.connect()
+    await listener.subscribe(">", lambda _: None)
+    assert await broker.put(f"heard{world.name}", "k", b"1", None) > 0
+    another = await world.connect()
+    outcomes = await asyncio.gather(
+        *(world.put(another, f"pipelined{world.name}", f"k{number}", b"1", None) for number in range(3))
+    )
+    assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
+
+
 async def test_keys_of_a_bucket_are_listed_by_their_beginning(world: World) -> None:
     broker = await world.connect()
     bucket = f"listed{world.name}"
@@ -308,6 +321,22 @@ async def test_keys_of_a_bucket_are_listed_by_their_beginning(world: World) -> N
     assert sorted(await broker.keys(bucket, "a")) == ["a.one", "a.two.three"]
     assert await broker.keys(bucket, "c") == []
     assert sorted(await broker.keys(bucket)) == ["a.one", "a.two.three", "ab.four", "b.five"]
+
+
+async def test_the_entries_of_a_bucket_are_read_as_they_were_last_written(world: World) -> None:
+    broker, other = await world.connect(), await world.connect()
+    bucket = f"entries{world.name}"
+    assert [entry async for page in broker.entries(bucket) for entry in page] == []
+    count = BATCH + 200
+    revisions = await asyncio.gather(*(other.put(bucket, f"k.{number}", b"1", None) for number in range(count)))
+    again = await other.put(bucket, "k.0", b"2", revisions[0])
+    await other.delete(bucket, "k.1", revisions[1])
+    found = dict([entry async for page in broker.entries(bucket) for entry in page])
+    expected = {f"k.{number}": Entry(b"1", revision) for number, revision in enumerate(revisions)}
+    del expected["k.1"]
+    assert found == expected | {"k.0": Entry(b"2", again)}
+    await other.delete(bucket, "k.2", revisions[2])
+    assert len([entry async for page in broker.entries(bucket) for entry in page]) == count - 2, "the last one is gone"
 
 
 async def test_the_life_of_a_stream_has_a_name_of_its_own(world: World) -> None:

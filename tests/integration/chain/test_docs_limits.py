@@ -1,4 +1,4 @@
-"""docs/limits.md names every limit with its default; all tests that it, nats.md and promises.md name exist."""
+"""docs/limits.md names every limit with its default; all tests that it and others name exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zocket.settings import Limits
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/limits.md").read_text()
-OTHERS = "".join((ROOT / "docs" / page).read_text() for page in ("nats.md", "promises.md"))
+OTHERS = "".join((ROOT / "docs" / page).read_text() for page in ("interoperation.md", "nats.md", "promises.md"))
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.startswith("|")]
 
 

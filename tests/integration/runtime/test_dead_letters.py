@@ -1,4 +1,4 @@
-"""Poison messages on the memory broker and on NATS, one body.
+"""Poison messages and reminders on the memory broker and on NATS, one body.
 
 A runtime dies by `Runtime.abort` here; `tests/faults/test_poison.py` kills real processes.
 """
@@ -17,7 +17,7 @@ from zocket.broker.memory import MemoryServer
 from zocket.broker.nats import NatsBroker
 from zocket.broker.server import NatsServer
 from zocket.clock import SystemClock
-from zocket.core import Actor, AppDefinition, method
+from zocket.core import Actor, AppDefinition, Due, method
 from zocket.errors import Unavailable
 from zocket.ids import Scope
 from zocket.protocol import subjects
@@ -57,6 +57,15 @@ class Ledger(Actor[dict[str, Any]]):
         self.state["lines"] = ["the poison took effect"]
         type(self).kills()
         await asyncio.Event().wait()
+
+    @method
+    async def light(self) -> None:
+        self.reminders.set("bomb", Due(after=0.05, every=3600, missed="skip"), self.bang)
+
+    async def bang(self) -> None:
+        type(self).entered.append(self.message_id)
+        if type(self).entered.count(self.message_id) <= 3:
+            await self.kill()
 
 
 class Project:
@@ -187,6 +196,36 @@ async def live_through(project: Project, durability: str) -> None:
         entry = await gateway.get(subjects.owner_bucket(project.scope), subjects.marks_key(project.scope))
         assert entry is not None
         assert "begun" not in json.loads(entry.value), "the marks are gone"
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("kind", ["memory", pytest.param("nats", marks=pytest.mark.nats)])
+@pytest.mark.parametrize("durability", ["memory", "file"])
+async def test_a_run_of_a_reminder_that_kills_is_stored_and_a_replay_runs_it_once(
+    kind: str, durability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zocket.runtime.suspects.GRACE_S", 0.3)
+    ledger: type[Ledger] = type("Book", (Ledger,), {"entered": [], "durability": durability})
+    async with connecting(kind) as connect:
+        project = Project(ledger, connect)
+        async with project.broker() as gateway:
+            async with project.life() as runtime:
+                project.call(gateway, "light", "a", "light")
+                await died(runtime)
+            for _ in range(2):
+                async with project.life() as runtime:
+                    await died(runtime)
+            async with project.life():
+                letters = DeadLetters(gateway, project.scope)
+                while not (found := await letters.newest(10)):  # noqa: ASYNC110 — it appears in another connection
+                    await asyncio.sleep(0.01)
+                ((number, letter),) = found
+                assert (letter.actor_id, letter.method, letter.reminder, letter.attempts) == ("a", "bang", "bomb", 3)
+                (run,) = set(ledger.entered) - {"kill"}
+                assert ledger.entered.count(run) == 3
+                await letters.replay(number)
+                await until(lambda: ledger.entered.count(run) == 4, "the replay")
+                assert await letters.newest(10) == []
 
 
 async def died(runtime: Runtime) -> None:

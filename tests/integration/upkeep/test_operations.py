@@ -123,7 +123,7 @@ async def test_alarms_are_written_by_compare_and_set(stores: Stores) -> None:
             await alarms.put(key, b"2", 0)
         second = await alarms.put(key, b"2", first)
         assert await alarms.load(*key) == Stored(b"2", second)
-        assert await alarms.keys() == [key]
+        assert [entry async for page in alarms.entries() for entry in page] == [(key, Stored(b"2", second))]
         with pytest.raises(Conflict):
             await alarms.delete(key, first)
         await alarms.delete(key, second)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zocket.broker.jetstream import CREATE_ATTEMPTS, JetStream, NoAnswer, Reply
+from zocket.broker.jetstream import CREATE_ATTEMPTS, JetStream, NoAnswer
 from zocket.broker.port import ConsumerSpec
+from zocket.broker.replies import Reply
 from zocket.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """Subjects in one answer; a real server gives 100,000."""
+
+
+async def nobody(subject: str, payload: bytes) -> list[Reply]:
+    """Answers no request for many messages."""
+    raise NoAnswer(subject)
 
 
 class Listing:
@@ -45,13 +51,13 @@ class Listing:
 async def test_a_bucket_of_many_pages_is_listed_whole_and_each_key_once() -> None:
     keys = [f"room.{number:04}" for number in range(1, 251)]
     listing = Listing(keys, between=["room.0000"])
-    assert await JetStream(listing).keys("b", "room") == keys
+    assert await JetStream(listing, nobody).keys("b", "room") == keys
     assert listing.asked == [0, 100, 200]
 
 
 async def test_a_bucket_of_exactly_one_page_is_asked_for_once() -> None:
     listing = Listing([f"room.{number:04}" for number in range(PAGE)], between=[])
-    assert len(await JetStream(listing).keys("b", "room")) == PAGE
+    assert len(await JetStream(listing, nobody).keys("b", "room")) == PAGE
     assert listing.asked == [0]
 
 
@@ -85,38 +91,47 @@ class Script:
 
 async def test_a_consumer_whose_creation_is_not_answered_is_asked_for_again_and_not_deleted() -> None:
     script = Script([DONE, SILENT, SILENT, DONE])
-    await JetStream(script).replace_consumer(SPEC, "inbox", 1.0)
+    await JetStream(script, nobody).replace_consumer(SPEC, "inbox", 1.0)
     assert script.asked == ["CONSUMER.DELETE", *["CONSUMER.CREATE inbox"] * 3]
 
 
 async def test_a_consumer_that_another_made_while_nobody_answered_is_left_alone() -> None:
     script = Script([NOT_THERE, SILENT, OTHER_THERE])
     with pytest.raises(Unavailable, match="taken over"):
-        await JetStream(script).replace_consumer(SPEC, "inbox", 1.0)
+        await JetStream(script, nobody).replace_consumer(SPEC, "inbox", 1.0)
     assert script.asked == ["CONSUMER.DELETE", *["CONSUMER.CREATE inbox"] * 2]
 
 
 async def test_a_consumer_that_another_made_in_the_same_moment_is_replaced() -> None:
     script = Script([NOT_THERE, OTHER_THERE, DONE, DONE])
-    await JetStream(script).replace_consumer(SPEC, "inbox", 1.0)
+    await JetStream(script, nobody).replace_consumer(SPEC, "inbox", 1.0)
     assert script.asked == ["CONSUMER.DELETE", "CONSUMER.CREATE inbox"] * 2
 
 
 async def test_a_creation_that_is_never_answered_ends_as_one() -> None:
     script = Script([DONE, *[SILENT] * CREATE_ATTEMPTS])
     with pytest.raises(NoAnswer, match="rt-a"):
-        await JetStream(script).replace_consumer(SPEC, "inbox", 1.0)
+        await JetStream(script, nobody).replace_consumer(SPEC, "inbox", 1.0)
 
 
 async def test_a_write_waits_for_the_leader_of_a_bucket_that_was_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zocket.broker.jetstream.BUCKET_WAITS_S", (0.0, 0.0, 0.0))
-    script = Script([NOBODY, DONE, NOBODY, NOBODY, {"seq": 7}])
-    assert await JetStream(script).put("b", "key", b"value", None) == 7
-    assert script.asked == ["$KV.b.key", "STREAM.INFO.KV_b", *["$KV.b.key"] * 3]
+    script = Script([DONE, NOBODY, DONE, NOBODY, NOBODY, {"seq": 7}])
+    assert await JetStream(script, nobody).put("b", "key", b"value", None) == 7
+    assert script.asked == ["STREAM.INFO.KV_b", "$KV.b.key", "STREAM.INFO.KV_b", *["$KV.b.key"] * 3]
+
+
+async def test_a_bucket_is_looked_for_before_its_first_new_key_alone() -> None:
+    script = Script([{"seq": 1}, DONE, {"seq": 2}, {"seq": 3}])
+    jetstream = JetStream(script, nobody)
+    await jetstream.put("b", "old", b"value", 7)
+    await jetstream.put("b", "new", b"value", None)
+    await jetstream.put("b", "newer", b"value", None)
+    assert script.asked == ["$KV.b.old", "STREAM.INFO.KV_b", "$KV.b.new", "$KV.b.newer"]
 
 
 async def test_a_bucket_that_nobody_serves_ends_a_write_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zocket.broker.jetstream.BUCKET_WAITS_S", (0.0,))
-    script = Script([NOBODY, DONE, NOBODY, NOBODY])
+    script = Script([DONE, NOBODY, DONE, NOBODY, NOBODY])
     with pytest.raises(Unavailable, match="does not answer"):
-        await JetStream(script).put("b", "key", b"value", None)
+        await JetStream(script, nobody).put("b", "key", b"value", None)

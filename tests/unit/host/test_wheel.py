@@ -16,6 +16,8 @@ from zocket.host.wheel import RING_AT_ONCE, RING_PAUSE_S, Wheel
 from zocket.testing import VirtualClock, finalizers
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from zocket.errors import ZocketError
 
 KEY = Key("it", "x")
@@ -43,10 +45,11 @@ class SlowAlarms(MemoryAlarms):
             raise Unavailable("away")
         return await super().load(actor, actor_id)
 
-    async def keys(self) -> list[Key]:
+    async def entries(self) -> AsyncIterator[list[tuple[Key, Stored]]]:
         if self.away:
             raise Unavailable("away")
-        return await super().keys()
+        async for page in super().entries():
+            yield page
 
     async def put(self, key: Key, alarm: bytes, expected: int) -> int:
         await self.clock.sleep(1.0)

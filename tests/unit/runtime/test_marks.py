@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from zocket.broker.memory import MemoryServer
+from zocket.host.trials import RUNS_KEPT
 from zocket.ids import Scope
 from zocket.protocol import subjects
 from zocket.runtime.marks import STOOD_DOWN_KEPT, Marks
@@ -37,12 +38,12 @@ async def test_a_begun_message_counts_for_others_until_it_is_finished() -> None:
     await first.begin(7)
     await first.begin(7)
     await first.begin(9)
-    assert first.runs(7) == 0
+    assert first.deaths(7) == 0
     assert stored(on) == {"source": "INBOUND:1", "begun": {"7": ["e1"], "9": ["e1"]}}
     second = await marks_of(on, "e2")
-    assert second.runs(7) == 1
+    assert second.deaths(7) == 1
     await second.begin(7)
-    assert (await marks_of(on, "e3")).runs(7) == 2
+    assert (await marks_of(on, "e3")).deaths(7) == 2
     second.finish(7)
     await second.sweep()
     assert stored(on)["begun"] == {"9": ["e1"]}
@@ -85,7 +86,7 @@ async def test_marks_of_another_life_of_the_stream_are_void() -> None:
     on = server()
     await (await marks_of(on, "e1")).begin(7)
     other = await marks_of(on, "e2", "INBOUND:2")
-    assert (other.runs(7), set(other.sequences)) == (0, set())
+    assert (other.deaths(7), set(other.sequences)) == (0, set())
     await other.begin(8)
     assert stored(on) == {"source": "INBOUND:2", "begun": {"8": ["e2"]}}
 
@@ -103,3 +104,22 @@ async def test_a_record_that_nobody_can_read_is_written_anew() -> None:
     marks = await marks_of(on, "e1")
     await marks.begin(7)
     assert stored(on)["begun"] == {"7": ["e1"]}
+
+
+async def test_runs_have_marks_of_their_own_which_are_bounded_and_of_no_stream() -> None:
+    on = server()
+    first = await marks_of(on, "e1")
+    await first.begin("it/a/one/1.000", "it/a/two/2.000", 7)
+    assert stored(on)["runs"] == {"it/a/one/1.000": ["e1"], "it/a/two/2.000": ["e1"]}
+    second = await marks_of(on, "e2", "INBOUND:2")
+    assert (second.deaths("it/a/one/1.000"), second.deaths(7), second.has_runs) == (1, 0, True)
+    await second.clear()
+    second.finish("it/a/two/2.000")
+    second.finish("it/a/unmarked/3.000")
+    await second.sweep()
+    assert stored(on)["runs"] == {"it/a/one/1.000": ["e1"]}
+    await second.begin(*(f"it/a/n{number}/4.000" for number in range(RUNS_KEPT)))
+    assert len(stored(on)["runs"]) == RUNS_KEPT
+    assert second.deaths("it/a/one/1.000") == 0, "the oldest goes"
+    await second.stand_down()
+    assert "runs" not in stored(on)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zocket.broker.memory import MemoryServer
 from zocket.broker.port import Message
-from zocket.errors import Conflict
-from zocket.host.store import Key, Stored
+from zocket.core import StoredReminder
+from zocket.errors import Conflict, UsageError
+from zocket.host.alarms import decode_alarm
+from zocket.host.store import Key, Record, Stored, decode_record, encode_record
 from zocket.ids import MAX_ACTOR_ID_BYTES, Scope
 from zocket.protocol import subjects
 from zocket.runtime.state_store import BrokerStateStore, instance_of, key_of
@@ -69,3 +72,31 @@ async def test_a_key_that_somebody_put_there_by_hand_is_left_out() -> None:
     await store.write(Key("room", "a"), b"x", 0)
     await broker.put(subjects.state_bucket(SCOPE), "room.by.hand", b"x", None)
     assert await store.keys() == [Key("room", "a"), Key("room", "b")]
+
+
+async def test_a_reminder_that_is_set_beside_the_host_makes_the_record_nobodys_commit_and_sets_the_alarm() -> None:
+    store, key = BrokerStateStore(MemoryServer(VirtualClock()).connect(), SCOPE), Key("room", "a")
+    with pytest.raises(UsageError, match="room/a: is not stored any more"):
+        await store.add_reminder(key, "again", StoredReminder("ring", 5.0), durable=True)
+    kept = {"own": StoredReminder("ring", 9.0)}
+    written = Record(1, msgspec.Raw(b"{}"), {}, {}, "e", 4, "runtime", 7, reminders=kept)
+    await store.write(key, encode_record(written), 0)
+    await store.add_reminder(key, "again", StoredReminder("ring", 5.0), durable=True)
+    stored, alarm = await store.load(*key), await store.alarms.load(*key)
+    assert stored is not None
+    assert alarm is not None
+    record = decode_record(stored.record)
+    assert {name: entry.due for name, entry in record.reminders.items()} == {"own": 9.0, "again": 5.0}
+    assert (record.epoch, record.seq) == ("e", 4)
+    assert (record.writer == "runtime", record.commit) == (False, 0)
+    assert decode_alarm(alarm.record).due == 5.0
+
+
+async def test_a_reminder_of_an_actor_in_memory_is_added_to_its_alarm() -> None:
+    store, key = BrokerStateStore(MemoryServer(VirtualClock()).connect(), SCOPE), Key("room", "a")
+    for name, due in (("one", 9.0), ("two", 5.0)):
+        await store.add_reminder(key, name, StoredReminder("ring", due), durable=False)
+    stored = await store.alarms.load(*key)
+    assert stored is not None
+    alarm = decode_alarm(stored.record)
+    assert (alarm.due, list(alarm.reminders)) == (5.0, ["one", "two"])

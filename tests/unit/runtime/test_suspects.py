@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zocket.core import Actor, method
+from zocket.host.trials import ALONE_S, PATIENCE_S
 from zocket.protocol import subjects
 from zocket.protocol.envelopes import MAX_PARTS
-from zocket.runtime.suspects import ALONE_S, GRACE_S, PATIENCE_S
+from zocket.runtime.suspects import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
