@@ -46,6 +46,9 @@ INTERNAL = "internal"
 KICKED = "kicked"
 """Code that says: an actor has parted with the session; nothing more comes of that instance."""
 
+REPLACED = "replaced"
+"""Code that says: another connection goes on with the session; this one is closed."""
+
 PASSING = frozenset({"unavailable", "overloaded"})
 """Codes that say: not served, try again. Clients repeat by themselves what may be repeated."""
 

@@ -17,6 +17,9 @@ from zocket.errors import SettingsError
 MAX_PARTITIONS: Final = 256
 """Of one project; each has a host, an owner record and consumers of its own."""
 
+MIN_RESUME_SECRET_CHARS: Final = 32
+"""Of `openssl rand -hex 16`: 128 random bits."""
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -165,6 +168,16 @@ def check_streams(storage: str, replicas: int) -> None:
         raise SettingsError(f'STREAM_REPLICAS: expected 1, 3 or 5, got "{replicas}"')
 
 
+def check_resume_secret(secret: str) -> None:
+    """Refuses what could be guessed.
+
+    Raises:
+        SettingsError: it is shorter than 32 characters, and not empty.
+    """
+    if secret and len(secret) < MIN_RESUME_SECRET_CHARS:
+        raise SettingsError(f"RESUME_SECRET: expected at least {MIN_RESUME_SECRET_CHARS} characters, got {len(secret)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RuntimeSettings:
     """Environment of a runtime process."""
@@ -249,6 +262,9 @@ class GatewaySettings:
     """PEM file of the certificate's private key."""
     drain_timeout_s: float = setting("DRAIN_TIMEOUT_S", 10.0, low=0)
     """How long a clean stop waits for open calls before it closes the sockets with 1012."""
+    resume_secret: str = setting("RESUME_SECRET", "", secret=True)
+    """Signs the tokens by which clients resume dropped sessions, at least 32 characters: the same in every gateway of
+    an installation. Without one each makes its own, and sessions are resumed only at the gateway that has lost them."""
     dev_mode: bool = setting("ZOCKET_DEV", False)
     nats: NatsAccess = field(default_factory=NatsAccess)
     limits: Limits = field(default_factory=Limits)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -194,10 +195,11 @@ def own_environment(settings: GatewaySettings, port: int, number: int) -> dict[s
 
 
 def environment(flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the options of the command line in it."""
+    """The environment with the options of the command line in it, and with a secret by which sessions are resumed."""
     named = {item.name: item.metadata["variable"] for item in fields(GatewaySettings) if item.metadata}
     given = {named[name]: str(value) for name, value in flags.items() if value is not None}
-    return {**environ, **given}
+    secret = environ.get("RESUME_SECRET") or secrets.token_hex(32)  # one for all, so that sessions go on at any worker
+    return {**environ, **given, "RESUME_SECRET": secret}
 
 
 async def run(settings: GatewaySettings, flags: Mapping[str, Any], log_options: Sequence[str]) -> int:

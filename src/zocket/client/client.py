@@ -121,7 +121,10 @@ class Client:
 
     @property
     def id(self) -> str | None:
-        """The server's name for the present connection (`self.session.id` in an actor); None until it has told it."""
+        """The server's name for the present session (`self.session.id` in an actor); None until it has told it.
+
+        After a lost connection it is the same if the server lets clients resume their sessions, else a new one.
+        """
         return self._session.client_id
 
     @property
@@ -301,7 +304,12 @@ class Client:
         """
         return self._calls.stream(instance, method, value, timeout)
 
-    # What the link tells.
+    # What the link tells, and asks.
+
+    @property
+    def resume(self) -> str:
+        """See `LinkOwner.resume`."""
+        return self._session.resume
 
     def connected(self) -> None:
         """A connection is open: subscriptions first, so that a waiting call's own patch is seen."""

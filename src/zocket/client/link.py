@@ -2,7 +2,7 @@
 
 Rules: one connection at a time, and a connection that was replaced is not heard any more; the first attempt fails in
 the open; after that attempts go on for ever with full jitter, except after a refused token and a socket that an actor
-had closed; every attempt has a limit.
+had closed or whose session went on elsewhere; every attempt has a limit.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ _log = logging.getLogger("zocket.client")
 class LinkOwner(Protocol):
     """Who uses the connection."""
 
+    @property
+    def resume(self) -> str:
+        """As of `Receiver.resume`, for the next connection."""
+
     def connected(self) -> None:
         """A connection is open; frames may be sent."""
 
@@ -51,8 +55,9 @@ class LinkOwner(Protocol):
 class _Attempt:
     """What one connection reports to; it passes on nothing once the link has another one."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, resume: str) -> None:
         self._link = link
+        self.resume = resume
         self.connection: Connection | None = None
         self.closed: Disconnected | None = None
 
@@ -196,7 +201,7 @@ class Link:
 
     async def _connect(self) -> None:
         """One attempt, within its time limit; afterwards the link is open."""
-        attempt = self._attempt = _Attempt(self)
+        attempt = self._attempt = _Attempt(self, self._owner.resume)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:

@@ -12,6 +12,10 @@ from typing import Protocol
 class Receiver(Protocol):
     """Where a connection reports what happens to it. Neither method waits or raises."""
 
+    @property
+    def resume(self) -> str:
+        """What the connection shows the server to go on with the session of the one before; "" if there is nothing."""
+
     def on_frame(self, frame: bytes | str, /) -> None:
         """One whole frame of the server came. It may come before `Transport.connect` has returned."""
 

@@ -1,8 +1,8 @@
 """The default transport: WebSocket text frames by the `websockets` library.
 
-Rules: the token travels in the `Authorization` header and is in no log line, message or repr; certificates of `wss` are
-verified unless a context says otherwise; no compression (frames are small and latency counts). The library's debug
-lines are never written: they hold headers and payloads.
+Rules: the token travels in the `Authorization` header, what resumes a session in `X-Zocket-Resume`, and neither is in a
+log line, message or repr; certificates of `wss` are verified unless a context says otherwise; no compression (frames
+are small and latency counts). The library's debug lines are never written: they hold headers and payloads.
 """
 
 from __future__ import annotations
@@ -99,8 +99,11 @@ class WebSocketTransport:
         """See `Transport.connect`."""
         options: dict[str, Any] = {}
         token = await self.fresh_token()
-        if token is not None:
-            options["additional_headers"] = {"Authorization": f"Bearer {token}"}
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if _is_header_value(receiver.resume):
+            headers["X-Zocket-Resume"] = receiver.resume
+        if headers:
+            options["additional_headers"] = headers
         if self._ssl is not None:
             options["ssl"] = self._ssl
         try:
@@ -220,8 +223,12 @@ def _checked(url: str) -> tuple[str, str]:
     return url, f"{parts.scheme}://{name}" + ("" if port is None else f":{port}") + parts.path.rstrip("/")
 
 
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text.strip() == text != ""
+
+
 def _header_safe(token: str) -> str:
-    if not (isinstance(token, str) and token.isascii() and token.isprintable() and token.strip() == token != ""):
+    if not (isinstance(token, str) and _is_header_value(token)):
         raise UsageError("token: expected printable ASCII without spaces around it, as it stands in a header")
     return token
 

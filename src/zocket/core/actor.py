@@ -260,6 +260,10 @@ class Actor(Generic[S, C]):
     idle_after: ClassVar[float | None] = None
     """Seconds without a turn or a subscriber after which an instance leaves memory. None: a durable one after the
     setting IDLE_AFTER_S (300), one in memory never. State in memory is gone then, durable state is loaded again."""
+    grace: ClassVar[float | None] = None
+    """Seconds, at most 3,600, for which an instance keeps a session whose socket was lost without a goodbye: `on_drop`
+    runs, and `on_resume` if the client is back in time with the same session, else `on_disconnect`. None: that runs at
+    once, and a client that comes back is introduced anew."""
 
     _instance: Instance
     __zocket_namespace__: ClassVar[dict[str, Any] | None] = None
@@ -402,8 +406,20 @@ class Actor(Generic[S, C]):
     async def on_connect(self) -> None:
         """Runs before the first request of a session to this instance."""
 
+    async def on_drop(self) -> None:
+        """Runs after a session that this instance knew was lost without a goodbye, in a class with a `grace`.
+
+        `self.session` is that session. It stays in `self.clients`; nothing that is sent reaches it until `on_resume`.
+        """
+
+    async def on_resume(self) -> None:
+        """Runs after `on_drop` when the client is back within the `grace`; `self.session.id` is what it was."""
+
     async def on_disconnect(self) -> None:
-        """Runs once after a session that this instance knew has ended; `self.session` is that session."""
+        """Runs once after a session that this instance knew has ended; `self.session` is that session.
+
+        With a `grace`, of a session that was dropped, when that is over and the client has not come back.
+        """
 
     async def on_deactivate(self) -> None:
         """Runs as the last turn before the instance leaves memory: on a clean stop, or because it is idle."""

@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 Rename = Literal["camel"] | None
 
 DURABILITIES: Final = ("memory", "file", "sync")
-HOOKS: Final = ("on_activate", "on_connect", "on_disconnect", "on_deactivate")
+HOOKS: Final = ("on_activate", "on_connect", "on_drop", "on_resume", "on_disconnect", "on_deactivate")
+SESSION_HOOKS: Final = frozenset({"on_connect", "on_disconnect"})
+MAX_GRACE_S: Final = 3_600.0
+"""Of `Actor.grace`: every session that is away is kept in memory for so long."""
 RESERVED_NAMES: Final = frozenset(dir(Actor)) | {"then"}
 """Names that a method may not take; `then` would make a JavaScript handle look like a promise."""
 
@@ -236,6 +239,8 @@ class ActorDefinition:
         view: what its subscribers get instead of the state; None if they get the state.
         shown: schema of what subscribers get.
         masks: what is hidden of the state.
+        grace_s: how long a session that was dropped is kept; None if it ends at once.
+        keeps_sessions: whether its instances miss something when they forget a session.
     """
 
     def __init__(
@@ -264,6 +269,7 @@ class ActorDefinition:
             raise DefinitionError(f"{cls.__name__}.durability: expected one of {', '.join(DURABILITIES)}")
         self.durable = cls.durability != "memory"
         self.idle_after = _seconds(f"{cls.__name__}.idle_after", cls.idle_after)
+        self.grace_s = _grace(cls)
         self.version = cls.version
         self.migrations = migrations_of(cls, cls.version)
         self.methods: dict[str, MethodDefinition] = {}
@@ -271,8 +277,11 @@ class ActorDefinition:
         self.crons: tuple[CronRule, ...] = ()
         self._targets: dict[str, MethodDefinition] = {}
         self.hooks = frozenset(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook))
+        self.keeps_sessions = self.grace_s is not None or not self.hooks.isdisjoint(SESSION_HOOKS)
         for hook in self.hooks:
             _check_hook(cls, hook)
+        if self.grace_s is None and (unused := self.hooks & {"on_drop", "on_resume"}):
+            raise DefinitionError(f"{cls.__name__}.{min(unused)}: runs only in a class with a `grace`")
         for attribute, value in _attributes(cls).items():
             if isinstance(value, Event):
                 self._add_event(attribute, value, rename)
@@ -382,6 +391,13 @@ def _seconds(what: str, value: object) -> float | None:
     return float(value)
 
 
+def _grace(cls: type[Actor[Any, Any]]) -> float | None:
+    seconds = _seconds(f"{cls.__name__}.grace", cls.grace)
+    if seconds is not None and seconds > MAX_GRACE_S:
+        raise DefinitionError(f"{cls.__name__}.grace: at most {MAX_GRACE_S:g} seconds, got {cls.grace!r}")
+    return seconds
+
+
 def _attributes(cls: type) -> dict[str, Any]:
     """Class attributes without descriptor magic, the most derived first to be found, in order of definition."""
     found: dict[str, Any] = {}
@@ -476,6 +492,7 @@ class AppDefinition:
     Attributes:
         smoke: checks a new version before it takes over; called with an invoker on a host of its own, or None.
         invokers: carry the calls of this process's own code, while something serves the app here; the last one does.
+        has_grace: whether a class keeps dropped sessions, so that clients may resume theirs.
     """
 
     def __init__(
@@ -503,6 +520,7 @@ class AppDefinition:
             if name in self.actors:
                 raise DefinitionError(f"actors[{given!r}]: another actor is called {name} on the wire")
             self.actors[name] = ActorDefinition(name, cls, rename=rename, middleware=middleware, guards=guards)
+        self.has_grace = any(definition.grace_s is not None for definition in self.actors.values())
         for definition in self.actors.values():
             _known_names(definition.cls)[definition.name] = definition
 

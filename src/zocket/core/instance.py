@@ -162,10 +162,10 @@ class Instance:
         session = self.caller.session
         if self.key or session is None or not self.request_id:
             return self.key or self.request_id
-        return f"{session.id}.{self.request_id.rpartition('.')[2]}"
+        return f"{session.socket or session.id}.{self.request_id.rpartition('.')[2]}"
 
     async def run_hook(self, hook: str, caller: Caller, request_id: str) -> Effects:
-        """One turn of `on_activate`, `on_connect`, `on_disconnect` or `on_deactivate`; errors as of `call`."""
+        """One turn of a hook (`definition.HOOKS`); errors as of `call`."""
         self.caller = caller
         self.request_id = request_id
         self.key = ""

@@ -1,7 +1,7 @@
 """Who calls: a client's session, or somebody inside the platform.
 
-Rules: a session is what the gateway vouches for, its metadata aside; id, user and metadata do not change while the
-socket lives, claims do when the client's token is refreshed.
+Rules: a session is what the gateway vouches for, its metadata aside; id and user never change, metadata and socket do
+when the client resumes the session on another socket, claims also when its token is refreshed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Session:
-    """One socket of a client.
+    """One socket of a client, and those on which the client resumes it.
 
     Attributes:
-        id: stable for one socket, known to the client as `clientId`.
+        id: known to the client as `clientId`.
         user_id: the token's subject, or None for somebody unknown.
         claims: the token's claims; empty if there is none.
         metadata: what the client says of itself (`connect(url, metadata=…)`): anybody may say anything.
+        socket: names the present socket like no other; "" stands for `id`, which names the first one.
     """
 
     id: str
     user_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    socket: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Project:
         dropped: answers of superseded runtimes.
         takes_controls: whether its runtimes hear that calls are cancelled.
         takes_bursts: whether its runtimes take several requests in one message.
+        resumes: whether clients may go on with dropped sessions; None while no runtime was heard.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
     """
@@ -104,6 +105,7 @@ class Project:
         "partitions",
         "past_epochs",
         "reigns",
+        "resumes",
         "scope",
         "sessions",
         "takes_bursts",
@@ -121,6 +123,7 @@ class Project:
         self.partitions = 1
         self.takes_bursts = False
         self.takes_controls = False
+        self.resumes: bool | None = None
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
         self.past_epochs: dict[str, int] = {}
@@ -249,6 +252,10 @@ class Directory:
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
         project.takes_controls = announcement.controls
+        begins, project.resumes = announcement.grace and not project.resumes, announcement.grace
+        if begins:
+            for session in list(project.sessions.values()):
+                session.welcome()
         project.actor_types = frozenset(name for item in project.reigns.values() for name in item.actor_types)
         if has_lost:
             self._restarted(project, place)

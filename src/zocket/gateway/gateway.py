@@ -21,18 +21,19 @@ import msgspec
 
 from zocket.broker.port import Message
 from zocket.broker.streams import transport_streams
-from zocket.errors import KICKED, Unavailable
+from zocket.errors import Unavailable
 from zocket.gateway.bursts import Bursts
 from zocket.gateway.directory import Directory, Project
 from zocket.gateway.dropped import what_counts
 from zocket.gateway.liveness import Liveness
 from zocket.gateway.session import GatewaySession, Identity, concerns_no_call
 from zocket.gateway.statistics import Statistics
-from zocket.ids import WHOLE, new_session_id
+from zocket.ids import WHOLE
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.coalescing import SlowReaders
-from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, EdgeSession
+from zocket.protocol.edge import EXPIRED_CODE
 from zocket.protocol.subjects import INBOUND_STREAM
+from zocket.sockets.resumption import ResumeTokens, first_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -46,13 +47,12 @@ if TYPE_CHECKING:
     from zocket.settings import Limits
     from zocket.sockets.port import Peer
     from zocket.sockets.refresh import Renew
+    from zocket.sockets.resumption import Socket
 
 _log: Final = logging.getLogger("zocket.gateway")
 
 RESTARTING_CODE: Final = 1012
 """Close code of a socket whose gateway stops (Service Restart): connect again."""
-FEATURES: Final = (frames.CANCEL,)
-"""What clients are told that they may use; a runtime that does not know it lets a cancelled call run."""
 STOPPING: Final = "the gateway is stopping"
 SWEEP_EVERY_S: Final = 1.0
 """How often old calls and expired tokens are looked for; a tenth of the call's time limit where that is shorter."""
@@ -80,6 +80,7 @@ class Gateway:
         gateway_id: announces that this gateway takes batches; unique for one run.
         bursts: what its sessions publish in this loop turn.
         low_bytes: a socket in which more wait is full for streams.
+        resume_tokens: by which clients go on with sessions that were dropped.
         accepting: False once the gateway is stopping.
     """
 
@@ -93,6 +94,7 @@ class Gateway:
         stream_storage: str,
         partitions: int,
         stream_replicas: int,
+        resume_secret: bytes,
     ) -> None:
         self.broker = broker
         self.gateway_id = gateway_id
@@ -102,11 +104,13 @@ class Gateway:
         self.accepting = True
         self.low_bytes = limits.slow_reader_bytes // 2
         self.now = clock.now
+        self.resume_tokens = ResumeTokens(resume_secret, clock.wall)
         self.directory = Directory(broker, clock, self._restarted, self._wake_up, self._inbound_seen)
         self._clock = clock
         self._limits = limits
         self._streams = transport_streams(stream_storage, partitions, stream_replicas)
         self._sessions: dict[str, GatewaySession] = {}
+        self._resumed: dict[str, GatewaySession] = {}
         self._awake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._is_broker_closed = False
@@ -133,8 +137,11 @@ class Gateway:
         stream_storage: str = "memory",
         partitions: int = 1,
         stream_replicas: int = 1,
+        resume_secret: bytes = b"",
     ) -> AsyncIterator[Gateway]:
         """A gateway that runs inside the `async with`; its sessions are closed with 1012 at the end.
+
+        Sessions go on at every gateway with the same `resume_secret`; without one it makes its own.
 
         Raises:
             Unavailable: the streams cannot be made; or, at the end, the connection to the broker was closed for good.
@@ -147,6 +154,7 @@ class Gateway:
             stream_storage=stream_storage,
             partitions=partitions,
             stream_replicas=stream_replicas,
+            resume_secret=resume_secret or secrets.token_bytes(32),
         )
         await gateway._ensure_streams()
         subscriptions = [
@@ -179,31 +187,69 @@ class Gateway:
         return self.accepting and self.broker.connected and not self._was_away
 
     def open_session(
-        self, peer: Peer, identity: Identity, renew: Renew[Identity] | None = None, metadata: bytes = b""
+        self,
+        peer: Peer,
+        identity: Identity,
+        renew: Renew[Identity] | None = None,
+        metadata: bytes = b"",
+        resume: str = "",
     ) -> GatewaySession:
         """The session of a socket; `welcome` is its first frame.
+
+        Where `resume` counts, it is that of the earlier socket, which is closed with 4403 if it lives here still.
 
         Args:
             peer: the socket.
             identity: whose it is.
             renew: says whose a further token is; without it the client is not told that it may offer one.
             metadata: as of `Head`.
+            resume: as of `Head`.
         """
         project = self.directory.join(identity.scope)
-        edge = EdgeSession(new_session_id(), self.limits_of(identity))
-        session = GatewaySession(self, project, edge, peer, identity, renew, metadata)
-        project.sessions[edge.session_id] = self._sessions[edge.session_id] = session
+        socket, previous = first_socket(), None
+        if resume and project.resumes is not False:
+            found = self.resume_tokens.successor(resume, (*project.key, identity.user_id))
+            if found is not None:
+                previous, socket = found
+        session = GatewaySession(self, project, socket, peer, identity, renew, metadata)
+        if previous is not None:
+            self._take_over(session, previous, identity)
+        project.sessions[socket.name] = self._sessions[socket.name] = session
         self.statistics.sessions_opened += 1
-        features = FEATURES if renew is None else (*FEATURES, frames.REFRESH)
-        session.send(frames.welcome(edge.session_id, features, identity.expires_at))
+        session.welcome()
         notice = envelopes.SessionConnected(
-            envelopes.wire_scope(project.scope), edge.session_id, identity.user_id, self._wall_ms()
+            envelopes.wire_scope(project.scope), socket.name, identity.user_id, self._wall_ms()
         )
         self.broker.send([Message(subjects.connected(project.scope), envelopes.encode(notice))])
-        _log.info("session opened", extra=session.fields)
+        _log.info("session opened" if previous is None else "session resumed", extra=session.fields)
         if not self.accepting:
             session.end(RESTARTING_CODE, STOPPING)
         return session
+
+    def _take_over(self, session: GatewaySession, previous: Socket, identity: Identity) -> None:
+        """The session of an earlier socket goes on at this one; runtimes hear it before its first request."""
+        session_id = previous.session_id
+        self._say_disconnected(session.project, previous, dropped=True, following=session.next_socket(identity))
+        earlier = self._resumed.get(session_id) or self._sessions.get(session_id)
+        if earlier is not None:
+            frame = frames.replaced()
+            earlier.send(frame)
+            earlier.dismiss(frame)
+        self._resumed[session_id] = session
+
+    def _say_disconnected(
+        self, project: Project, socket: Socket, *, dropped: bool, following: envelopes.NextSocket | None = None
+    ) -> None:
+        notice = envelopes.SessionDisconnected(
+            envelopes.wire_scope(project.scope),
+            socket.name,
+            self._wall_ms(),
+            dropped,
+            socket.session_id if socket.number else None,
+            socket.number,
+            following,
+        )
+        self.broker.send([Message(subjects.disconnected(project.scope), envelopes.encode(notice))])
 
     def limits_of(self, identity: Identity) -> Limits:
         """Bounds of one session: the project's own, where it has some."""
@@ -217,14 +263,15 @@ class Gateway:
             rate_burst=self._limits.rate_burst if burst is None else burst,
         )
 
-    def ended(self, session: GatewaySession) -> None:
+    def ended(self, session: GatewaySession, *, dropped: bool) -> None:
         """A session's socket is gone; called by the session."""
-        project, session_id = session.project, session.edge.session_id
-        del self._sessions[session_id], project.sessions[session_id]
+        project, socket = session.project, session.socket
+        del self._sessions[socket.name], project.sessions[socket.name]
+        if self._resumed.get(socket.session_id) is session:
+            del self._resumed[socket.session_id]
         self.slow_readers.discard(session)
         self.directory.leave(project)
-        notice = envelopes.SessionDisconnected(envelopes.wire_scope(project.scope), session_id, self._wall_ms())
-        self.broker.send([Message(subjects.disconnected(project.scope), envelopes.encode(notice))])
+        self._say_disconnected(project, socket, dropped=dropped)
         _log.info("session closed", extra=session.fields)
 
     async def drain(self, timeout_s: float) -> None:
@@ -244,6 +291,7 @@ class Gateway:
         """What is counted, for `exposition.render`."""
         yield from self.statistics.samples(sessions=len(self._sessions), outstanding=self.broker.outstanding)
         yield from self.slow_readers.samples()
+        yield from self.resume_tokens.samples()
 
     def publish_alone(self, subject: str, payload: bytes, message_id: str, done: Done) -> None:
         """Publishes one request as it is, behind those that wait to leave together."""
@@ -301,7 +349,7 @@ class Gateway:
             if session is not None:
                 session.deliver(frame, now)
                 if delivery.close:
-                    session.end(KICKED_CODE, KICKED)
+                    session.dismiss(frame)
         elif concerns_no_call(frame):
             reached = 0
             for session_id in delivery.sessions:

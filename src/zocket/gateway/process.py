@@ -24,7 +24,7 @@ from zocket.exposition import CONTENT_TYPE, render
 from zocket.gateway.authorization import ControlPlaneAuthorizer, control_plane
 from zocket.gateway.gateway import RESTARTING_CODE, STOPPING, Gateway
 from zocket.gateway.schema import SchemaRoute
-from zocket.settings import check_internal_token, check_streams
+from zocket.settings import check_internal_token, check_resume_secret, check_streams
 from zocket.sockets.calls import HttpCalls, Rate, address_of
 from zocket.sockets.front import HttpFront, SocketFront
 from zocket.sockets.limits import SocketLimits
@@ -69,6 +69,7 @@ class _Admitted(NamedTuple):
     identity: Identity
     renew: Renew[Identity]
     metadata: bytes
+    resume: str
 
 
 @asynccontextmanager
@@ -88,7 +89,8 @@ async def serve(
         reuse_port: other processes may listen on the public port, too.
 
     Raises:
-        SettingsError: the published token toward another machine, or a certificate that cannot be used.
+        SettingsError: the published token toward another machine, a certificate that cannot be used, or a RESUME_SECRET
+            that is too short.
         BootError: NATS is away or refuses, or a port is taken.
     """
     clock = clock or SystemClock()
@@ -96,6 +98,7 @@ async def serve(
         settings.internal_token, [settings.control_plane_url, settings.nats_url], dev_mode=settings.dev_mode
     )
     check_streams(settings.stream_storage, settings.stream_replicas)
+    check_resume_secret(settings.resume_secret)
     tls = server_context(settings.tls_certificate, settings.tls_key) if _wants_tls(settings) else None
     limits = SocketLimits.of(settings.limits)
     async with AsyncExitStack() as stack:
@@ -107,7 +110,7 @@ async def serve(
         async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata)
+            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata, head.resume)
 
         def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
             return gateway.open_session(peer, *admitted)
@@ -223,6 +226,7 @@ async def _open_gateway(broker: Broker, settings: GatewaySettings, clock: Clock,
                 stream_storage=settings.stream_storage,
                 partitions=settings.partitions,
                 stream_replicas=settings.stream_replicas,
+                resume_secret=settings.resume_secret.encode(),
             )
         )
     except Unavailable as error:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from zocket.broker.port import Message
-from zocket.errors import CallTimeout, Unauthorized, Unavailable, UnknownActor
+from zocket.errors import KICKED, REPLACED, CallTimeout, Unauthorized, Unavailable, UnknownActor
 from zocket.metrics import count_code
 from zocket.protocol import envelopes, frames, subjects
-from zocket.protocol.edge import REFUSED_AGAIN_S
+from zocket.protocol.edge import KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
 from zocket.protocol.flow import Flow
 from zocket.protocol.frames import EventSub, StateSub
 from zocket.sockets.refresh import Refresh
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
     from zocket.gateway.directory import Project
     from zocket.gateway.gateway import Gateway
     from zocket.ids import Partition, Scope
-    from zocket.protocol.edge import EdgeSession, Pending
+    from zocket.protocol.edge import Pending
     from zocket.protocol.frames import Request
     from zocket.sockets.port import Peer
     from zocket.sockets.refresh import Renew
+    from zocket.sockets.resumption import Socket
 
 _log: Final = logging.getLogger("zocket.gateway")
 
+FEATURES: Final = (frames.CANCEL,)
+"""What clients are told that they may use; a runtime that does not know it lets a cancelled call run."""
 LOST: Final = "the broker was restarted and lost the call or its result; it may have taken effect"
 
 _PROBLEM: Final = b'{"type":"error",'
@@ -90,6 +95,8 @@ class GatewaySession:
     """A `SocketSession` on a broker; made by `Gateway.open_session`.
 
     Attributes:
+        edge: its `session_id` names the socket.
+        socket: which one of its session it is.
         expires_at: seconds since the epoch when the socket is to be closed, or None.
         stale: partitions whose subscriptions are to be sent again; it is in the gateway's queue if there are any.
     """
@@ -98,8 +105,10 @@ class GatewaySession:
         "_envelope_head",
         "_flow",
         "_gateway",
+        "_has_token",
         "_is_closed",
         "_is_ending",
+        "_is_kicked",
         "_metadata",
         "_refresh",
         "_refreshes",
@@ -111,6 +120,7 @@ class GatewaySession:
         "fields",
         "peer",
         "project",
+        "socket",
         "stale",
     )
 
@@ -118,7 +128,7 @@ class GatewaySession:
         self,
         gateway: Gateway,
         project: Project,
-        edge: EdgeSession,
+        socket: Socket,
         peer: Peer,
         identity: Identity,
         renew: Renew[Identity] | None,
@@ -133,14 +143,40 @@ class GatewaySession:
         self._refresh: Refresh[Identity] | None = None
         self._is_closed = False
         self._is_ending = False
+        self._is_kicked = False
+        self._has_token = False
         self.project = project
-        self.edge = edge
+        self.socket = socket
+        self.edge = EdgeSession(socket.name, gateway.limits_of(identity))
         self.peer: Peer = peer
         self._flow: Flow | None = None
         self.expires_at = identity.expires_at
         self.stale: set[Partition] = set()
-        self.fields = {**project.fields, "session": edge.session_id}
+        self.fields = {**project.fields, "session": socket.session_id}
         self._envelope_head = self._head(identity)
+
+    @property
+    def owner(self) -> tuple[str | None, ...]:
+        """Whose the session is; what must be the same when it goes on at another socket."""
+        return (*self.project.key, self._user_id)
+
+    def welcome(self) -> None:
+        """Sends the first frame; again where it has become possible to resume the session."""
+        features = FEATURES if self._renew is None else (*FEATURES, frames.REFRESH)
+        token = self._gateway.resume_tokens.issue(self.socket, self.owner) if self.project.resumes else ""
+        self._has_token = bool(token)
+        self.send(frames.welcome(self.socket.session_id, features, self.expires_at, token))
+
+    def next_socket(self, identity: Identity) -> envelopes.NextSocket:
+        """What runtimes are told of a socket that goes on with a session."""
+        return envelopes.NextSocket(
+            self.socket.name,
+            self.socket.number,
+            self._gateway.gateway_id,
+            identity.user_id,
+            msgspec.Raw(identity.claims),
+            msgspec.Raw(self._metadata or b"null"),
+        )
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -176,20 +212,25 @@ class GatewaySession:
             return
         _, number, actor, actor_id = pending
         control = envelopes.Control(
-            project.wire_scope, self.edge.session_id, f"{self.edge.request_prefix}{number}", actor, actor_id, received
+            project.wire_scope,
+            self.socket.session_id,
+            f"{self.edge.request_prefix}{number}",
+            actor,
+            actor_id,
+            received,
         )
         partition = subjects.partition_of_instance(actor, actor_id, project.partitions)
         self._gateway.broker.send([Message(subjects.control(project.scope, partition), envelopes.encode(control))])
 
-    def closed(self) -> None:
-        """See `SocketSession.closed`."""
+    def closed(self, *, said_goodbye: bool = False) -> None:
+        """See `SocketSession.closed`; a client that has no token to come back with has left for good."""
         if not self._is_closed:
             self._is_closed = True
             self._stop_refresh()
             self.edge.close()
             if self._flow is not None:
                 self._flow.close()
-            self._gateway.ended(self)
+            self._gateway.ended(self, dropped=self._has_token and not (said_goodbye or self._is_kicked))
 
     def fell_behind(self) -> None:
         """See `SocketSession.fell_behind`."""
@@ -207,8 +248,15 @@ class GatewaySession:
             self._stop_refresh()
             self.peer.close(code, reason)
 
+    def dismiss(self, frame: bytes) -> None:
+        """Closes the socket for the reason that the frame before has told the client, which does not connect again."""
+        head = frames.decode_head(frame)
+        code = KICKED if head is None or head.code is None else head.code
+        self._is_kicked = code != REPLACED
+        self.end(KICKED_CODE, code)
+
     def _head(self, identity: Identity) -> bytes:
-        edge = self.edge
+        edge, socket = self.edge, self.socket
         return envelopes.inbound_head(
             self.project.scope,
             edge.session_id,
@@ -218,6 +266,7 @@ class GatewaySession:
             edge.request_prefix,
             self._refreshes,
             self._metadata,
+            (socket.session_id, socket.number) if socket.number else None,
         )
 
     def _offer(self, token: str) -> None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 RETURN_WITHIN_S: Final = 6.0
 """Time for a session that stored state knows to show itself after a load: as long as a gateway may be silent."""
-SESSION_HOOKS: Final = frozenset({"on_connect", "on_disconnect"})
 FULL_AGAIN_S: Final = 1.0
 """How long an instance that a full store did not let start answers `overloaded` before it is tried again."""
 
@@ -106,7 +105,7 @@ class Durability:
             return False
         resident.history = keeper.history
         if keeper.sessions and keeps_sessions(resident):
-            self._await_return(resident, keeper.sessions)
+            self._await_return(resident, keeper)
         if resident.failure is None:
             self._host.subscriptions.show(resident)  # nobody watches, unless it starts again
             self._host.tells.hand_over(resident)
@@ -121,11 +120,19 @@ class Durability:
         held = 0 if resident.keeper is None or resident.keeper.unsent is None else resident.keeper.unsent.holding
         self._host.abandon(resident, pieces + held)
 
-    def _await_return(self, resident: Resident, sessions: dict[str, str | None]) -> None:
-        """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent."""
-        absent = {session_id: Absent(Session(session_id, user_id)) for session_id, user_id in sessions.items()}
+    def _await_return(self, resident: Resident, keeper: Keeper) -> None:
+        """The sessions that the state knows are known again, without `on_connect`, and end soon if they stay silent.
+
+        Of those that were away the grace goes on; they, too, have the time to show themselves.
+        """
+        absent = {session_id: Absent(Session(session_id, user_id)) for session_id, user_id in keeper.sessions.items()}
         for session_id, link in absent.items():
             self._host.sessions.remember(resident, session_id, link)
+        grace_s = resident.instance.definition.grace_s or 0.0
+        for session_id, until in keeper.away.items():
+            if session_id in absent:
+                left_s = min(until - self._clock.wall(), grace_s)
+                self._host.sessions.grace.wait(resident, absent.pop(session_id), max(left_s, RETURN_WITHIN_S))
         self._clock.call_later(RETURN_WITHIN_S, partial(self._host.sessions.end_absent, resident, absent))
 
     def _fail_for_a_while(self, resident: Resident, error: Overloaded) -> None:
@@ -249,8 +256,8 @@ class Durability:
 
 def keeps_sessions(resident: Resident) -> bool:
     """Whether the instance's record names the sessions that its state knows."""
-    hooks = resident.instance.definition.hooks
-    return resident.keeper is not None and resident.failure is None and not hooks.isdisjoint(SESSION_HOOKS)
+    definition = resident.instance.definition
+    return resident.keeper is not None and resident.failure is None and definition.keeps_sessions
 
 
 def repeat(keeper: Keeper, piece: Piece, position: Position) -> bool:

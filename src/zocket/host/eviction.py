@@ -265,5 +265,5 @@ def _is_in_use(resident: Resident) -> bool:
         or resident.watchers.links
         or resident.events.links
         or (resident.keeper is not None and not resident.keeper.idle)
-        or (resident.instance.sessions and not definition.hooks.isdisjoint(("on_connect", "on_disconnect")))
+        or (resident.instance.sessions and definition.keeps_sessions)
     )

@@ -554,6 +554,7 @@ class Host:
         yield Sample("pending_requests", "Requests that wait or run.", "gauge", self._pending)
         yield Sample("worker_tasks", "Tasks of the worker pool.", "gauge", self.pool.size)
         yield from self.eviction.samples()
+        yield from self.sessions.grace.samples()
         yield from self.timing.samples()
         yield from self.tells.samples()
         for actor, counts in self._counts.items():

@@ -19,7 +19,7 @@ from zocket.core.reminders import NO_REMINDERS, changed, copied, earliest
 from zocket.errors import Conflict, Overloaded, StoredStateError, TooLarge, Unavailable
 from zocket.host.answers import AnswerTable
 from zocket.host.history import History
-from zocket.host.resident import CONNECT, DISCONNECT
+from zocket.host.resident import DISCONNECT, DROP, changes_sessions
 from zocket.host.store import Key, Record, decode_record, encode_record
 from zocket.host.unsent import Unsent
 
@@ -70,7 +70,7 @@ class Keeper:
     Attributes:
         answered: calls with an idempotency key, from the first one on: those of the record, and of the turns since.
         visible: JSON of the newest stored state, all of it: what a new subscriber may see is the public part.
-        sessions: as of `Record.sessions`, with what is committed and not stored yet.
+        sessions, away: as of `Record`, with what is committed and not stored yet.
         trouble: why the last save is not stored, until the host recovers.
         recovering: the record is being read again.
         sealed: the last turn is stored, and has told something that has to arrive: no further one runs.
@@ -102,6 +102,7 @@ class Keeper:
         "_wheel",
         "_writer",
         "answered",
+        "away",
         "careful",
         "history",
         "recovering",
@@ -149,6 +150,7 @@ class Keeper:
         self.history = History()
         self.visible = b""
         self.sessions: dict[str, str | None] = {}
+        self.away: dict[str, float] = {}
         self.trouble: ZocketError | None = None
         self.recovering = False
         self.unsent: Unsent | None = None
@@ -199,6 +201,7 @@ class Keeper:
                 commit=self._commit,
                 keyed=self._keyed(),
                 sessions=self.sessions,
+                away=self.away,
                 reminders=dict(self._instance.reminders),
                 outbox=self._outbox(()),
             )
@@ -247,7 +250,7 @@ class Keeper:
         self._watermarks = record.watermarks
         self._answers = record.answers
         self.answered = AnswerTable(record.keyed) if record.keyed else None
-        self.sessions = record.sessions
+        self.sessions, self.away = record.sessions, record.away
         self._instance.reminders = copied(record.reminders) if record.reminders else NO_REMINDERS
         self._wheel.loaded(self._key)
         self._sent(record.outbox)
@@ -260,7 +263,7 @@ class Keeper:
         definition = self._instance.definition
         self._instance.document.replace(definition.cls.initial_state())
         self._revision = 0
-        self._watermarks, self._answers, self.sessions = {}, {}, {}
+        self._watermarks, self._answers, self.sessions, self.away = {}, {}, {}, {}
         self._instance.reminders = NO_REMINDERS
         self._wheel.loaded(self._key)
         self.answered = None
@@ -319,7 +322,7 @@ class Keeper:
             self._instance.reminders = changed(self._instance.reminders, outcome.effects[3])
         if outcome.effects[3] and self.unsent is None:
             self.unsent = Unsent()
-        if outcome.piece[1] is CONNECT or outcome.piece[1] is DISCONNECT:
+        if changes_sessions(outcome.piece[1]):
             self._note_session(outcome.piece)
         if not self._saving and not self._planned and self.trouble is None:
             self._planned = True
@@ -328,10 +331,13 @@ class Keeper:
     def _note_session(self, piece: Piece) -> None:
         session = piece[0].session
         assert session is not None
+        self.away.pop(session.id, None)
         if piece[1] is DISCONNECT:
             self.sessions.pop(session.id, None)
-        elif len(self.sessions) < MAX_SESSIONS:
+        elif session.id in self.sessions or len(self.sessions) < MAX_SESSIONS:
             self.sessions[session.id] = session.user_id
+            if piece[1] is DROP:
+                self.away[session.id] = self._clock.wall() + (self._instance.definition.grace_s or 0.0)
 
     def _save(self) -> None:
         """Stores everything that is committed now as one record."""
@@ -373,6 +379,7 @@ class Keeper:
             commit=self._commit,
             keyed=self._keyed(),
             sessions=self.sessions,
+            away=self.away,
             reminders=dict(self._instance.reminders),
             outbox=self._outbox(group),
         )
@@ -468,6 +475,6 @@ def _key(position: Position) -> str:
 def has_effect(outcome: Outcome) -> bool:
     """Whether a turn changed the state or the sessions that it knows, emitted anything, or ordered what is stored."""
     _, operations, events, orders = outcome.effects
-    if operations is not None or events or outcome.piece[1] in (CONNECT, DISCONNECT):
+    if operations is not None or events or changes_sessions(outcome.piece[1]):
         return True
     return any(order.stored for order in orders)

@@ -52,6 +52,8 @@ class Withdrawn:
 
 ACTIVATE: Final = Hook("on_activate")
 CONNECT: Final = Hook("on_connect")
+DROP: Final = Hook("on_drop")
+RESUME: Final = Hook("on_resume")
 DISCONNECT: Final = Hook("on_disconnect")
 DEACTIVATE: Final = Hook("on_deactivate")
 EVICT: Final = Hook("on_deactivate")
@@ -62,6 +64,14 @@ NOTHING: Final = Hook("")
 
 FLUSH: Final = Hook("flush")
 """No hook, but a part of a turn on its way to the store; never in a mailbox."""
+
+
+_SESSION_HOOKS: Final = (CONNECT, DROP, RESUME, DISCONNECT)
+
+
+def changes_sessions(request: Request | Hook | Withdrawn) -> bool:
+    """Whether a piece changes what the record of a durable instance says of a session."""
+    return type(request) is Hook and request in _SESSION_HOOKS
 
 
 class _Nobody(Link):

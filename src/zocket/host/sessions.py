@@ -1,7 +1,8 @@
 """Which sessions each instance knows: from a session's first request to an instance until its `on_disconnect` there.
 
 Rules: `on_connect` runs in front of the request that a session comes with; `on_disconnect` runs once, for whoever was
-known. A session that has ended does not come back, whatever of it is still on its way.
+known. A session that has ended does not come back, whatever of it is still on its way. One that was dropped may
+come back with another link; instances with a grace keep it meanwhile (`grace.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zocket.host.durability import keeps_sessions
-from zocket.host.resident import CONNECT, DISCONNECT, Absent, Hook
+from zocket.host.grace import Grace
+from zocket.host.resident import CONNECT, DISCONNECT, RESUME, Absent, Hook
 from zocket.protocol.frames import EventUnsub, StateUnsub
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from zocket.host.running import Running
 
 GONE_KEPT_S: Final = 120.0
-"""How long an ended session is remembered: twice the age at which its last requests leave the INBOUND stream."""
+"""How long the socket of an ended session is remembered: twice the age at which its last requests leave the stream."""
 
 _UNINTRODUCED: Final = (Hook, StateUnsub, EventUnsub)
 """What does not make a session known."""
@@ -33,61 +35,89 @@ class Sessions:
         host: runs the hooks.
         running: has calls that end with their session.
         clock: time of their ends.
+
+    Attributes:
+        grace: those that were dropped and may come back.
     """
 
     def __init__(self, host: Host, running: Running, clock: Clock) -> None:
         self._host = host
         self._running = running
         self._clock = clock
+        self.grace = Grace(self, host, clock)
         self._known: dict[str, dict[Resident, None]] = {}
         self._gone: dict[str, float] = {}
 
     # -- the end of a session --------------------------------------------------------------------------------------
 
-    def disconnect(self, session_id: str) -> None:
-        """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6)."""
-        now = self._clock.now()
-        self._gone[session_id] = now
-        while self._gone and now - next(iter(self._gone.values())) > GONE_KEPT_S:
-            del self._gone[next(iter(self._gone))]
-        self._part(session_id, now)
+    def disconnect(self, session_id: str, socket: str = "") -> None:
+        """The session has ended: every instance that knows it drops it and runs `on_disconnect` once (R6).
+
+        `socket` is its socket, where that is not named after it.
+        """
+        self._note_gone(socket or session_id)
+        self.grace.forget(session_id)
+        self._part(session_id, dropped=False)
+
+    def drop(self, session_id: str, socket: str = "") -> None:
+        """The session was lost without a goodbye, and may come back at another socket: as `disconnect`.
+
+        But an instance with a grace runs `on_drop`, and keeps it until that is over.
+        """
+        self._note_gone(socket or session_id)
+        self._part(session_id, dropped=True)
 
     def lapse(self, link: Link) -> None:
-        """The session seems to have ended: as `disconnect`, but it may come back with another link.
+        """As `drop`, of a session that may also come back at the same socket, with another link.
 
         What the link has asked already still runs, and does not bring the session back.
         """
         assert link.session is not None
         link.lapsed = True
-        self._part(link.session.id, self._clock.now())
+        self._part(link.session.id, dropped=True)
+
+    def resume(self, link: Link) -> None:
+        """The session has this link; if it was dropped, it is back. To be called before the link's first request."""
+        if not self.has_ended(link):
+            self.grace.resume(link)
 
     def has_ended(self, link: Link) -> bool:
         """Whether nobody waits at the other end."""
-        return link.lapsed or (link.session is not None and link.session.id in self._gone)
+        session = link.session
+        return link.lapsed or (session is not None and (session.socket or session.id) in self._gone)
 
-    def _part(self, session_id: str, now: float) -> None:
+    def _note_gone(self, socket: str) -> None:
+        now = self._clock.now()
+        self._gone[socket] = now
+        while self._gone and now - next(iter(self._gone.values())) > GONE_KEPT_S:
+            del self._gone[next(iter(self._gone))]
+
+    def _part(self, session_id: str, *, dropped: bool) -> None:
+        now = self._clock.now()
         self._running.session_ended(session_id)
         for resident in self._known.pop(session_id, ()):
             link = resident.instance.sessions.get(session_id)
-            if link is not None:
+            if link is not None and not (dropped and self.grace.begin(resident, link)):
                 self._host.put(resident, (link, DISCONNECT, "", None, now, None))
 
     def end_absent(self, resident: Resident, absent: dict[str, Absent]) -> None:
-        """Ends the sessions that have not returned to this instance, nor to any other of this process."""
+        """Drops the sessions that have not returned to this instance, nor to any other of this process."""
         if self._host.resident_of(resident.instance) is not resident:
             return
         now = self._clock.now()
         for session_id, link in absent.items():
             known = self._known.get(session_id, {})
             if resident in known and all(type(other.instance.sessions.get(session_id)) is Absent for other in known):
-                self._drop(session_id, resident)
-                self._host.put(resident, (link, DISCONNECT, "", None, now, None))
+                self.end_known(resident, session_id)
+                if not self.grace.begin(resident, link):
+                    self._host.put(resident, (link, DISCONNECT, "", None, now, None))
 
     # -- who is known ----------------------------------------------------------------------------------------------
 
     def introduce(self, resident: Resident, link: Link, piece: Piece) -> bool:
         """A session's first request to the instance: `on_connect` goes in front of it (True), as a turn of its own.
 
+        `on_resume` does if it was taken for dropped, for want of requests to an instance that was loaded.
         A session that has ended meanwhile stays a stranger, and so does one that only takes a subscription back.
         """
         assert link.session is not None
@@ -95,9 +125,14 @@ class Sessions:
             return False
         returned = link.session.id in resident.instance.sessions
         self.remember(resident, link.session.id, link)
-        if returned or not self.has_connect(resident):
+        hook = CONNECT
+        if returned:
+            if not self.grace.take(resident, link.session.id):
+                return False
+            hook = RESUME
+        elif not self.has_connect(resident):
             return False
-        self._host.put_first(resident, (link, CONNECT, "", None, piece[4], None), piece)
+        self._host.put_first(resident, (link, hook, "", None, piece[4], None), piece)
         return True
 
     def has_connect(self, resident: Resident) -> bool:
@@ -150,7 +185,7 @@ class Sessions:
         """The session was refused, and leaves no trace."""
         assert link.session is not None
         self.forget(resident, link)
-        self._drop(link.session.id, resident)
+        self.end_known(resident, link.session.id)
 
     def part_with(self, resident: Resident, link: Link, *, introduced: bool) -> bool:
         """The instance does not know the session any more; False if its `on_disconnect` is on its way already.
@@ -170,13 +205,16 @@ class Sessions:
     def leave(self, resident: Resident) -> None:
         """The instance is not here any more."""
         for session_id in list(resident.instance.sessions):
-            self._drop(session_id, resident)
+            self.end_known(resident, session_id)
 
     def clear(self) -> None:
         """Nobody is here any more."""
         self._known.clear()
+        self.grace.close()
 
-    def _drop(self, session_id: str, resident: Resident) -> None:
+    def end_known(self, resident: Resident, session_id: str) -> None:
+        """The instance hears no more of what becomes of the session."""
+        self.grace.take(resident, session_id)
         known = self._known.get(session_id, {})
         known.pop(resident, None)
         if not known:

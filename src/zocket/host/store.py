@@ -47,7 +47,9 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
         commit: counts the writer's commits of this instance.
         keyed: what calls with an idempotency key were answered, by the call's name, oldest first; not there if empty.
         sessions: the sessions that the state knows (their `on_connect` is in it, their `on_disconnect` is not), by id,
-            with their user ids; empty for a class with neither hook.
+            with their user ids; empty for a class that does not keep them.
+        away: those of them that were dropped (their `on_drop` is in the state), by id, and when their grace is over,
+            in seconds since the epoch.
         reminders: by name; not there if there is none.
         outbox: one-way calls that have not arrived yet, in order.
     """
@@ -62,6 +64,7 @@ class Record(msgspec.Struct, rename="camel", omit_defaults=True):
     commit: int
     keyed: dict[str, Answered] = {}
     sessions: dict[str, str | None] = {}
+    away: dict[str, float] = {}
     reminders: dict[str, StoredReminder] = {}
     outbox: list[Told] = []
 

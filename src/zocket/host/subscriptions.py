@@ -55,7 +55,12 @@ class Subscriptions:
         request: Request,
         request_id: str,
     ) -> None:
-        """A subscription begins or ends, in its place among the turns; nothing is asked of guards here."""
+        """A subscription begins or ends, in its place among the turns; nothing is asked of guards here.
+
+        What a lapsed link has asked means nothing: its session may have subscribed by another link.
+        """
+        if link.lapsed:
+            return
         session_id = "" if link.session is None else link.session.id
         if type(request) is StateUnsub:
             resident.watchers.discard(session_id)

@@ -13,7 +13,17 @@ from zocket.errors import UnknownMethod, ZocketError
 from zocket.host.answers import call_key, table_of
 from zocket.host.durability import keeps_sessions, repeat
 from zocket.host.keeper import Outcome
-from zocket.host.resident import ACTIVATE, CONNECT, DISCONNECT, EVICT, Hook, Withdrawn
+from zocket.host.resident import (
+    ACTIVATE,
+    CONNECT,
+    DISCONNECT,
+    DROP,
+    EVICT,
+    RESUME,
+    Hook,
+    Withdrawn,
+    changes_sessions,
+)
 from zocket.host.timing import WAKE, Tick
 from zocket.protocol import frames
 from zocket.protocol.frames import Rpc
@@ -179,6 +189,8 @@ class Turns:
             return await self._host.timing.run(resident, worker, hook, piece)
         if hook is DISCONNECT:
             self._host.sessions.forget(resident, link)
+        if hook in (DROP, RESUME) and link.session is not None and link.session.id not in instance.sessions:
+            return True  # it was kicked meanwhile
         if hook is EVICT and not self._host.eviction.begin(resident):
             return True
         if hook is ACTIVATE and resident.keeper is not None:
@@ -194,7 +206,7 @@ class Turns:
             )
         if hook is ACTIVATE and resident.failure is None:
             self._host.timing.activated(resident)
-        if finished and hook in (CONNECT, DISCONNECT) and resident.keeper is not None and keeps_sessions(resident):
+        if finished and changes_sessions(hook) and resident.keeper is not None and keeps_sessions(resident):
             resident.keeper.add(Outcome(piece, NO_EFFECTS, None))
             return False
         if hook is ACTIVATE:

@@ -113,7 +113,8 @@ class ClientSession:
     """What a client knows: its id, its open calls, its subscriptions.
 
     Attributes:
-        client_id: the id of the present connection, or None while it has none.
+        client_id: the id of the present connection's session, or None while it has none.
+        resume: what the next connection shows to go on with that session; "" if the server has given nothing.
         features: additions that the server of the present connection takes.
         connected: between `opened` and `lost`.
         outgoing: frames that wait to be sent, in order; taken by whoever drives the session.
@@ -121,6 +122,7 @@ class ClientSession:
 
     def __init__(self) -> None:
         self.client_id: str | None = None
+        self.resume = ""
         self.features: frozenset[str] = frozenset()
         self.connected = False
         self.outgoing: list[bytes] = []
@@ -254,6 +256,7 @@ class ClientSession:
         if frame.client_id is None:
             return None
         self.client_id = frame.client_id
+        self.resume = frame.resume if isinstance(frame.resume, str) else ""
         if isinstance(frame.features, list):
             self.features = frozenset(name for name in frame.features if isinstance(name, str))
         return Welcome(frame.client_id, frame.expiry())

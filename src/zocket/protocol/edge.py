@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 EXPIRED_CODE: Final = 4401
 """Close code of a socket whose token has expired: 401 in the range that applications own, so that a client can tell."""
 KICKED_CODE: Final = 4403
-"""Close code of a socket that an actor had closed: do not connect again by yourself."""
+"""Close code of a socket that an actor had closed, or whose session goes on at another one: do not connect again by
+yourself."""
 REFUSED_AGAIN_S: Final = 2.0
 """When a subscription that was refused for a reason that passes is sent again, by whoever serves the socket."""
 MAX_CALL_ID_BYTES: Final = 256

@@ -51,6 +51,9 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     With a `caller` no client sends it but a runtime: `gateway` names that one, `session_id` the call.
     `refreshes` counts the tokens that a session had after its first: with a higher number the claims are new.
     `metadata` is what its client says of itself.
+
+    `session_id` names the socket. With `resumes` it goes on with the session of an earlier one, which has that id;
+    `socket` is its number among the sockets of the session.
     """
 
     scope: WireScope
@@ -64,6 +67,8 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     caller: CalledBy | None = None
     refreshes: int = 0
     metadata: msgspec.Raw = msgspec.Raw(b"null")
+    resumes: str | None = None
+    socket: int = 0
 
 
 MAX_PARTS: Final = 256
@@ -112,12 +117,31 @@ class SessionConnected(msgspec.Struct, rename="camel"):
     connected_at: int
 
 
-class SessionDisconnected(msgspec.Struct, rename="camel"):
-    """A session ended; `disconnected_at` in milliseconds since the epoch."""
+class NextSocket(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The socket at which a session goes on; fields as of `Inbound`."""
+
+    session_id: str
+    socket: int
+    gateway: str
+    user_id: str | None = None
+    claims: msgspec.Raw = msgspec.Raw(b"null")
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class SessionDisconnected(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The socket `session_id` is gone, and its session with it; `disconnected_at` in milliseconds since the epoch.
+
+    `dropped` says that its client did not say goodbye, and may go on with the session at another socket; `next` that
+    it does. `resumes` and `socket` are as of `Inbound`.
+    """
 
     scope: WireScope
     session_id: str
     disconnected_at: int = 0
+    dropped: bool = False
+    resumes: str | None = None
+    socket: int = 0
+    next: NextSocket | None = None
 
 
 class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -126,8 +150,9 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
     `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
-    under way (`Control`). `rank` is the revision of its owner record: of two
-    runtimes that read the same stream the one with the higher rank came later; 0 where nothing is known.
+    under way (`Control`), `grace` that an actor of it has a grace for sessions that were dropped. `rank` is the
+    revision of its owner record: of two runtimes that read the same stream the one with the higher rank came later; 0
+    where nothing is known.
     """
 
     scope: WireScope
@@ -140,6 +165,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     bursts: bool = False
     rank: int = 0
     controls: bool = False
+    grace: bool = False
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -217,17 +243,20 @@ def inbound_head(
     request_prefix: str,
     refreshes: int = 0,
     metadata: bytes = b"",
+    resumes: tuple[str, int] | None = None,
 ) -> bytes:
     """Everything of a session's inbound envelopes in front of the request's number; made once for each token.
 
-    `claims` is JSON, and so is `metadata` if there is any; `request_prefix`, with which the request ids begin, is plain
-    ASCII without quotes.
+    `resumes` has `resumes` and `socket` of `Inbound`. `claims` is JSON, and so is `metadata` if there is any;
+    `request_prefix`, with which the request ids begin, is plain ASCII without quotes.
     """
     more = b"" if gateway is None else b'"gateway":%b,"credits":true,' % _encode(gateway)
     if refreshes:
         more += b'"refreshes":%d,' % refreshes
     if metadata:
         more += b'"metadata":%b,' % metadata
+    if resumes is not None:
+        more += b'"resumes":%b,"socket":%d,' % (_encode(resumes[0]), resumes[1])
     return b'{"scope":%b,"sessionId":%b,"userId":%b,"claims":%b,%b"requestId":"%b' % (
         _encode(wire_scope(scope)),
         _encode(session_id),

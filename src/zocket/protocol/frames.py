@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from zocket.errors import InvalidFrame, ZocketError
+from zocket.errors import REPLACED, CallerError, InvalidFrame, ZocketError
 
 NO_INPUT: Final = msgspec.Raw(b"")
 """`input` of a call that has none."""
@@ -223,6 +223,7 @@ class ServerFrame(msgspec.Struct, rename="camel", frozen=True, gc=False):
     epoch: Any = None
     seq: Any = None
     expires_at: Any = None
+    resume: Any = None
 
     def version(self) -> Since | None:
         """The version of the state that the frame leads to; None from a server that names none."""
@@ -281,18 +282,26 @@ REFRESH: Final = "auth:refresh"
 """Feature of a server that takes a new token on an open connection."""
 
 
-def welcome(client_id: str, features: Sequence[str] = (), expires_at: float | None = None) -> bytes:
+def welcome(client_id: str, features: Sequence[str] = (), expires_at: float | None = None, resume: str = "") -> bytes:
     """First frame after the upgrade.
 
     Args:
-        client_id: names the connection.
+        client_id: names the session.
         features: additions that the client may use.
         expires_at: when its token expires, in seconds since the epoch.
+        resume: what the client shows to go on with the session on another connection; "" if it cannot.
     """
     more = b',"features":%b' % _encode(features) if features else b""
     if expires_at is not None:
         more += b',"expiresAt":%d' % (expires_at * 1000)
+    if resume:
+        more += b',"resume":%b' % _encode(resume)
     return b'{"type":"welcome","clientId":%b%b}' % (_encode(client_id), more)
+
+
+def replaced() -> bytes:
+    """The last frame of a connection whose session goes on at another one."""
+    return problem(CallerError("another connection goes on with this session", code=REPLACED))
 
 
 def refresh(token: str) -> bytes:

@@ -3,8 +3,8 @@
 Rules: a message is acknowledged when its request is finished (R15), and while it waits the broker is told that it is
 still in progress. What is delivered again while it is still here, or after its acknowledgement was lost with a
 connection, is not run again. An envelope that cannot be used is logged, counted, never delivered again, and answered
-where it says whom. A session ends when its gateway says so, for good, or when its gateway has died: then it may come
-back.
+where it says whom. A session ends when its gateway says so, for good or as one that was dropped, or when its gateway
+has died: then it may come back, at the same socket or at another one (`sockets.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from zocket.metrics import Sample
 from zocket.protocol import envelopes, frames, subjects
 from zocket.protocol.frames import Rpc
 from zocket.runtime.outbox import SessionLink
+from zocket.runtime.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set
@@ -140,6 +141,7 @@ class Intake:
         self.submit = host.submit
         self.called: Callable[[Inbound, str, Position, Callable[[], None]], None] = _refuse_called
         self._links: dict[str, SessionLink] = {}
+        self._sockets = Sockets(host, self._links)
         self._gone: _Recent[str, bool] = _Recent(GONE_KEPT)
         self._held: dict[int, Delivered] = {}
         self._bursts: dict[int, _Burst] = {}
@@ -218,7 +220,7 @@ class Intake:
         link = self._link(envelope)
         self.submit(link, envelope.message, request_id, finished, position)
         if self._controls.early:
-            self._controls.arrived(envelope.message, envelope.session_id, request_id)
+            self._controls.arrived(envelope.message, envelope.resumes or envelope.session_id, request_id)
 
     def _is_repeated(self, delivered: Delivered) -> bool:
         """Whether the same message is here already, or was finished.
@@ -285,17 +287,22 @@ class Intake:
                 link.refreshes = envelope.refreshes
                 link.renew(_session(envelope))
             return link
-        session = _session(envelope)
-        link = SessionLink(self._outbox, session, envelope.gateway, does_credit=envelope.credits)
-        link.refreshes = envelope.refreshes
-        if self._gone.get(session.id):
-            return link
-        self._links[session.id] = link
-        if envelope.gateway is None:
-            link.send(frames.welcome(session.id))
-        else:
-            self._presence.met(envelope.gateway)
+        link = SessionLink(self._outbox, _session(envelope), envelope.gateway, does_credit=envelope.credits)
+        link.refreshes, link.number = envelope.refreshes, envelope.socket
+        self._meet(link)
         return link
+
+    def _meet(self, link: SessionLink) -> None:
+        """Takes note of a socket, unless it is gone already."""
+        if self._gone.get(link.socket):
+            link.lapsed = True
+            return
+        self._links[link.socket] = link
+        if link.gateway is None:
+            link.send(frames.welcome(link.socket))
+        else:
+            self._presence.met(link.gateway)
+        self._sockets.enter(link)
 
     def disconnected(self, messages: list[Message]) -> None:
         """Takes what `session.disconnected` says (R6)."""
@@ -310,9 +317,35 @@ class Intake:
                 self._rejected += 1
                 self._log.warning("a session.disconnected is of another project")
                 continue
-            self._links.pop(ended.session_id, None)
-            self._gone.add(ended.session_id, True)
-            self._host.sessions.disconnect(ended.session_id)
+            following = ended.next
+            if following is None:
+                self._end(ended)
+            elif not _are_tokens(following.session_id, following.gateway):
+                self._rejected += 1
+                self._log.warning("a session.disconnected names a socket or a gateway that cannot be part of a subject")
+            elif following.session_id not in self._links:
+                self._meet(self._next_link(ended.resumes or ended.session_id, following))
+
+    def _end(self, ended: envelopes.SessionDisconnected) -> None:
+        """A socket is gone, and its session with it, unless that has gone on at a newer one."""
+        session_id = ended.resumes or ended.session_id
+        link = self._links.pop(ended.session_id, None)
+        if link is not None:
+            link.lapsed = True
+        self._gone.add(ended.session_id, True)
+        if not self._sockets.leave(session_id, ended.socket):
+            return
+        if ended.dropped:
+            self._host.sessions.drop(session_id, ended.session_id)
+        else:
+            self._host.sessions.disconnect(session_id, ended.session_id)
+
+    def _next_link(self, session_id: str, following: envelopes.NextSocket) -> SessionLink:
+        claims, metadata = _object(following.claims), _object(following.metadata)
+        session = Session(session_id, following.user_id, claims, metadata, following.session_id)
+        link = SessionLink(self._outbox, session, following.gateway, does_credit=True)
+        link.number = following.socket
+        return link
 
     def alive(self, messages: list[Message]) -> None:
         """Takes what gateways say of themselves; one that was taken for dead has to subscribe its sessions again."""
@@ -327,11 +360,13 @@ class Intake:
         dead = self._presence.sweep()
         if not dead:
             return
-        ended = [(session_id, link) for session_id, link in self._links.items() if link.gateway in dead]
+        ended = [(socket, link) for socket, link in self._links.items() if link.gateway in dead]
         self._log.warning("gateways have died", extra={"gateways": sorted(dead), "sessions": len(ended)})
-        for session_id, link in ended:
-            del self._links[session_id]
-            self._host.sessions.lapse(link)
+        for socket, link in ended:
+            del self._links[socket]
+            assert link.session is not None
+            if self._sockets.leave(link.session.id, link.number):
+                self._host.sessions.lapse(link)
 
     def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
         self._broker.term([delivered])
@@ -384,7 +419,9 @@ def _refuse_called(envelope: Inbound, request_id: str, position: Position, finis
 
 
 def _session(envelope: Inbound) -> Session:
-    return Session(envelope.session_id, envelope.user_id, _object(envelope.claims), _object(envelope.metadata))
+    claims, metadata = _object(envelope.claims), _object(envelope.metadata)
+    session_id = envelope.resumes or envelope.session_id
+    return Session(session_id, envelope.user_id, claims, metadata, envelope.session_id)
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:

@@ -37,24 +37,28 @@ MAX_LISTED_SESSIONS: Final = 4_096
 
 
 class SessionLink(Link):
-    """One session, with its way out.
+    """One socket of a session, with its way out.
 
     Attributes:
         gateway: None for one that takes no batches.
         refreshes: as of `Inbound.refreshes`, of the token that its claims are from.
+        socket: its name towards gateways.
+        number: as of `Inbound.socket`.
     """
 
-    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway", "refreshes")
+    __slots__ = ("_head", "_outbox", "_sessions", "_subject", "gateway", "number", "refreshes", "socket")
 
     def __init__(self, outbox: Outbox, session: Session, gateway: str | None, *, does_credit: bool = False) -> None:
         super().__init__(session)
         self.credits = does_credit
         self._outbox = outbox
-        self._subject = subjects.outbound(outbox.scope, session.id)
-        self._head = envelopes.outbound_head(outbox.scope, session.id)
-        self._sessions = envelopes.session_list([session.id])
+        self.socket = session.socket or session.id
+        self._subject = subjects.outbound(outbox.scope, self.socket)
+        self._head = envelopes.outbound_head(outbox.scope, self.socket)
+        self._sessions = envelopes.session_list([self.socket])
         self.gateway = gateway
         self.refreshes = 0
+        self.number = 0
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -254,12 +258,11 @@ class Outbox:
 def _route(audience: Audience) -> _Route:
     by_gateway: dict[str, list[str]] = {}
     single: list[Link] = []
-    for session_id, link in audience.links.items():
-        gateway = link.gateway if isinstance(link, SessionLink) else None
-        if gateway is None:
-            single.append(link)
+    for link in audience.links.values():
+        if isinstance(link, SessionLink) and link.gateway is not None:
+            by_gateway.setdefault(link.gateway, []).append(link.socket)
         else:
-            by_gateway.setdefault(gateway, []).append(session_id)
+            single.append(link)
     lists = [
         (gateway, envelopes.session_list(part)) for gateway, sessions in by_gateway.items() for part in _parts(sessions)
     ]

@@ -165,6 +165,7 @@ class Runtime:
             partitions=partition.count,
             bursts=True,
             controls=True,
+            grace=definition.has_grace,
         )
         self._connection = self._shown = 0
         self._pushes: dict[str, Subscription] = {}

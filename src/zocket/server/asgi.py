@@ -24,7 +24,8 @@ from zocket.sockets.backlog import Backlog
 from zocket.sockets.calls import CALL_METHODS, HttpCalls, Reply
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.metadata import metadata_of
-from zocket.sockets.port import Head, Refused
+from zocket.sockets.port import ABNORMAL, Head, Refused, is_goodbye
+from zocket.sockets.resumption import resume_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -170,21 +171,27 @@ class AsgiServer:
             self._backlog, self._outbound = Backlog(limits), Outbound()
         outbound = self._outbound
         peer = AsgiPeer(send, limits, self._backlog, outbound)
-        session = peer.session = server.open_session(peer, identity, metadata)
+        session = peer.session = server.open_session(peer, identity, metadata, resume_of(query, _headers(scope)))
+        code = ABNORMAL
         try:
-            await self._read(session, peer, outbound, receive, server.limits.max_frame_bytes)
+            code = await self._read(session, peer, outbound, receive, server.limits.max_frame_bytes)
         finally:
-            session.closed()
+            session.closed(said_goodbye=is_goodbye(code) and not peer.is_closing)
             await peer.aclose()
 
     @staticmethod
     async def _read(
         session: LocalSession, peer: AsgiPeer, outbound: Outbound, receive: Receive, max_frame_bytes: int
-    ) -> None:
+    ) -> int:
+        """Passes frames on until the socket is gone; its close code as the ASGI server says.
+
+        1005 is what some servers say of a connection that was lost, too.
+        """
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                return
+                code: int = message.get("code", ABNORMAL)
+                return code
             text = message.get("text")
             try:
                 frame = text.encode() if text is not None else message.get("bytes") or b""
@@ -229,7 +236,7 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
 
 
 def _head(scope: Scope) -> Head:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    headers = _headers(scope)
     host, port = (scope.get("client") or ("", 0))[:2]
     return Head(
         path=scope["path"],
@@ -238,6 +245,10 @@ def _head(scope: Scope) -> Head:
         remote=f"{host}:{port}",
         headers=headers,
     )
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope.get("headers", ())}
 
 
 def _query(scope: Scope) -> dict[str, list[str]]:

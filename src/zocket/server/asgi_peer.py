@@ -121,6 +121,11 @@ class AsgiPeer:
             self._is_queued = True
             self._outbound.add(self)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether this side has closed the socket."""
+        return self._closing is not None
+
     def unsent_bytes(self) -> int:
         """See `Reader.unsent_bytes`; what the ASGI server has taken is its own business."""
         return self._waiting_bytes

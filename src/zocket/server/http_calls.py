@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from zocket.server.local import Authorize, LocalServer
     from zocket.sockets.port import Admit, Head, Peer, SocketSession
 
-Admitted = tuple[Identity, bytes]
-"""Who was let in, and the metadata of `Head`."""
+Admitted = tuple[Identity, bytes, str]
+"""Who was let in, and `metadata` and `resume` of `Head`."""
 
 log = logging.getLogger("zocket.server")
 
@@ -25,7 +25,7 @@ def admission(authorize: Authorize | None) -> Admit[Admitted]:
 
     async def admit(head: Head) -> Admitted:
         try:
-            return await identify(authorize, head.token), head.metadata
+            return await identify(authorize, head.token), head.metadata, head.resume
         except Unauthorized as error:
             raise Refused(401, error.code, error.message) from error
         except Exception as error:  # border: a developer's authorize

@@ -1,12 +1,14 @@
 """The whole chain in one process: sockets above, a host below, no broker between.
 
 Rules: the same `EdgeSession` as the gateway's checks every frame, the same `Host` as the runtime's runs the actors;
-only what lies between them is left out. A socket that closes is a session that ends.
+only what lies between them is left out. A socket that its client closes is a session that ends; one that is lost is
+a session that is dropped, and may be resumed on another socket as long as this server runs.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,16 +19,16 @@ import msgspec
 
 from zocket.clock import SystemClock
 from zocket.core import Session
-from zocket.errors import KICKED, Unauthorized
+from zocket.errors import KICKED, REPLACED, Unauthorized
 from zocket.host import Host, Link
 from zocket.host.calls import ServerInvoker
-from zocket.ids import new_session_id
 from zocket.metrics import Sample
 from zocket.protocol import frames
 from zocket.protocol.coalescing import SlowReaders
 from zocket.protocol.edge import EXPIRED_CODE, KICKED_CODE, REFUSED_AGAIN_S, EdgeSession
 from zocket.protocol.flow import Flow
 from zocket.sockets.refresh import Refresh, expiry_of
+from zocket.sockets.resumption import ResumeTokens, first_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -84,19 +86,25 @@ async def identify(authorize: Authorize | None, token: str | None) -> Identity:
 class LocalSession(Link):
     """One socket: a `SocketSession` for the front, a `Link` for the host."""
 
-    __slots__ = ("_flow", "_is_ending", "_refresh", "_server", "edge", "expires_at", "peer")
+    __slots__ = ("_flow", "_is_ending", "_is_kicked", "_refresh", "_server", "edge", "expires_at", "peer")
 
-    def __init__(self, server: LocalServer, peer: Peer, session: Session) -> None:
+    def __init__(self, server: LocalServer, peer: Peer, session: Session, resume: str) -> None:
         super().__init__(session)
         self._server = server
         self.credits = True
-        self._is_ending = False
+        self._is_ending = self._is_kicked = False
         self._refresh: Refresh[Identity] | None = None
         self.expires_at = expiry_of(session.claims)
         self.peer: Peer = peer
-        self.edge = EdgeSession(session.id, server.limits)
+        self.edge = EdgeSession(session.socket or session.id, server.limits)
         self._flow: Flow | None = None
-        peer.send(frames.welcome(session.id, server.features, self.expires_at))
+        peer.send(frames.welcome(session.id, server.features, self.expires_at, resume))
+
+    @property
+    def session_id(self) -> str:
+        """The id of its session, which may have had other sockets."""
+        assert self.session is not None
+        return self.session.id
 
     def received(self, frame: bytes) -> None:
         """See `SocketSession.received`."""
@@ -118,7 +126,7 @@ class LocalSession(Link):
         edge = self.edge
         withdrawn, edge.withdrawn = edge.withdrawn, []
         for _, number, actor, actor_id in withdrawn:
-            self._server.host.cancel(actor, actor_id, edge.session_id, f"{edge.request_prefix}{number}")
+            self._server.host.cancel(actor, actor_id, self.session_id, f"{edge.request_prefix}{number}")
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
@@ -133,8 +141,14 @@ class LocalSession(Link):
 
     def dismiss(self, frame: bytes) -> None:
         """See `Link.dismiss`."""
+        self._is_kicked = True
         self.refuse(frame)
         self.end(KICKED_CODE, KICKED)
+
+    def replace(self) -> None:
+        """The session goes on at another socket."""
+        self.peer.send(frames.replaced())
+        self.end(KICKED_CODE, REPLACED)
 
     def answer(self, call_id: CallId, frame: bytes, *, kept: bool = False) -> None:
         """See `Link.answer`; the answer to a call that was already answered (`timeout`) is dropped."""
@@ -154,7 +168,7 @@ class LocalSession(Link):
         self._flow.sent(pending, number, len(frame))
 
     def _credit(self, pending: Pending, number: int) -> None:
-        self._server.host.credit(self.edge.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
+        self._server.host.credit(self.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
 
     def flush(self) -> None:
         """Sends what the edge has to say."""
@@ -206,13 +220,13 @@ class LocalSession(Link):
         """See `SocketSession.caught_up`."""
         self._server.slow_readers.caught_up(self, self._server.clock.now())
 
-    def closed(self) -> None:
+    def closed(self, *, said_goodbye: bool = False) -> None:
         """See `SocketSession.closed`."""
         self._stop_refresh()
         self.edge.close()
         if self._flow is not None:
             self._flow.close()
-        self._server.ended(self)
+        self._server.ended(self, dropped=not (said_goodbye or self._is_kicked))
 
 
 class LocalServer:
@@ -244,6 +258,7 @@ class LocalServer:
         alarms = None if store is None else store.alarms
         self.host = Host(definition, clock=clock, limits=limits, dev_mode=dev_mode, store=store, alarms=alarms)
         self.slow_readers = SlowReaders()
+        self._resume = ResumeTokens(secrets.token_bytes(32), clock.wall) if definition.has_grace else None
         self._sessions: dict[str, LocalSession] = {}
         self._opened = 0
         self._timeouts = 0
@@ -307,21 +322,48 @@ class LocalServer:
                     session.end(1001, "server stops")
                 await server.host.aclose(drain_timeout_s)
 
-    def open_session(self, peer: Peer, identity: Identity, metadata: bytes = b"") -> LocalSession:
-        """The session of a socket that was let in; `metadata` as of `Head`."""
+    def open_session(self, peer: Peer, identity: Identity, metadata: bytes = b"", resume: str = "") -> LocalSession:
+        """The session of a socket that was let in; `metadata` and `resume` as of `Head`.
+
+        Where `resume` counts, it is that of the earlier socket, which is closed with 4403 if it lives still.
+        """
         said = msgspec.json.decode(metadata) if metadata else {}
-        session = Session(new_session_id(), identity.user_id, identity.claims, said)
-        local = LocalSession(self, peer, session)
+        socket, token, owner = first_socket(), "", (identity.user_id,)
+        if self._resume is not None:
+            resumed = self._resume.successor(resume, owner) if resume else None
+            if resumed is not None:
+                socket = resumed[1]
+            token = self._resume.issue(socket, owner)
+        session = Session(socket.session_id, identity.user_id, identity.claims, said, socket.name)
+        local = LocalSession(self, peer, session, token)
+        if socket.number:
+            self._take_over(local)
         self._sessions[session.id] = local
         self._opened += 1
         return local
 
-    def ended(self, local: LocalSession) -> None:
+    def _take_over(self, local: LocalSession) -> None:
+        """The session of an earlier socket goes on at this one."""
+        earlier = self._sessions.get(local.session_id)
+        if earlier is not None:
+            self._leave(earlier)
+            self.host.sessions.lapse(earlier)
+            earlier.replace()
+        self.host.sessions.resume(local)
+
+    def _leave(self, local: LocalSession) -> None:
+        del self._sessions[local.session_id]
+        self.slow_readers.discard(local)
+
+    def ended(self, local: LocalSession, *, dropped: bool) -> None:
         """The session's socket is gone."""
-        assert local.session is not None
-        if self._sessions.pop(local.session.id, None) is not None:
-            self.slow_readers.discard(local)
-            self.host.sessions.disconnect(local.session.id)
+        if self._sessions.get(local.session_id) is local:
+            self._leave(local)
+            if dropped:
+                self.host.sessions.lapse(local)
+            else:
+                local.lapsed = True
+                self.host.sessions.disconnect(local.session_id, local.edge.session_id)
 
     def _sweep(self) -> None:
         """Answers calls over their time limit and closes sockets of expired tokens, for as long as the server runs."""
@@ -343,6 +385,8 @@ class LocalServer:
         yield Sample("sessions_opened", "Sessions opened so far.", "counter", self._opened)
         yield Sample("call_timeouts", "Calls answered with timeout.", "counter", self._timeouts)
         yield from self.slow_readers.samples()
+        if self._resume is not None:
+            yield from self._resume.samples()
         yield from self.host.samples()
 
 

@@ -145,7 +145,7 @@ class HttpCalls(Generic[A]):
             session.received(frame)
             return Reply(*await peer.answered)
         finally:
-            session.closed()
+            session.closed(said_goodbye=True)
 
     async def _admitted(self, head: Head) -> A:
         try:

@@ -1,6 +1,6 @@
 """One HTTP request head as a value, and answers as bytes; no I/O.
 
-Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the token and
+Rules: what cannot be served is a `Refused` with its status; the query never leaves this file except for the tokens and
 what `metadata_of` takes of it; every answer closes the connection. A body is taken by calls alone, and only if its
 length is told before.
 """
@@ -21,6 +21,7 @@ from zocket.protocol.http_calls import PREFIX
 from zocket.sockets.calls import CALL_METHODS
 from zocket.sockets.metadata import metadata_of
 from zocket.sockets.port import Head, Refused
+from zocket.sockets.resumption import resume_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ MAX_LENGTH_DIGITS: Final = 15
 """Of a Content-Length that is looked at as a number."""
 
 MAX_QUERY_FIELDS: Final = 100
-"""Fields of a query; two are used (`token`, `metadata`)."""
+"""Fields of a query; three are used (`token`, `metadata`, `resume`)."""
 
 _EXTRA_HEADERS: Final = {
     405: "Allow: GET, HEAD\r\n",
@@ -117,6 +118,7 @@ def read_request(raw: bytes, remote: str, *, max_body_bytes: int = -1) -> Reques
         host=_host(headers.get("host", "")),
         token=_token(fields, headers),
         metadata=metadata_of(fields),
+        resume="" if calls else resume_of(fields, headers),
         remote=remote,
         headers=headers,
     )

@@ -21,6 +21,7 @@ from zocket.sockets.deadlines import Deadlines
 from zocket.sockets.goodbye import say_goodbye
 from zocket.sockets.members import Members
 from zocket.sockets.outgoing import PONG_FRAME, Outgoing
+from zocket.sockets.port import is_goodbye
 from zocket.sockets.wire import Drain, Wire
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class SocketPeer(WSListener):
         "_buffered",
         "_counts",
         "_fragments",
+        "_has_said_goodbye",
         "_max_buffer_bytes",
         "_outgoing",
         "_pong",
@@ -123,6 +125,7 @@ class SocketPeer(WSListener):
         self._slow_room = self._max_buffer_bytes - sockets.limits.slow_reader_bytes
         self._pong: bytes | None = None
         self._fragments: bytearray | None = None
+        self._has_said_goodbye = False
         self._active = True
         self._quiet_ticks = 0
 
@@ -344,7 +347,7 @@ class SocketPeer(WSListener):
         self._fragments = None
         if session is not None:
             try:
-                session.closed()
+                session.closed(said_goodbye=self._has_said_goodbye)
             except Exception:  # border: the session is code from above; its socket is gone either way
                 log.exception("a session failed to close", extra={"remote": self.remote})
 
@@ -363,6 +366,7 @@ class SocketPeer(WSListener):
 
     def _answer_close(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else NORMAL
+        self._has_said_goodbye = bool(payload) and is_goodbye(code)
         self.flush()
         if self._state is OPEN:
             self._say_close(code, "")

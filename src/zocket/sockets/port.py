@@ -6,10 +6,13 @@ Rules: nothing here waits except `admit`; a peer may be told to send or close at
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ABNORMAL: Final = 1006
+"""Close code of a socket that just vanished."""
 
 A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
@@ -26,6 +29,8 @@ class Head:
         remote: address and port of the other side, for the log.
         headers: names in lower case.
         metadata: what the client says of itself (`?metadata=`), a JSON object; empty if it says nothing.
+        resume: by which an upgrade goes on with a session, from the query (`?resume=`) or `X-Zocket-Resume`; "" if it
+            does not. Never logged.
     """
 
     path: str
@@ -34,6 +39,7 @@ class Head:
     remote: str
     headers: Mapping[str, str] = field(repr=False)
     metadata: bytes = field(default=b"", repr=False)
+    resume: str = field(default="", repr=False)
 
 
 @dataclass(eq=False)
@@ -74,8 +80,16 @@ class SocketSession(Protocol):
     def caught_up(self) -> None:
         """The client has read what was waiting; only after `fell_behind`."""
 
-    def closed(self) -> None:
-        """The socket is gone; called once."""
+    def closed(self, *, said_goodbye: bool = False) -> None:
+        """The socket is gone; called once. `said_goodbye` if its client has closed it, as one that does not return."""
+
+
+def is_goodbye(code: int) -> bool:
+    """Whether a client that closes with this code does not mean to return: 1000, or 1001 (a page is left).
+
+    One that gives none may be about to connect again.
+    """
+    return code in (1000, 1001)
 
 
 class Admit(Protocol[A_co]):

@@ -21,6 +21,7 @@ from zocket.ids import Scope
 from zocket.protocol.metadata import encode_metadata
 from zocket.runtime.runtime import Runtime
 from zocket.settings import Limits
+from zocket.sockets.port import ABNORMAL
 from zocket.sockets.refresh import expiry_of
 from zocket.state import encode
 from zocket.testing.clock import MovableClock, ShiftedClock, VirtualClock
@@ -47,8 +48,6 @@ finalizers: ContextVar[AsyncExitStack] = ContextVar("zocket_finalizers")
 SCOPE: Final = Scope("test-workspace", "test-project")
 STORAGE: Final = "file"
 """Of the kit's streams, so that durable actors can be tested like any other."""
-ABNORMAL: Final = 1006
-"""Close code of a socket that just vanished."""
 SETTLE_STEP_S: Final = 0.002
 """How often `settle` looks whether everything is quiet."""
 
@@ -89,11 +88,11 @@ class _Socket:
     def close(self, code: int, reason: str = "") -> None:
         self._loop.call_soon(self.end, code, reason)
 
-    def end(self, code: int, reason: str) -> None:
+    def end(self, code: int, reason: str, *, by_client: bool = False) -> None:
         if self._open:
             self._open = False
             if self._session is not None:
-                self._session.closed()
+                self._session.closed(said_goodbye=by_client)
             self._receiver.on_closed(code, reason)
 
     def from_client(self, frame: bytes) -> None:
@@ -117,7 +116,7 @@ class _ClientSide:
         self._loop.call_soon(self.socket.from_client, frame)
 
     async def close(self) -> None:
-        self.socket.end(1000, "")
+        self.socket.end(1000, "", by_client=True)
 
 
 class HasGateway(Protocol):
@@ -147,7 +146,7 @@ class Transport:
         if gateway is None or not gateway.accepting:
             raise Unavailable("the gateway of the test kit does not run")
         socket = self.socket = _Socket(receiver)
-        socket.attach(gateway.open_session(socket, self.identity, self._renew, self._metadata))
+        socket.attach(gateway.open_session(socket, self.identity, self._renew, self._metadata, receiver.resume))
         return _ClientSide(socket)
 
     async def fresh_token(self) -> str:
@@ -297,7 +296,10 @@ class TestApp:
         transport.identity = _identity(transport.identity.user_id, claims)
 
     async def drop(self, client: Client) -> None:
-        """The client's socket vanishes without a goodbye; the client connects again by itself."""
+        """The client's socket vanishes without a goodbye; the client connects again by itself.
+
+        With the same session, if a class of the app has a `grace`.
+        """
         socket = self._transports[client].socket
         if socket is not None:
             socket.end(ABNORMAL, "dropped by the test")

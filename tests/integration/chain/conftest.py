@@ -73,7 +73,8 @@ class RawSocket:
 
     @property
     def id(self) -> str:
-        return str(self.session.edge.session_id)
+        """Of the session, as its client knows it."""
+        return str(self.session.socket.session_id)
 
     def write(self, frame: Frame | bytes) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
@@ -197,10 +198,12 @@ class Outside:
         claims: Any = None,
         scope: Scope = kit.SCOPE,
         expires_at: float | None = None,
+        resume: str = "",
+        gateway: Gateway | None = None,
     ) -> RawSocket:
         socket = RawSocket()
         identity = Identity(scope, user_id, encode(claims), expires_at)
-        socket.session = cls.gateway(t).open_session(socket, identity)
+        socket.session = (gateway or cls.gateway(t)).open_session(socket, identity, resume=resume)
         return socket
 
     @staticmethod

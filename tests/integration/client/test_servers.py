@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from zocket import Actor, ActorError, App, Event, Identity, connect, method
 from zocket.broker.nats import NatsBroker
+from zocket.client.websocket import WebSocketConnection
 from zocket.clock import SystemClock
 from zocket.errors import Disconnected, Unauthorized
 from zocket.gateway.gateway import Gateway
@@ -78,17 +78,41 @@ class ChatRoom(Actor[RoomState]):
         await asyncio.sleep(seconds)
 
 
+class Game(Actor[dict[str, Any]]):
+    grace = 60.0
+
+    async def on_connect(self) -> None:
+        self.note("+")
+
+    async def on_drop(self) -> None:
+        self.note("?")
+
+    async def on_resume(self) -> None:
+        self.note("!")
+
+    async def on_disconnect(self) -> None:
+        self.note("-")
+
+    def note(self, what: str) -> None:
+        self.state.setdefault("log", []).append(f"{what}{self.session.user_id}")
+
+    @method
+    async def whoami(self) -> str:
+        return self.session.id
+
+
 async def authorize(token: str | None) -> Identity | None:
     return None if token == "expired" else Identity(user_id=token)
 
 
 APP = App(actors={"chat": ChatRoom}, authorize=authorize)
+GAMES = App(actors={"game": Game}, authorize=authorize)
 
 
 @asynccontextmanager
-async def served_by_serve(_: str) -> AsyncIterator[str]:
+async def served_by_serve(_: str, app: App) -> AsyncIterator[str]:
     settings = ServeSettings(host="127.0.0.1", port=0, metrics_port=0)
-    async with serve(APP.definition, settings, authorize=authorize) as port:
+    async with serve(app.definition, settings, authorize=authorize) as port:
         yield f"ws://127.0.0.1:{port}"
 
 
@@ -98,10 +122,10 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served_by_uvicorn(_: str) -> AsyncIterator[str]:
+async def served_by_uvicorn(_: str, app: App) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(APP, log_level="warning", lifespan="on", ws="websockets-sansio")
+        config = uvicorn.Config(app, log_level="warning", lifespan="on", ws="websockets-sansio")
         server = _Uvicorn(config)
         serving = asyncio.create_task(server.serve([listening]))
         while not server.started:  # noqa: ASYNC110 — uvicorn offers no event
@@ -112,35 +136,35 @@ async def served_by_uvicorn(_: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def served_over_nats(nats_url: str) -> AsyncIterator[str]:
+async def served_over_nats(nats_url: str, app: App) -> AsyncIterator[str]:
     """Gateway and runtime on a broker connection each, in a project of their own."""
     scope, clock, limits = Scope("client-tests", secrets.token_hex(8)), SystemClock(), Limits()
 
-    async def admit(head: Head) -> tuple[GatewayIdentity, bytes]:
+    async def admit(head: Head) -> tuple[GatewayIdentity, bytes, str]:
         if head.token == "expired":
             raise Refused(401, "unauthorized", "the token has expired")
-        return GatewayIdentity(scope, head.token), head.metadata
+        return GatewayIdentity(scope, head.token), head.metadata, head.resume
 
     async def renew(token: str) -> GatewayIdentity:
         if token == "expired":
             raise Refused(401, "unauthorized", "the token has expired")
         return GatewayIdentity(scope, token)
 
-    def open_session(peer: Peer, admitted: tuple[GatewayIdentity, bytes]) -> SocketSession:
-        return gateway.open_session(peer, admitted[0], renew, admitted[1])
+    def open_session(peer: Peer, admitted: tuple[GatewayIdentity, bytes, str]) -> SocketSession:
+        return gateway.open_session(peer, admitted[0], renew, *admitted[1:])
 
     async with AsyncExitStack() as stack:
         brokers = [await NatsBroker.open(nats_url, name=name, boot_timeout_s=10) for name in ("gateway", "runtime")]
         for broker in brokers:
             stack.push_async_callback(broker.aclose)
-        runtime = Runtime.open(APP.definition, scope, brokers[1], clock=clock, limits=limits, process_name="tests")
+        runtime = Runtime.open(app.definition, scope, brokers[1], clock=clock, limits=limits, process_name="tests")
         await stack.enter_async_context(runtime)
         gateway = await stack.enter_async_context(Gateway.open(brokers[0], clock=clock, limits=limits))
         front = await stack.enter_async_context(SocketFront.open("127.0.0.1", 0, admit=admit, open=open_session))
         yield f"ws://127.0.0.1:{front.port}"
 
 
-Served = Callable[[], AbstractAsyncContextManager[str]]
+Served = Callable[..., AbstractAsyncContextManager[str]]
 
 
 @pytest.fixture(
@@ -149,7 +173,8 @@ Served = Callable[[], AbstractAsyncContextManager[str]]
 )
 def served(request: pytest.FixtureRequest) -> Served:
     over_nats = request.param is served_over_nats
-    return partial(request.param, request.getfixturevalue("nats_url") if over_nats else "")
+    nats_url = request.getfixturevalue("nats_url") if over_nats else ""
+    return lambda app=APP: request.param(nats_url, app)
 
 
 async def test_a_typed_handle_calls_watches_and_listens(served: Served) -> None:
@@ -264,3 +289,32 @@ async def test_a_stop_of_the_server_rejects_what_is_open(served: Served, until: 
     await client.aclose()
     with pytest.raises(Disconnected, match="closed"):
         await waiting
+
+
+def cut(client: Client) -> None:
+    """The network takes the client's connection away."""
+    attempt = client._link._attempt
+    assert attempt is not None
+    assert isinstance(attempt.connection, WebSocketConnection)
+    attempt.connection._socket.transport.abort()
+
+
+async def test_a_client_whose_connection_is_cut_comes_back_as_the_same_session(served: Served, until: Until) -> None:
+    async with served(GAMES) as url, connect(url, token="ada") as ada, connect(url, token="bob") as bob:
+        states = bob.state(bob.actor(Game, "g"))
+        game = ada.actor(Game, "g")
+        session_id = await game.whoami()
+        await until(lambda: ada.resume)
+        assert ada.id == session_id
+        for _ in range(2):
+            cut(ada)
+            await until(lambda: ada.status != "open")
+            assert await game.whoami() == session_id
+            await until(lambda: ada.id == session_id)
+        await ada.aclose()
+        async with asyncio.timeout(10):
+            async for state in states:
+                lines = [line for line in state.get("log", ()) if line.endswith("ada")]
+                if lines[-1:] == ["-ada"]:
+                    break
+        assert lines == ["+ada", "?ada", "!ada", "?ada", "!ada", "-ada"]

@@ -60,8 +60,9 @@ class Session:
     def caught_up(self) -> None:
         self.events.append("caught up")
 
-    def closed(self) -> None:
+    def closed(self, *, said_goodbye: bool = False) -> None:
         self.closed_count += 1
+        self.said_goodbye = said_goodbye
 
 
 class World:

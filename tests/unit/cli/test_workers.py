@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zocket.cli.workers import environment, own_environment
-from zocket.settings import GatewaySettings, read
+from zocket.settings import GatewaySettings, check_resume_secret, read
 
 
 def test_options_of_the_command_line_reach_the_workers() -> None:
@@ -22,3 +22,10 @@ def test_options_of_the_command_line_reach_the_workers() -> None:
 def test_each_worker_has_a_port_for_operators(first: int, ports: list[str]) -> None:
     settings = GatewaySettings(metrics_port=first, workers=3)
     assert [own_environment(settings, 3000, number)["METRICS_PORT"] for number in (1, 2, 3)] == ports
+
+
+def test_all_workers_have_one_secret_by_which_sessions_are_resumed() -> None:
+    made = environment({}, {"RESUME_SECRET": ""})["RESUME_SECRET"]
+    check_resume_secret(made)
+    assert made != environment({}, {})["RESUME_SECRET"]
+    assert environment({}, {"RESUME_SECRET": "x" * 32})["RESUME_SECRET"] == "x" * 32

@@ -138,12 +138,14 @@ class ScriptedTransport:
         self.connections: list[ServerSide] = []
         self.outcomes: deque[BaseException | asyncio.Event] = deque()
         self.attempts = 0
+        self.resumes: list[str] = []
 
     def __str__(self) -> str:
         return "memory"
 
     async def connect(self, receiver: Receiver, /) -> ServerSide:
         self.attempts += 1
+        self.resumes.append(receiver.resume)
         outcome = self.outcomes.popleft() if self.outcomes else None
         if isinstance(outcome, asyncio.Event):
             await outcome.wait()

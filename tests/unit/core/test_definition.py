@@ -148,6 +148,9 @@ def _with(**attributes: Any) -> type[Actor[State]]:
 def _sync(self: Any) -> None: ...
 
 
+async def _hook(self: Any) -> None: ...
+
+
 async def _yields_strings(self: Any) -> str:  # type: ignore[misc]
     yield "no"
 
@@ -188,6 +191,13 @@ async def _fine(self: Any) -> None: ...
         (_with(idle_after=float("nan")), "Broken.idle_after: expected seconds above 0 or None, got nan"),
         (_with(idle_after="60"), "Broken.idle_after: expected seconds above 0 or None, got '60'"),
         (_with(idle_after=True), "Broken.idle_after: expected seconds above 0 or None, got True"),
+        (_with(grace=0), "Broken.grace: expected seconds above 0 or None, got 0"),
+        (_with(grace="60"), "Broken.grace: expected seconds above 0 or None, got '60'"),
+        (_with(grace=3_601), "Broken.grace: at most 3600 seconds, got 3601"),
+        (_with(on_drop=_fine), "Broken.on_drop: runs only in a class with a `grace`"),
+        (_with(on_resume=_fine), "Broken.on_resume: runs only in a class with a `grace`"),
+        (_with(grace=5, on_resume=_sync), "Broken.on_resume: a hook is written"),
+        (_with(grace=5, on_drop=method(_fine)), "Broken.on_drop: the name is reserved"),
     ],
 )
 def test_what_cannot_be_defined_says_where_and_why(cls: type[Actor[State]], words: str) -> None:
@@ -299,3 +309,11 @@ def test_arguments_that_do_not_fit_are_a_type_error_that_names_the_method() -> N
         post.encode_arguments((), {})
     with pytest.raises(TypeError, match="unexpected keyword argument 'txt'"):
         post.encode_arguments(("a",), {"txt": "a"})
+
+
+def test_an_app_knows_whether_sessions_may_be_resumed_in_it() -> None:
+    assert not AppDefinition({"x": _with()}).has_grace
+    definition = AppDefinition({"x": _with(), "y": _with(grace=3_600, on_drop=_hook)})
+    assert definition.has_grace
+    assert [definition.actors[name].grace_s for name in "xy"] == [None, 3_600.0]
+    assert [definition.actors[name].keeps_sessions for name in "xy"] == [False, True]

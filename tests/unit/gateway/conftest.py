@@ -77,6 +77,7 @@ class Runtime:
         self.notices: defaultdict[str, list[Any]] = defaultdict(list)
         self.discoveries = 0
         self.announces: tuple[str, list[str]] | None = None
+        self.grace = False
 
     async def start(self, *actor_types: str, epoch: str | None = None) -> None:
         """Takes over the consumers; with an epoch it announces itself, now and whenever it is asked."""
@@ -127,6 +128,7 @@ class Runtime:
             bursts=bursts,
             rank=rank,
             controls=controls,
+            grace=self.grace,
         )
         self.broker.send([Message(subjects.announcement(self.scope), envelopes.encode(record))])
 

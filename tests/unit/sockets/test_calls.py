@@ -36,7 +36,7 @@ class Session:
 
     def caught_up(self) -> None: ...
 
-    def closed(self) -> None:
+    def closed(self, *, said_goodbye: bool = False) -> None:
         self.world.closed += 1
 
 

@@ -202,3 +202,26 @@ def test_any_bytes_are_a_request_or_a_refusal(octets: bytes) -> None:
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_any_target_and_header_are_a_request_or_a_refusal(target: bytes, value: bytes) -> None:
     assert outcome(b"GET /" + target + b" HTTP/1.1\r\nAuthorization: " + value + b"\r\n\r\n") in (200, 400, 405, 426)
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "resume"),
+    [
+        ("/?resume=abc.d_-%3D", "", "abc.d_-="),
+        ("/", "X-Zocket-Resume: abc\r\n", "abc"),
+        ("/?resume=query", "x-zocket-resume: header\r\n", "query"),
+        ("/?resume=", "", ""),
+        ("/", "", ""),
+    ],
+)
+def test_what_resumes_a_session_is_in_the_query_or_a_header_and_in_no_repr(
+    target: str, headers: str, resume: str
+) -> None:
+    head = request(f"GET {target} HTTP/1.1", "Host: a\r\n" + headers).head
+    assert head.resume == resume
+    assert not resume or resume not in repr(head)
+
+
+def test_a_call_over_http_resumes_nothing() -> None:
+    raw = b"POST /call/a/b/c?resume=abc HTTP/1.1\r\nHost: a\r\nX-Zocket-Resume: abc\r\n\r\n"
+    assert read_request(raw, "1.2.3.4:5", max_body_bytes=10).head.resume == ""

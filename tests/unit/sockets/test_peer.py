@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.closed_count = 0
+        self.said_goodbye: bool | None = None
         self.events: list[str] = []
         self.answer: Callable[[], object] = lambda: None
 
@@ -86,8 +88,9 @@ class Recorder:
     def caught_up(self) -> None:
         self.events.append("caught up")
 
-    def closed(self) -> None:
+    def closed(self, *, said_goodbye: bool = False) -> None:
         self.closed_count += 1
+        self.said_goodbye = said_goodbye
 
 
 def opened(early: bytes = b"") -> tuple[SocketPeer, FakeTransport, Recorder, Sockets]:
@@ -287,3 +290,38 @@ def test_a_socket_that_is_gone_is_watched_no_longer() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(body())
+
+
+CLOSES = [
+    (b"\x03\xe8", True),
+    (b"\x03\xe9bye", True),
+    (b"", False),
+    (b"\x03\xea", False),
+    (b"\x03\xf3", False),
+    (b"\x0f\xa0", False),
+]
+"""Payloads of a client's close frame: 1000, 1001, none, 1002, 1011, 4000."""
+
+
+@pytest.mark.parametrize(("payload", "is_goodbye"), CLOSES)
+async def test_a_client_says_goodbye_by_its_close_code(payload: bytes, is_goodbye: bool) -> None:
+    peer, transport, session, _ = opened()
+    transport.protocol.feed(frame(payload, 8, fin=True))
+    transport.protocol.connection_lost(None)
+    assert (session.closed_count, session.said_goodbye) == (1, is_goodbye)
+    assert peer._state is State.GONE
+
+
+async def test_a_lost_connection_is_no_goodbye_nor_is_the_answer_to_our_close() -> None:
+    _, transport, session, _ = opened()
+    transport.protocol.connection_lost(None)
+    assert session.said_goodbye is False
+    for too_slow in (False, True):
+        peer, transport, session, _ = opened()
+        if too_slow:
+            peer.give_up("it does not read")
+        else:
+            peer.close(1012, "stopping")
+        transport.protocol.feed(frame(b"\x03\xe8", 8, fin=True))
+        transport.protocol.connection_lost(None)
+        assert session.said_goodbye is False
