@@ -385,6 +385,8 @@ class Runtime:
         await self._confirm()
         taking = self._taking_for(self._announcement.inbound)
         missing = [name for name in self._consumers if name in self._missing]
+        self._missing.difference_update(missing)  # before anything waits: a reconnect in between misses them all again
+        taking.names.update(missing)
         for failure in await asyncio.gather(*(self._take(name, taking) for name in missing), return_exceptions=True):
             if failure is not None:
                 raise failure
@@ -395,8 +397,6 @@ class Runtime:
 
     async def _take(self, name: str, taking: _Taking) -> None:
         self._take_overs += 1
-        self._missing.discard(name)
-        taking.names.add(name)
         try:
             self._pushes[name] = await self._broker.take_over(
                 self._consumers[name], partial(self._received, taking), partial(self._consumer_lost, name)

@@ -50,3 +50,33 @@ async def test_r18_every_actor_type_is_served_again_wherever_the_recovery_failed
         assert not left
         frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
         assert {frame["id"]: frame["result"] for frame in frames} == {1: 1, 2: "pong"}
+
+
+async def test_r18_every_actor_type_is_served_when_the_connection_was_lost_between_two_takings(
+    bench: type[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = bench()
+    world.actors = {"room": Room, "other": Other}
+    wire = await world.wire()
+    connection = world.server.connect()
+    taken, cut = connection.take_over, False
+
+    async def cutting(*args: Any) -> Any:
+        nonlocal cut
+        subscription = await taken(*args)
+        if not cut:
+            cut = True
+            world.server.cut(connection, 0.1)
+            await world.clock.sleep(0.5)
+        return subscription
+
+    async with world.runtime(broker=connection) as runtime:
+        monkeypatch.setattr(connection, "take_over", cutting)
+        runtime.look_again()
+        await world.clock.advance(10.0)
+        assert cut
+        wire.call("say", "r", actor="room", input={"text": "hi"}, gateway="g", call_id=1)
+        wire.call("ping", "o", actor="other", gateway="g", call_id=2)
+        await world.clock.advance(20.0)
+        frames = [delivery["message"] for batch in wire.batches for delivery in batch["deliveries"]]
+        assert {frame["id"]: frame["result"] for frame in frames} == {1: 1, 2: "pong"}
