@@ -64,6 +64,8 @@ export interface ConnectionOwner {
 }
 
 export class Connection {
+  /** Lets the next connection go on with the session, for actors that wait for it. */
+  resume: string | undefined;
   readonly #options: ConnectionOptions;
   readonly #owner: ConnectionOwner;
   readonly #listeners = new Listeners<Status>();
@@ -141,6 +143,7 @@ export class Connection {
   async #open(): Promise<void> {
     const url = new URL(this.#url as URL);
     const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (this.resume !== undefined) url.searchParams.set("resume", this.resume);
     if (metadata !== undefined) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket: WebSocketLike;
     try {

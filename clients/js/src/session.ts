@@ -31,7 +31,7 @@ export interface Place {
 export class Session {
   readonly connection: Connection;
   readonly errorListeners = new Listeners<ZocketError>();
-  /** The server's name for the present connection. */
+  /** The server's name for the session, while there is a connection. */
   id: string | undefined;
   readonly #calls: Calls;
   readonly #rpcTimeoutMs: number;
@@ -110,6 +110,7 @@ export class Session {
     switch (frame.type) {
       case "welcome":
         this.id = frame.clientId;
+        this.connection.resume = frame.resume;
         this.#calls.cancels = takes(frame, "rpc:cancel");
         if (!takes(frame, "auth:refresh")) break;
       // falls through

@@ -278,6 +278,8 @@ var TIMER_MAX_MS = 2 ** 30;
 var TOKEN_EXPIRED = 4401;
 var KICKED = 4403;
 var Connection = class {
+  /** Lets the next connection go on with the session, for actors that wait for it. */
+  resume;
   #options;
   #owner;
   #listeners = new Listeners();
@@ -346,6 +348,7 @@ var Connection = class {
   async #open() {
     const url = new URL(this.#url);
     const { token, metadata, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    if (this.resume !== void 0) url.searchParams.set("resume", this.resume);
     if (metadata !== void 0) url.searchParams.set("metadata", JSON.stringify(metadata));
     let socket;
     try {
@@ -610,7 +613,7 @@ var RPC_TIMEOUT_MS = 1e4;
 var Session = class {
   connection;
   errorListeners = new Listeners();
-  /** The server's name for the present connection. */
+  /** The server's name for the session, while there is a connection. */
   id;
   #calls;
   #rpcTimeoutMs;
@@ -675,6 +678,7 @@ var Session = class {
     switch (frame.type) {
       case "welcome":
         this.id = frame.clientId;
+        this.connection.resume = frame.resume;
         this.#calls.cancels = takes(frame, "rpc:cancel");
         if (!takes(frame, "auth:refresh")) break;
       // falls through
