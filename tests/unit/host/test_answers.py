@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zocket.core import SERVER, Caller, Session
@@ -16,6 +16,7 @@ from zocket.host.answers import (
     MAX_KEYS,
     AnswerTable,
     CallKey,
+    _size,
     call_key,
     is_final,
 )
@@ -117,26 +118,29 @@ steps = st.tuples(st.integers(0, 400), st.integers(13, 40_000), st.integers(0, 4
 
 
 @given(st.lists(steps, max_size=400), st.integers(0, 300))
+@example([(1, 25_537, 0), (0, 40_000, 0), (0, 13, 0)], 0)  # what was dropped does not come back when there is room
 def test_the_bounds_hold_and_the_newest_are_kept(added: list[tuple[int, int, int]], repeats: int) -> None:
     table, now = AnswerTable(), 1_000
     calls: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, int] = {}
     rounds = [*added, *((1_000 + number, 13, 0) for number in range(repeats))]
     for number, size, pause_s in rounds:
         now += pause_s
         name = str(number)
         table.add(CallKey(name, "f"), outcome(size), now)
-        calls.pop(name, None)
-        calls[name] = (size, now)
+        for known in (calls, sizes):
+            known.pop(name, None)
+        calls[name], sizes[name] = (size, now), size
         assert len(table.kept) <= MAX_KEYS
         young = [key for key, (_, at_s) in calls.items() if at_s + KEPT_S > now][-MAX_KEYS:]
         assert list(table.kept) == young
-        size_kept = sum(len(bytes(kept.outcome)) for kept in table.kept.values() if bytes(kept.outcome) != b"null")
-        assert size_kept <= MAX_ANSWERS_BYTES
-    room = MAX_ANSWERS_BYTES
-    for name in reversed(table.kept):
-        size = calls[name][0]
-        room -= size
-        if room < 0:
-            break
-        assert table.recall(CallKey(name, "f"), now) == outcome(size)
+        sizes = {key: sizes[key] for key in young}
+        for key in young:
+            if sum(sizes.values()) <= MAX_ANSWERS_BYTES:
+                break
+            sizes[key] = 0
+        assert {key: _size(answered) for key, answered in table.kept.items()} == sizes
+    for name, size in sizes.items():
+        if size:
+            assert table.recall(CallKey(name, "f"), now) == outcome(size)
     assert AnswerTable(dict(table.kept))._bytes == table._bytes
