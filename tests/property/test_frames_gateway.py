@@ -56,6 +56,9 @@ class Sink:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
 
 async def attack(frames: list[bytes]) -> tuple[list[Message], list[Message]]:
     clock = VirtualClock()

@@ -147,6 +147,9 @@ class Client:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
     def write(self, frame: dict[str, Any] | bytes) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
 

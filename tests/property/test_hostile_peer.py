@@ -159,6 +159,9 @@ class Client:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
     def write(self, kind: str, **more: Any) -> None:
         self.session.received(json.dumps({"type": kind, "actor": "room", "actorId": "a"} | more).encode())
 

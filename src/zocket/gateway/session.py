@@ -297,7 +297,10 @@ class GatewaySession:
         self.peer.send(frame)
 
     def flush(self) -> None:
-        """Sends what the edge answers by itself."""
+        """Sends what the edge answers by itself, and reads less of a client that has gone too far."""
+        if self.edge.has_excess:
+            self.edge.has_excess = False
+            self.peer.pause()
         taken, self.edge.outgoing = self.edge.outgoing, []
         for frame in taken:
             head = frames.decode_head(frame)

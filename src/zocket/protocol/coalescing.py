@@ -38,6 +38,9 @@ class Peer(Protocol):
     def unsent_bytes(self) -> int:
         """What waits for the client in this process."""
 
+    def pause(self) -> None:
+        """Reads nothing more of the client for a moment."""
+
 
 class Coalesced(Protocol):
     """A session as it is seen from here: a `SlowReader` takes the place of its `peer` while it is needed."""
@@ -108,6 +111,10 @@ class SlowReader:
     def unsent_bytes(self) -> int:
         """See `Peer.unsent_bytes`."""
         return self.peer.unsent_bytes()
+
+    def pause(self) -> None:
+        """See `Peer.pause`."""
+        self.peer.pause()
 
     def ask(self, now: float) -> None:
         """Asks for the snapshots that are owed; those that the client wants no more are forgotten."""

@@ -95,6 +95,8 @@ class EdgeSession:
         subscriptions: what the client is subscribed to, in the order it subscribed, by what it is known by: the request
             as whoever serves the socket sends it again.
         outgoing: frames for the client.
+        has_excess: the client has gone beyond a bound (rate, calls, subscriptions), for whoever serves the socket to
+            read it less and clear.
         withdrawn: pending calls that the client has taken back, for whoever serves the socket to cancel and clear.
         token: a new one that the client offers, for whoever serves the socket to check and clear.
     """
@@ -105,6 +107,7 @@ class EdgeSession:
         "_max_depth",
         "_max_pending",
         "_max_subscriptions",
+        "has_excess",
         "instance",
         "number",
         "outgoing",
@@ -120,6 +123,7 @@ class EdgeSession:
         self.session_id = session_id
         self.number = 0
         self.instance = ""
+        self.has_excess = False
         self.pending: dict[bytes, Pending] = {}
         self.subscriptions: dict[EventSub | StateSub, EventSub | StateSub] = {}
         self.outgoing: list[bytes] = []
@@ -320,6 +324,8 @@ class EdgeSession:
         self, call_id: bytes | None, error: ZocketError, actor: str | None = None, actor_id: str | None = None
     ) -> None:
         error.request_id = self.request_id
+        if isinstance(error, TooManyRequests):
+            self.has_excess = True
         if call_id is not None and _is_call_id(call_id):
             self.outgoing.append(frames.failure(call_id, error))
         else:

@@ -24,7 +24,7 @@ from zocket.sockets.backlog import Backlog
 from zocket.sockets.calls import CALL_METHODS, HttpCalls, Reply
 from zocket.sockets.limits import SocketLimits
 from zocket.sockets.metadata import metadata_of
-from zocket.sockets.port import ABNORMAL, Head, Refused, is_goodbye
+from zocket.sockets.port import ABNORMAL, PAUSE_S, Head, Refused, is_goodbye
 from zocket.sockets.resumption import resume_of
 
 if TYPE_CHECKING:
@@ -202,6 +202,9 @@ class AsgiServer:
             else:
                 session.received(frame)
                 outbound.plan()
+                if peer.is_paused:
+                    await asyncio.sleep(PAUSE_S)
+                    peer.is_paused = False
 
     @staticmethod
     async def _refuse(scope: Scope, send: Send, error: Refused) -> None:

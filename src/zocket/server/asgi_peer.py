@@ -87,10 +87,12 @@ class AsgiPeer:
 
     Attributes:
         session: is told when the client falls behind.
+        is_paused: the client is to be read no more for a while, for whoever reads it to clear.
     """
 
     def __init__(self, send: Send, limits: SocketLimits, backlog: Backlog, outbound: Outbound) -> None:
         self.session: LocalSession | None = None
+        self.is_paused = False
         self._send = send
         self._limits = limits
         self._backlog = backlog
@@ -129,6 +131,10 @@ class AsgiPeer:
     def unsent_bytes(self) -> int:
         """See `Reader.unsent_bytes`; what the ASGI server has taken is its own business."""
         return self._waiting_bytes
+
+    def pause(self) -> None:
+        """See `Peer.pause`."""
+        self.is_paused = True
 
     def fell_behind(self) -> None:
         """See `Reader.fell_behind`."""

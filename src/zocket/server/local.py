@@ -171,11 +171,14 @@ class LocalSession(Link):
         self._server.host.credit(self.session_id, f"{self.edge.request_prefix}{pending[1]}", number)
 
     def flush(self) -> None:
-        """Sends what the edge has to say."""
-        outgoing = self.edge.outgoing
-        for frame in outgoing:
+        """Sends what the edge has to say, and reads less of a client that has gone too far."""
+        edge = self.edge
+        for frame in edge.outgoing:
             self.peer.send(frame)
-        outgoing.clear()
+        edge.outgoing.clear()
+        if edge.has_excess:
+            edge.has_excess = False
+            self.peer.pause()
 
     def end(self, code: int, reason: str) -> None:
         """Closes the socket; what the client sends from now on is not served."""

@@ -72,6 +72,9 @@ class _OneAnswer:
         """See `Peer.unsent_bytes`; nothing is kept for later."""
         return 0
 
+    def pause(self) -> None:
+        """See `Peer.pause`; nothing more comes."""
+
     def close(self, code: int, reason: str = "") -> None:
         """See `Peer.close`."""
         if not self.answered.done():

@@ -128,6 +128,7 @@ class SocketFront:
             await asyncio.gather(site.stop(), sockets.close_all(GOING_AWAY, "going away"))
             heartbeat.cancel()
             sockets.closing.cancel()
+            sockets.paused.cancel()
             sockets.backlog.cancel()
 
     def stop_listening(self) -> None:

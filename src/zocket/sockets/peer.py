@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
@@ -21,7 +23,7 @@ from zocket.sockets.deadlines import Deadlines
 from zocket.sockets.goodbye import say_goodbye
 from zocket.sockets.members import Members
 from zocket.sockets.outgoing import PONG_FRAME, Outgoing
-from zocket.sockets.port import is_goodbye
+from zocket.sockets.port import PAUSE_S, is_goodbye
 from zocket.sockets.wire import Drain, Wire
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Sockets:
         self.backlog = Backlog(limits)
         self.peers: Members[SocketPeer] = Members()
         self.closing: Deadlines[SocketPeer] = Deadlines(limits.close_timeout_s, SocketPeer.abort)
+        self.paused: Deadlines[SocketPeer] = Deadlines(PAUSE_S, SocketPeer.read_on)
         self.ping_ticks = 0
         self.lost_ticks = 0
 
@@ -87,6 +90,7 @@ class SocketPeer(WSListener):
         "_counts",
         "_fragments",
         "_has_said_goodbye",
+        "_held",
         "_max_buffer_bytes",
         "_outgoing",
         "_pong",
@@ -125,6 +129,7 @@ class SocketPeer(WSListener):
         self._slow_room = self._max_buffer_bytes - sockets.limits.slow_reader_bytes
         self._pong: bytes | None = None
         self._fragments: bytearray | None = None
+        self._held: deque[bytes] | None = None
         self._has_said_goodbye = False
         self._active = True
         self._quiet_ticks = 0
@@ -223,6 +228,30 @@ class SocketPeer(WSListener):
             self._fail()
 
     # ---- receiving
+
+    def pause(self) -> None:
+        """See `Peer.pause`; what was read together with the message that is served now waits as well."""
+        if self._state is OPEN and self._held is None:
+            self._held = deque()
+            self._received = self._held.append
+            self._transport.pause_reading()
+            self._sockets.paused.add(self)
+
+    def read_on(self) -> None:
+        """The pause is over: serves what waits, until the session asks for another one."""
+        held, session = self._held, self._session
+        self._held = None
+        if session is None:
+            return
+        self._active = True
+        self._received = session.received
+        while held and self._state is OPEN:
+            message = held.popleft()
+            self._tell(partial(session.received, message))
+            if self._held is not None:
+                self._held.extend(held)
+                return
+        self._transport.resume_reading()
 
     def on_ws_frame(self, ws: WSTransport, frame: WSFrame) -> None:
         """A frame came whole."""
@@ -340,11 +369,12 @@ class SocketPeer(WSListener):
         self._state = State.GONE
         self._sockets.peers.discard(self)
         self._sockets.closing.discard(self)
+        self._sockets.paused.discard(self)
         self._sockets.backlog.discard(self)
         session, self._session, self._ws, self._wire = self._session, None, None, None
         self._received = _ignore
         self._queue = []
-        self._fragments = None
+        self._fragments = self._held = None
         if session is not None:
             try:
                 session.closed(said_goodbye=self._has_said_goodbye)
@@ -367,6 +397,9 @@ class SocketPeer(WSListener):
     def _answer_close(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else NORMAL
         self._has_said_goodbye = bool(payload) and is_goodbye(code)
+        while self._held:
+            self._sockets.paused.discard(self)
+            self.read_on()
         self.flush()
         if self._state is OPEN:
             self._say_close(code, "")

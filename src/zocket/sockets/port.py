@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 ABNORMAL: Final = 1006
 """Close code of a socket that just vanished."""
 
+PAUSE_S: Final = 0.1
+"""How long a client that has gone beyond a bound is not read. What it sends meanwhile stays where it is: in the end in
+its own process, which the kernel lets send no more."""
+
 A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
 A_co = TypeVar("A_co", covariant=True)
@@ -66,6 +70,9 @@ class Peer(Protocol):
 
     def unsent_bytes(self) -> int:
         """What waits for the client in this process."""
+
+    def pause(self) -> None:
+        """Reads nothing more of the client for `PAUSE_S`: it sends more than it may, at the expense of the others."""
 
 
 class SocketSession(Protocol):

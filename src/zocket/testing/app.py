@@ -85,6 +85,9 @@ class _Socket:
     def unsent_bytes(self) -> int:
         return self._unsent_bytes
 
+    def pause(self) -> None:
+        """Nobody else waits for this client's frames here, and virtual time would stand still for it."""
+
     def close(self, code: int, reason: str = "") -> None:
         self._loop.call_soon(self.end, code, reason)
 

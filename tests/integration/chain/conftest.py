@@ -69,6 +69,9 @@ class RawSocket:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
     # What a test does with it.
 
     @property

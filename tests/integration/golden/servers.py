@@ -56,6 +56,9 @@ class Socket:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
 
 class ClientStage(Stage):
     """Existing clients, and a server of ours."""

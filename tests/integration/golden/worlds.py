@@ -56,6 +56,9 @@ class _Socket:
     def unsent_bytes(self) -> int:
         return self._seat.unsent
 
+    def pause(self) -> None:
+        """Reads on."""
+
 
 class Seat:
     """A client of old and its present socket.

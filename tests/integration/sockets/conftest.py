@@ -51,6 +51,8 @@ class Session:
         self.frames.append(frame)
         if frame == b"raise":
             raise RuntimeError("this session fails")
+        if frame == b"pause":
+            self.peer.pause()
         if self.world.echo:
             self.peer.send(frame)
 

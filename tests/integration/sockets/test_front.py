@@ -418,3 +418,40 @@ def test_sends_of_one_turn_leave_in_one_write(run: Run, world: Any, monkeypatch:
             assert len(writes) == 1
 
     run(body())
+
+
+def test_a_paused_client_is_read_on_after_the_pause_and_loses_nothing(
+    run: Run, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zocket.sockets.peer.PAUSE_S", 3_600)
+
+    async def body() -> None:
+        async with world.serve(), connect(world.url) as client, connect(world.url) as other:
+            await client.send("pause")
+            assert await world.within(client.recv()) == "pause"
+            for number in range(3):
+                await client.send(str(number))
+                await other.send("other")
+                assert await world.within(other.recv()) == "other"
+            assert world.sessions[0].frames == [b"pause"]
+            world.sessions[0].peer.read_on()
+            assert [await world.within(client.recv()) for _ in range(3)] == ["0", "1", "2"]
+
+    run(body())
+
+
+def test_a_paused_client_may_leave_and_may_be_closed(run: Run, world: Any) -> None:
+    async def body() -> None:
+        async with world.serve():
+            async with connect(world.url) as client:
+                await client.send("pause")
+                assert await world.within(client.recv()) == "pause"
+            async with connect(world.url) as client:
+                await client.send("pause")
+                assert await world.within(client.recv()) == "pause"
+                world.sessions[1].peer.close(1001, "enough")
+                with pytest.raises(websockets.ConnectionClosed):
+                    await world.within(client.recv())
+        assert [session.closed_count for session in world.sessions] == [1, 1]
+
+    run(body())

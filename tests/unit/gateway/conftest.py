@@ -47,6 +47,9 @@ class Client:
     def unsent_bytes(self) -> int:
         return self.unsent
 
+    def pause(self) -> None:
+        """Reads on."""
+
     def says(self, frame: bytes | dict[str, Any]) -> None:
         self.session.received(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Socket:
     sent: list[Any] = field(default_factory=list)
     closed: int | None = None
+    pauses: int = 0
 
     def send(self, frame: bytes) -> None:
         self.sent.append(json.loads(frame))
@@ -32,6 +33,9 @@ class Socket:
 
     def unsent_bytes(self) -> int:
         return 0
+
+    def pause(self) -> None:
+        self.pauses += 1
 
 
 @dataclass(eq=False)
@@ -134,8 +138,10 @@ def test_whoever_falls_behind_again_before_its_snapshot_came_still_gets_one() ->
     assert kinds(session) == [("state:snapshot", "a")]
 
 
-def test_the_end_of_a_session_and_closing_reach_the_socket() -> None:
+def test_the_end_of_a_session_closing_and_pausing_reach_the_socket() -> None:
     readers, session = behind("a")
+    session.peer.pause()
+    assert session.socket.pauses == 1
     session.peer.close(1013)
     assert session.socket.closed == 1013
     readers.discard(session)

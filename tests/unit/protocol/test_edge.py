@@ -204,6 +204,7 @@ def test_calls_beyond_the_bound_are_refused_until_one_is_answered() -> None:
     assert session.receive(call("3"), 0.0) is None
     [answer] = answers(session)
     assert (answer["id"], answer["code"]) == (3, "too_many_calls")
+    assert session.has_excess
     session.settle(b"1")
     assert session.receive(call("3"), 0.0)
 
@@ -245,6 +246,7 @@ def test_subscriptions_beyond_the_bound_are_refused_but_repeated_ones_pass() -> 
     assert session.receive(sub(actor_id="b"), 0.0) is None
     [answer] = answers(session)
     assert (answer["type"], answer["code"], answer["actorId"]) == ("error", "too_many_subscriptions", "b")
+    assert session.has_excess
     assert session.receive(sub(actor_id="a"), 0.0)
 
 
@@ -252,8 +254,10 @@ def test_frames_beyond_the_rate_are_answered_and_time_lets_more_pass() -> None:
     session = edge(rate_per_s=8.0, rate_burst=2)
     assert session.receive(call("1"), 100.0)
     assert session.receive(call("2"), 100.0)
+    assert not session.has_excess
     assert session.receive(call("3"), 100.0) is None
     assert session.receive(sub(), 100.0) is None
+    assert session.has_excess
     first, second = answers(session)
     assert (first["type"], first["id"], first["code"]) == ("rpc:result", 3, "rate_limited")
     assert (second["type"], second["code"]) == ("error", "rate_limited")

@@ -78,6 +78,9 @@ class Peer:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
     @property
     def resume(self) -> str:
         return str(self.frames[0]["resume"])

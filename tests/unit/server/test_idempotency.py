@@ -44,6 +44,9 @@ class Peer:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
 
 @pytest.mark.realtime
 async def test_a_retry_after_a_restart_gets_the_first_answer(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ class Peer:
     def unsent_bytes(self) -> int:
         return self.unsent
 
+    def pause(self) -> None:
+        """Reads on."""
+
     def says(self, **frame: Any) -> None:
         self.session.received(json.dumps({"actor": "speaker", "actorId": "a", **frame}).encode())
 

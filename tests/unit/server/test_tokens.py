@@ -45,6 +45,9 @@ class Peer:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
 
 async def authorize(token: str | None) -> Identity | None:
     if token == "broken":

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zocket.sockets.backlog import CHECK_EVERY_S
 from zocket.sockets.limits import Counts, SocketLimits
 from zocket.sockets.peer import OPEN, SocketPeer, Sockets, State
+from zocket.sockets.port import PAUSE_S
 from zocket.testing.loop import VirtualLoop
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class FakeTransport:
 
     def write_eof(self) -> None:
         self.events.append("eof")
+
+    def pause_reading(self) -> None:
+        self.events.append("pause")
+
+    def resume_reading(self) -> None:
+        self.events.append("resume")
 
     def close(self) -> None:
         self.events.append("close")
@@ -325,3 +332,89 @@ async def test_a_lost_connection_is_no_goodbye_nor_is_the_answer_to_our_close() 
         transport.protocol.feed(frame(b"\x03\xe8", 8, fin=True))
         transport.protocol.connection_lost(None)
         assert session.said_goodbye is False
+
+
+@given(pauses=st.lists(st.booleans(), min_size=1, max_size=12), cuts=st.lists(st.integers(0, 400), max_size=4))
+@settings(deadline=None)
+def test_what_came_together_with_the_message_of_a_pause_waits_and_is_served_in_order(
+    pauses: list[bool], cuts: list[int]
+) -> None:
+    stream = b"".join(frame(b"%d" % number, 1, fin=True) for number in range(len(pauses)))
+
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+
+        def pause() -> None:
+            if pauses[len(session.frames) - 1]:
+                peer.pause()
+
+        session.answer = pause
+        for piece in cut(stream, cuts):
+            transport.protocol.feed(piece)
+        for number, paused in enumerate(pauses, 1):
+            if paused:
+                assert len(session.frames) == number
+                await asyncio.sleep(PAUSE_S)
+        assert session.frames == [b"%d" % number for number in range(len(pauses))]
+        assert transport.events.count("resume") == (1 if any(pauses) else 0) or cuts
+        assert transport.events[-1:] in ([], ["resume"])
+        assert sockets.counts.messages_in == len(pauses)
+        assert len(sockets.paused) == 0
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(body())
+
+
+def test_a_client_that_closes_is_served_what_it_sent_before() -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        session.answer = peer.pause
+        transport.protocol.feed(b"".join(frame(text, 1, fin=True) for text in (b"a", b"b", b"c")))
+        assert session.frames == [b"a"]
+        transport.protocol.feed(frame(b"\x03\xe8", 8, fin=True))
+        assert session.frames == [b"a", b"b", b"c"]
+        transport.protocol.connection_lost(None)
+        assert session.said_goodbye
+        assert len(sockets.paused) == 0
+        sockets.closing.cancel()
+
+    asyncio.run(body())
+
+
+def test_nothing_that_waits_is_served_once_the_socket_is_closing_or_gone() -> None:
+    async def body() -> None:
+        for end in ("close", "fail", "lose"):
+            peer, transport, session, sockets = opened()
+            session.answer = peer.pause
+            transport.protocol.feed(b"".join(frame(text, 1, fin=True) for text in (b"a", b"b", b"c")))
+            if end == "close":
+                peer.close(1000, "done")
+            elif end == "lose":
+                transport.protocol.connection_lost(None)
+            else:
+                session.answer = lambda: 1 / 0
+            await asyncio.sleep(2 * PAUSE_S)
+            assert session.frames == ([b"a", b"b"] if end == "fail" else [b"a"])
+            assert sockets.counts.failed == (end == "fail")
+            if end != "lose":
+                assert transport.events[-1] == "resume", "the client's close frame is to be read"
+            sockets.closing.cancel()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(body())
+
+
+def test_a_client_that_is_paused_counts_as_one_that_is_there() -> None:
+    async def body() -> None:
+        peer, transport, session, sockets = opened()
+        sockets.ping_ticks, sockets.lost_ticks = 1, 2
+        session.answer = peer.pause
+        transport.protocol.feed(frame(b"a", 1, fin=True) * 5)
+        for _ in range(4):
+            await asyncio.sleep(PAUSE_S)
+            peer.beat()
+        assert transport.written == []
+        assert "abort" not in transport.events
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(body())

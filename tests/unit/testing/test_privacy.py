@@ -112,6 +112,9 @@ class _Peer:
     def unsent_bytes(self) -> int:
         return 0
 
+    def pause(self) -> None:
+        """Reads on."""
+
     def close(self, code: int, reason: str = "") -> None:
         self.pipe.loop.call_soon(self.pipe.receiver.on_closed, code, reason)
 
