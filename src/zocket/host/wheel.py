@@ -1,6 +1,6 @@
-"""The wheel: wakes instances whose reminders are due, also those that are not in memory.
+"""The wheel: wakes instances whose reminders are due, or whose one-way calls wait, also those that are not in memory.
 
-Rules: an instance with reminders has one alarm in the store of alarms, never later than what is due first in its own
+Rules: an instance with either has one alarm in the store of alarms, never later than what is due first in its own
 record: it is set earlier before that record is written, and later after. So an alarm without a reminder may be there,
 and a reminder without an alarm may not. Waking is only a hint: what is due the instance knows. Alarms are written by
 compare-and-set, those that another process may have written are not believed before they were written here, and what
@@ -373,7 +373,7 @@ class Wheel:
 
     @property
     def alarms(self) -> int:
-        """Instances here that have reminders."""
+        """Instances here that have an alarm."""
         return len(self._alarms)
 
     # -- the end -------------------------------------------------------------------------------------------------
