@@ -165,8 +165,8 @@ def rewritten(scope: Scope) -> str:
     return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
 
 
-def call_cancelled(scope: Scope) -> str:
-    """Core NATS: a runtime of the project waits for the answer of a call no longer."""
+def call_control(scope: Scope) -> str:
+    """Core NATS: what a runtime of the project says of its calls (`envelopes.CallControl`)."""
     return f"runtime.cancelled.{scope.workspace_id}.{scope.project_id}"
 
 

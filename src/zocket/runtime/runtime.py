@@ -300,7 +300,7 @@ class Runtime:
         }
         if self._partition.count > 1:
             listening[subjects.gateway(scope, f"rt_{self.epoch}")] = self._correspondence.answered
-            listening[subjects.call_cancelled(scope)] = self._correspondence.cancelled
+            listening[subjects.call_control(scope)] = self._correspondence.controlled
         await asyncio.gather(*(self._listen(subject, heard) for subject, heard in listening.items()))
         await self._take_consumers()
         self._reach("after_takeover")
