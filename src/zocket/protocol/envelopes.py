@@ -149,10 +149,11 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
-    `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
-    under way (`Control`), `grace` that an actor of it has a grace for sessions that were dropped. `rank` is the
-    revision of its owner record: of two runtimes that read the same stream the one with the higher rank came later; 0
-    where nothing is known.
+    `bursts` says that it takes several envelopes to an instance in one message, `mixed` that they may be to several
+    instances of a type which the stream has in one of so many partitions (0: to one instance only), `controls` that it
+    hears what gateways say of calls under way (`Control`), `grace` that an actor of it has a grace for sessions that
+    were dropped. `rank` is the revision of its owner record: of two runtimes that read the same stream the one with the
+    higher rank came later; 0 where nothing is known.
     """
 
     scope: WireScope
@@ -166,6 +167,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     rank: int = 0
     controls: bool = False
     grace: bool = False
+    mixed: int = 0
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
