@@ -9,6 +9,7 @@ alive for ever.
 from __future__ import annotations
 
 import dataclasses
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,6 +54,9 @@ class DataclassKind(InstanceKind):
             if cls.__pydantic_config__.get("extra") == "allow":
                 raise Refusal(f"{cls.__qualname__} keeps extra fields, which only a model can have in the state")
         self.slotted = not hasattr(cls, "__dict__") or cls.__dictoffset__ == 0
+        in_slots = [name for name in self.fields if isinstance(getattr(cls, name, None), MemberDescriptorType)]
+        self.by_dict = not (self.slotted or in_slots)
+        """Whether `__dict__` holds all fields; a base class may have slots for some."""
         space = namespace(cls, self)
         space["__slots__"] = MARKS
         space["__new__"] = plain_constructor(cls)
@@ -73,7 +77,7 @@ class DataclassKind(InstanceKind):
         return made
 
     def store(self, node: Any) -> Any:
-        return None if self.slotted else node.__dict__
+        return node.__dict__ if self.by_dict else None
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node = self.bind(_new(self.tracked), settlement.journal)
