@@ -104,7 +104,7 @@ def test_a_model_that_was_added_is_tracked(cls: Any, turn: Turn, undone: Callabl
         assert document.state[0] is moved
 
 
-@pytest.mark.parametrize("spoilt", ["\ud800", float("nan"), object()], ids=ascii)
+@pytest.mark.parametrize("spoilt", ["\ud800", float("nan"), object()], ids=["surrogate", "nan", "object"])
 @pytest.mark.parametrize("cls", INSTANCES)
 def test_a_model_is_checked_when_it_is_added_and_when_the_turn_ends(cls: Any, spoilt: Any, turn: Turn) -> None:
     document = Document[Any]([cls()])
