@@ -107,10 +107,17 @@ async def serve(
         client = await stack.enter_async_context(control_plane(settings.control_plane_url, settings.internal_token))
         authorize = ControlPlaneAuthorizer(client, clock)
 
+        def admitted(head: Head, identity: Identity) -> _Admitted:
+            return _Admitted(identity, partial(authorize.renew, head.host), head.metadata, head.resume)
+
         async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata, head.resume)
+            return admitted(head, await authorize(head))
+
+        def known(head: Head) -> _Admitted | None:
+            identity = authorize.known(head) if gateway.accepting else None
+            return None if identity is None else admitted(head, identity)
 
         def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
             return gateway.open_session(peer, *admitted)
@@ -136,6 +143,7 @@ async def serve(
                 settings.host,
                 settings.port,
                 admit=admit,
+                known=known,
                 open=open_socket,
                 private={"/schema": SchemaRoute(client, admit)},
                 calls=calls,
