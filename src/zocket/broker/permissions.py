@@ -75,7 +75,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.announcement(scope),
         subjects.roll_call(scope),
         f"{subjects.inbound_prefix(scope)}>",
-        subjects.call_cancelled(scope),
+        subjects.call_control(scope),
         subjects.dead_letter_filter(scope),
         *(f"{_API}.STREAM.INFO.{stream}" for stream in streams),
         *(f"$KV.{name}.>" for name in buckets),
@@ -99,7 +99,7 @@ def runtime_permissions(scope: Scope, actor_types: Iterable[str], partitions: in
         subjects.rewritten(scope),
         f"runtime.control.{workspace}.{project}.*",
         subjects.gateway(scope, "*"),
-        subjects.call_cancelled(scope),
+        subjects.call_control(scope),
         subjects.ANY_ALIVE,
         f"{inbox}.>",
     ]

@@ -23,7 +23,8 @@ class Actors(Protocol):
         """A handle of another instance, typed as its class: `await self.actors.get(Room, "archive").post(text="…")`.
 
         The caller's turn waits for the answer, for as long as its own time limit. A call that would wait for itself is
-        refused at once. Inside the method `self.caller.kind` is `actor`.
+        refused at once. Inside the method `self.caller.kind` is `actor`. A method that yields is iterated over; each of
+        its chunks lets the time limit begin anew, and leaving the loop cancels the call.
 
         Args:
             cls: its actor class.

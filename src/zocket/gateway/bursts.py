@@ -1,4 +1,4 @@
-"""Requests of one loop turn to the same instance, published as one message.
+"""Requests of one loop turn to the same instance, or to instances of one type, published as one message.
 
 Rules: only to a runtime that said it takes them; the requests of an instance keep the order in which they came; each is
 told by itself whether the stream has it. A single request is published as the contract has it.
@@ -26,9 +26,10 @@ MAX_BURST_BYTES: Final = 64 * 1024
 
 
 class _Burst:
-    __slots__ = ("done", "message_id", "parts", "size")
+    __slots__ = ("done", "message_id", "parts", "size", "subject")
 
-    def __init__(self, message_id: str) -> None:
+    def __init__(self, subject: str, message_id: str) -> None:
+        self.subject = subject
         self.message_id = message_id
         self.parts: list[bytes] = []
         self.done: list[Done] = []
@@ -42,16 +43,25 @@ class Bursts:
         self._broker = broker
         self._open: dict[str, _Burst] = {}
 
-    def add(self, subject: str, envelope: bytes, message_id: str, done: Done) -> None:
-        """Publishes the envelope at the end of this loop turn; `done` is called as by `Broker.publish`."""
+    def add(self, row: str, subject: str, envelope: bytes, message_id: str, done: Done) -> None:
+        """Publishes the envelope at the end of this loop turn; `done` is called as by `Broker.publish`.
+
+        Args:
+            row: what may be in one message, in the order of these calls.
+            subject: of the envelope; a message goes to that of its first one.
+            envelope: the request.
+            message_id: names it; a message has that of its first one.
+            done: told about this request.
+        """
         if not self._open:
             asyncio.get_running_loop().call_soon(self.flush)
-        burst = self._open.get(subject)
+        burst = self._open.get(row)
         if burst is None:
-            burst = self._open[subject] = _Burst(message_id)
+            burst = self._open[row] = _Burst(subject, message_id)
         elif burst.size + len(envelope) > MAX_BURST_BYTES or len(burst.parts) >= envelopes.MAX_PARTS:
-            self._publish(subject, burst)
-            burst = self._open[subject] = _Burst(message_id)
+            self.flush()
+            asyncio.get_running_loop().call_soon(self.flush)
+            burst = self._open[row] = _Burst(subject, message_id)
         burst.parts.append(envelope)
         burst.done.append(done)
         burst.size += len(envelope)
@@ -59,15 +69,15 @@ class Bursts:
     def flush(self) -> None:
         """Publishes everything now."""
         bursts, self._open = self._open, {}
-        for subject, burst in bursts.items():
-            self._publish(subject, burst)
+        for burst in bursts.values():
+            self._publish(burst)
 
-    def _publish(self, subject: str, burst: _Burst) -> None:
+    def _publish(self, burst: _Burst) -> None:
         if len(burst.parts) == 1:
-            self._broker.publish(subject, burst.parts[0], burst.message_id, burst.done[0])
+            self._broker.publish(burst.subject, burst.parts[0], burst.message_id, burst.done[0])
         else:
             payload = envelopes.burst(burst.parts)
-            self._broker.publish(subject, payload, burst.message_id, partial(_tell_all, burst.done))
+            self._broker.publish(burst.subject, payload, burst.message_id, partial(_tell_all, burst.done))
 
 
 def _tell_all(waiting: list[Done], error: ZocketError | None) -> None:

@@ -87,7 +87,8 @@ class Project:
         past_epochs: superseded ones, oldest first, each with the partition that it served.
         dropped: answers of superseded runtimes.
         takes_controls: whether its runtimes hear that calls are cancelled.
-        takes_bursts: whether its runtimes take several requests in one message.
+        takes_bursts: whether its runtimes take several requests to an instance in one message.
+        mixed: of how many partitions of the stream they may be to several instances of a type in one; 0: of none.
         resumes: whether clients may go on with dropped sessions; None while no runtime was heard.
         asked_at: when its runtimes were last asked to announce themselves (monotonic seconds).
         fields: for the log.
@@ -102,6 +103,7 @@ class Project:
         "fields",
         "inbound",
         "key",
+        "mixed",
         "partitions",
         "past_epochs",
         "reigns",
@@ -123,6 +125,7 @@ class Project:
         self.partitions = 1
         self.takes_bursts = False
         self.takes_controls = False
+        self.mixed = 0
         self.resumes: bool | None = None
         self.actor_types: frozenset[str] = frozenset()
         self.doubtful: list[tuple[GatewaySession, Request]] = []
@@ -131,6 +134,15 @@ class Project:
         self.asked_at = 0.0
         self.wire_scope = envelopes.wire_scope(scope)
         self.fields = {"workspace": scope.workspace_id, "project": scope.project_id}
+
+    def row(self, subject: str, request: Request) -> str:
+        """What requests may be in one message with this one to `subject`, see `Bursts`."""
+        if self.mixed == 0:
+            return subject
+        if self.mixed == 1:
+            return self.inbound + request.actor
+        number = subjects.partition_of_instance(request.actor, request.actor_id, self.mixed)
+        return f"{self.inbound}{request.actor}.{number}"
 
     def note_epochs(self) -> None:
         """A runtime took its place among `reigns`."""
@@ -252,6 +264,7 @@ class Directory:
         reign.actor_types = frozenset(announcement.actor_types)
         project.takes_bursts = announcement.bursts
         project.takes_controls = announcement.controls
+        project.mixed = announcement.mixed
         begins, project.resumes = announcement.grace and not project.resumes, announcement.grace
         if begins:
             for session in list(project.sessions.values()):

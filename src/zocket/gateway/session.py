@@ -198,7 +198,7 @@ class GatewaySession:
             self.refuse_unknown(request)
             return
         number = edge.number
-        self._publish(edge.instance, frame, number, partial(self._published, request, number))
+        self._publish(request, edge.instance, frame, number, partial(self._published, request, number))
 
     def _cancel_withdrawn(self) -> None:
         """Tells the owners of these calls, past the stream in which one of them may lie still."""
@@ -374,17 +374,25 @@ class GatewaySession:
         for request in subscriptions:
             instance = subjects.instance(request.actor, request.actor_id)
             frame = frames.subscription(self.edge.subscriptions[request])
-            self._publish(instance, frame, self.edge.next_number(), self._resubscribed)
+            self._publish(request, instance, frame, self.edge.next_number(), self._resubscribed)
         self._statistics.resubscriptions += len(subscriptions)
 
-    def _publish(self, instance: str, frame: bytes, number: int, done: Callable[[ZocketError | None], None]) -> None:
-        publish = self._gateway.bursts.add if self.project.takes_bursts else self._gateway.publish_alone
-        publish(
-            self.project.inbound + instance,
-            envelopes.inbound(self._envelope_head, number, frame),
-            f"{self.edge.session_id}:{number}",
-            done,
-        )
+    def _publish(
+        self,
+        request: Request,
+        instance: str,
+        frame: bytes,
+        number: int,
+        done: Callable[[ZocketError | None], None],
+    ) -> None:
+        project = self.project
+        subject = project.inbound + instance
+        envelope = envelopes.inbound(self._envelope_head, number, frame)
+        message_id = f"{self.edge.session_id}:{number}"
+        if project.takes_bursts:
+            self._gateway.bursts.add(project.row(subject, request), subject, envelope, message_id, done)
+        else:
+            self._gateway.publish_alone(subject, envelope, message_id, done)
 
     def _published(self, request: Request, number: int, error: ZocketError | None) -> None:
         if error is None or self._is_closed:

@@ -1,4 +1,4 @@
-"""Alarms: when instances have to be woken for their reminders, as they are stored, and the port to their store.
+"""Alarms: when instances have to be woken, as they are stored, and the port to their store.
 
 Rules: one alarm an instance, written by compare-and-set; whoever writes or deletes a record beside its host takes the
 alarm along.

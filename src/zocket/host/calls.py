@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -18,7 +18,9 @@ from zocket.core import SERVER, Actor, Caller
 from zocket.errors import CallCycle, CallTimeout, Cancelled, UsageError
 from zocket.handles import ActorHandle, invoker_of, target_of
 from zocket.host.resident import CallLink
+from zocket.host.streams import GivenUp, StreamLink
 from zocket.host.workers import current_worker
+from zocket.protocol import frames
 from zocket.protocol.client_session import Instance as Address
 from zocket.protocol.client_session import error_of
 from zocket.protocol.frames import NO_INPUT, Rpc, ServerFrame, decode_server_frame
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from zocket.host.workers import Worker
 
 A = TypeVar("A", bound=Actor[Any, Any])
+L = TypeVar("L", bound=CallLink)
 
 MAX_CHAIN: Final = 64
 """Turns that wait for each other in one row: far more than a design has, and few enough to travel in every call."""
@@ -53,6 +56,9 @@ class Elsewhere(Protocol):
 
     def give_up(self, link: CallLink) -> None:
         """Nobody waits for the answer any more: the call is cancelled where it is."""
+
+    def credit(self, link: StreamLink, number: int) -> None:
+        """The chunks of a call up to this number have been taken."""
 
 
 class OpenCalls:
@@ -86,7 +92,7 @@ class OpenCalls:
 
     def end(self) -> None:
         """The turn is over: tasks that it left behind wait for nothing more."""
-        for link in self._links:
+        for link in list(self._links):
             link.give_up()
 
 
@@ -134,15 +140,47 @@ class Calls:
 
     async def invoke(self, instance: Instance, target: Address, method: str, value: bytes | None) -> bytes | None:
         """Makes a call in the turn of this instance; see `Actors.get` for what it raises."""
+        call = self._begin(instance, target, method, value, CallLink)
+        try:
+            frame = await call.link.frame
+        finally:
+            call.end()
+        if frame is None:
+            raise Cancelled(f"{target}.{method}: the turn that called it is over")
+        return result_of(frame)
+
+    async def iterate(
+        self, instance: Instance, target: Address, method: str, value: bytes | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Makes a call to a method that yields in the turn of this instance; gives its chunks (JSON).
+
+        Each chunk lets the time limit of the turn begin anew. Whoever stops iterating cancels the call, as the end of
+        the turn does. Raises what `invoke` does, and `Unavailable` if chunks are missing or come again.
+        """
+        call = self._begin(instance, target, method, value, StreamLink)
+        call.link.given_up = call.end
+        try:
+            async for number, chunk in call.link.chunks(f"{target}.{method}"):
+                call.worker.started = self._clock.now()
+                yield chunk
+                call.credit(number, len(chunk))
+        finally:
+            call.end()
+
+    def _begin(
+        self, instance: Instance, target: Address, method: str, value: bytes | None, kind: type[L]
+    ) -> _OpenCall[L]:
         worker, calls = self.open_calls(instance)
         here, there = (instance.definition.name, instance.actor_id), (target.actor, target.actor_id)
         chain = (*instance.caller.chain, here)
         self._check_cycle(chain, there)
-        link = CallLink(Caller("actor", None, *here, chain))
+        link = kind(Caller("actor", None, *here, chain))
         request_id = calls.next_id()
-        elsewhere = self.elsewhere if self.elsewhere is not None and self.elsewhere.has(*there) else None
+        elsewhere = self._elsewhere_of(*there)
         keyed = elsewhere is not None or (calls.repeats and self._host.definition.actors[target.actor].durable)
-        request = rpc(target, method, value, call_name(request_id) if keyed else "")
+        key = call_name(request_id) if keyed and kind is CallLink else ""
+        request = rpc(target, method, value, key)
+        call = _OpenCall(self, worker, calls, link, here, there, request_id, elsewhere)
         calls.add(link)
         self._waiting.setdefault(here, {})[link] = there
         try:
@@ -150,15 +188,14 @@ class Calls:
                 self._host.submit(link, request, request_id)
             else:
                 elsewhere.call(link, request, request_id, worker.started + worker.limit_s - self._clock.now())
-            frame = await link.frame
-        finally:
-            calls.discard(link)
-            self._wait_no_more(here, link)
-            if not link.answered:
-                self._give_up(link, there, request_id, elsewhere)
-        if frame is None:
-            raise Cancelled(f"{target}.{method}: the turn that called it is over")
-        return result_of(frame)
+        except BaseException:
+            call.end()
+            raise
+        return call
+
+    def _elsewhere_of(self, actor: str, actor_id: str) -> Elsewhere | None:
+        elsewhere = self.elsewhere
+        return elsewhere if elsewhere is not None and elsewhere.has(actor, actor_id) else None
 
     async def from_server(
         self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
@@ -167,7 +204,7 @@ class Calls:
         link = CallLink(SERVER)
         request = rpc(Address(actor, actor_id), method, value)
         request_id = "server." + secrets.token_hex(8)
-        elsewhere = self.elsewhere if self.elsewhere is not None and self.elsewhere.has(actor, actor_id) else None
+        elsewhere = self._elsewhere_of(actor, actor_id)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
             if elsewhere is None:
@@ -189,13 +226,48 @@ class Calls:
         assert answer is not None
         return answer
 
-    def _give_up(self, link: CallLink, there: tuple[str, str], request_id: str, elsewhere: Elsewhere | None) -> None:
+    async def iterate_from_server(
+        self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """See `Host.stream`."""
+        link = StreamLink(SERVER)
+        request_id = "server." + secrets.token_hex(8)
+        elsewhere = self._elsewhere_of(actor, actor_id)
+        request = rpc(Address(actor, actor_id), method, value)
+        timer = self._clock.call_later(timeout_s, link.give_up)
+        try:
+            if elsewhere is None:
+                self._host.submit(link, request, request_id)
+            else:
+                elsewhere.call(link, request, request_id, timeout_s)
+            async for number, chunk in link.chunks(f"{actor}.{method}"):
+                timer.cancel()
+                yield chunk
+                self.credit(link, request_id, elsewhere, number, len(chunk))
+                timer = self._clock.call_later(timeout_s, link.give_up)
+        except GivenUp:
+            raise CallTimeout(f"{actor}.{method}: neither a chunk nor the end within {timeout_s:g} s") from None
+        finally:
+            timer.cancel()
+            if not link.answered:
+                self.give_up(link, (actor, actor_id), request_id, elsewhere)
+
+    def credit(self, link: StreamLink, request_id: str, elsewhere: Elsewhere | None, number: int, size: int) -> None:
+        """Whoever iterates has taken a chunk of so many bytes; more may be made."""
+        if elsewhere is None:
+            self._host.credit("", request_id, number)
+        elif number % frames.CREDIT_CHUNKS == 0 or size >= frames.CREDIT_BYTES:
+            elsewhere.credit(link, number)
+
+    def give_up(self, link: CallLink, there: tuple[str, str], request_id: str, elsewhere: Elsewhere | None) -> None:
+        """Nobody waits for the answer any more: the call is cancelled where it is."""
         if elsewhere is None:
             self._host.cancel(*there, "", request_id)
         else:
             elsewhere.give_up(link)
 
-    def _wait_no_more(self, here: tuple[str, str], link: CallLink) -> None:
+    def wait_no_more(self, here: tuple[str, str], link: CallLink) -> None:
+        """The instance waits for this answer no longer."""
         waiting = self._waiting[here]
         del waiting[link]
         if not waiting:
@@ -223,6 +295,46 @@ class Calls:
                     seen.add(following)
                     ways.append([*way, following])
         return None
+
+
+class _OpenCall(Generic[L]):
+    """A call of a turn, until its answer is here or is not wanted any more."""
+
+    __slots__ = ("_calls", "_elsewhere", "_ended", "_here", "_of_turn", "_request_id", "_there", "link", "worker")
+
+    def __init__(
+        self,
+        calls: Calls,
+        worker: Worker,
+        of_turn: OpenCalls,
+        link: L,
+        here: tuple[str, str],
+        there: tuple[str, str],
+        request_id: str,
+        elsewhere: Elsewhere | None,
+    ) -> None:
+        self._calls = calls
+        self._of_turn = of_turn
+        self._here = here
+        self._there = there
+        self._request_id = request_id
+        self._elsewhere = elsewhere
+        self._ended = False
+        self.worker = worker
+        self.link = link
+
+    def credit(self: _OpenCall[StreamLink], number: int, size: int) -> None:
+        """See `Calls.credit`."""
+        self._calls.credit(self.link, self._request_id, self._elsewhere, number, size)
+
+    def end(self) -> None:
+        """The turn waits for it no longer; a call that was not answered is cancelled."""
+        if not self._ended:
+            self._ended = True
+            self._of_turn.discard(self.link)
+            self._calls.wait_no_more(self._here, self.link)
+            if not self.link.answered:
+                self._calls.give_up(self.link, self._there, self._request_id, self._elsewhere)
 
 
 class ActorsOf:
@@ -264,12 +376,8 @@ class _Invoker:
         return await self._calls.invoke(self._instance, instance, method, value)
 
     def stream(self, instance: Address, method: str, value: bytes | None, /) -> AsyncGenerator[bytes, None]:
-        """See `Invoker.stream`: actors do not stream to each other.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(f"{instance}.{method}: an actor cannot iterate over another one; call a method that returns")
+        """See `Invoker.stream`."""
+        return self._calls.iterate(self._instance, instance, method, value)
 
 
 class ServerInvoker:

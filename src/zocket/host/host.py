@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,7 +24,7 @@ from zocket.errors import (
 from zocket.host.admission import Admission
 from zocket.host.answers import is_final, table_of
 from zocket.host.beside import BesideCalls
-from zocket.host.calls import Calls, rpc
+from zocket.host.calls import Calls
 from zocket.host.counts import TypeCounts
 from zocket.host.durability import Durability
 from zocket.host.eviction import Eviction
@@ -47,7 +46,6 @@ from zocket.host.resident import (
 from zocket.host.running import Running, call_name, overrun
 from zocket.host.sessions import Sessions
 from zocket.host.store import Key
-from zocket.host.streams import stream
 from zocket.host.subscriptions import Subscriptions
 from zocket.host.tells import Tells
 from zocket.host.timing import Timing
@@ -55,7 +53,6 @@ from zocket.host.turns import NO_EFFECTS, Turns
 from zocket.host.workers import WorkerPool, current_worker
 from zocket.metrics import Sample
 from zocket.protocol import frames
-from zocket.protocol.client_session import Instance as Address
 from zocket.protocol.frames import EventUnsub, Rpc, StateSub, StateUnsub
 
 if TYPE_CHECKING:
@@ -274,16 +271,15 @@ class Host:
     def stream(
         self, actor: str, actor_id: str, method: str, value: bytes | None, timeout_s: float
     ) -> AsyncGenerator[bytes, None]:
-        """The chunks (JSON) of a method that yields, called from this process itself; see `streams.stream`."""
-        submit = partial(self._submit_own, actor, actor_id, method, value)
-        return stream(self, self._clock, submit, (actor, actor_id, method), timeout_s)
+        """The chunks (JSON) of a method that yields, called from this process itself.
 
-    def _submit_own(self, actor: str, actor_id: str, method: str, value: bytes | None, link: Link) -> str:
-        """Begins a call of this process; gives its request id."""
-        request = rpc(Address(actor, actor_id), method, value)
-        request_id = "server." + secrets.token_hex(8)
-        self.submit(link, request, request_id)
-        return request_id
+        Whoever stops iterating cancels the call.
+
+        Raises:
+            CallTimeout: (while iterating) no chunk and no answer within `timeout_s`.
+            ZocketError: (while iterating) the call failed.
+        """
+        return self.calls.iterate_from_server(actor, actor_id, method, value, timeout_s)
 
     def _create(self, actor: str, actor_id: str) -> Resident:
         definition = self.definition.actors.get(actor)

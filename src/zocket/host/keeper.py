@@ -63,7 +63,7 @@ class Keeper:
         store: where.
         writer: names this life of this process.
         clock: pauses between attempts.
-        wheel: wakes the instance for its reminders.
+        wheel: wakes the instance for its reminders, and for one-way calls that no message brings back.
         release: these turns are stored; let them out, in order.
         troubled: a save went wrong (`trouble` says how); the host recovers from a worker.
 
@@ -253,7 +253,7 @@ class Keeper:
         self.sessions, self.away = record.sessions, record.away
         self._instance.reminders = copied(record.reminders) if record.reminders else NO_REMINDERS
         self._wheel.loaded(self._key)
-        self._sent(record.outbox)
+        self._load_outbox(record.outbox)
         if self.history.epoch != record.epoch or self.history.seq != record.seq:
             self.history = History(record.epoch, record.seq)
         self.visible = self._instance.document.snapshot()
@@ -267,15 +267,15 @@ class Keeper:
         self._instance.reminders = NO_REMINDERS
         self._wheel.loaded(self._key)
         self.answered = None
-        self._sent([])
+        self._load_outbox([])
         self.history = History()
         self.visible = self._instance.document.snapshot()
 
-    def _sent(self, outbox: list[Told]) -> None:
+    def _load_outbox(self, outbox: list[Told]) -> None:
         if outbox and self.unsent is None:
             self.unsent = Unsent()
         if self.unsent is not None:
-            self.unsent.keep(outbox)
+            self.unsent.load(outbox)
 
     def includes(self, position: Position | None) -> bool:
         """Whether the message is in the state already: it was delivered again and must not run."""
@@ -355,7 +355,7 @@ class Keeper:
         self._saving_watermarks, self._saving_answers = record.watermarks, record.answers
         self._saving_outbox = record.outbox
         self._attempt = encode_record(record)
-        self._attempt_due = earliest(self._instance.reminders)
+        self._attempt_due = self._due(record.outbox)
         self._write()
 
     def _record(self, group: list[Outcome]) -> Record:
@@ -385,9 +385,14 @@ class Keeper:
         )
 
     def _outbox(self, group: Sequence[Outcome]) -> list[Told]:
-        if self.unsent is None:
-            return []
-        return self.unsent.record(order for outcome in group for order in outcome.effects[3])
+        return [] if self.unsent is None else self.unsent.record(group)
+
+    def _due(self, outbox: list[Told]) -> float:
+        """When the instance has to be woken if these one-way calls are in its record."""
+        due = earliest(self._instance.reminders)
+        if self.unsent is None or not self._store.shared:
+            return due
+        return min(due, self.unsent.wake_at(outbox, self._clock.wall()))
 
     def _keyed(self) -> dict[str, Answered]:
         return {} if self.answered is None else self.answered.kept
@@ -417,7 +422,8 @@ class Keeper:
         self._revision = revision
         self._pause_s = RETRY_FIRST_S
         self._watermarks, self._answers = self._saving_watermarks, self._saving_answers
-        self._sent(self._saving_outbox)
+        if self.unsent is not None:
+            self.unsent.keep(self._saving_outbox)
         self.visible = self._saving_state
         self._attempt = b""
         self._wheel.settle(self._key, self._attempt_due)

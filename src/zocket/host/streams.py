@@ -11,18 +11,19 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from zocket.errors import ActorError, CallTimeout
-from zocket.host.link import Link
+from zocket.errors import Cancelled, Unavailable
+from zocket.host.resident import CallLink
 from zocket.protocol import frames
-from zocket.protocol.replica import decode_plain
+from zocket.protocol.client_session import error_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from zocket.clock import Clock
-    from zocket.host.host import Host
+    from zocket.core import Caller
+    from zocket.host.link import Link
     from zocket.host.workers import Worker
-    from zocket.protocol.frames import CallId, ServerFrame
+    from zocket.protocol.frames import CallId
 
 WINDOW_CHUNKS: Final = 64
 """Several of `frames.CREDIT_CHUNKS`, so that a credit comes before the window is used up."""
@@ -82,16 +83,25 @@ class ChunkStream:
             self._room.set_result(None)
 
 
-class StreamLink(Link):
-    """The link of a call of this process whose chunks it takes one by one."""
+class GivenUp(Cancelled):
+    """Whoever iterates over the chunks of a call has waited too long, or its turn is over."""
 
-    __slots__ = ("_arrived", "_frames")
 
-    def __init__(self) -> None:
-        super().__init__(None)
+class StreamLink(CallLink):
+    """The link of a call of this process whose chunks it takes one by one.
+
+    Attributes:
+        given_up: called once nobody may take chunks any more.
+    """
+
+    __slots__ = ("_arrived", "_frames", "given_up")
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__(caller)
+        self.credits = True
+        self.given_up: Callable[[], None] | None = None
         self._frames: deque[bytes | None] = deque()
         self._arrived: asyncio.Future[None] | None = None
-        self.credits = True
 
     def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
         """See `Link.send_chunk`."""
@@ -99,64 +109,44 @@ class StreamLink(Link):
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
+        self.answered = True
         self._push(frame)
 
     def give_up(self) -> None:
-        """The time limit is over."""
+        """See `CallLink.give_up`."""
         self._push(None)
+        if self.given_up is not None:
+            self.given_up()
 
     def _push(self, frame: bytes | None) -> None:
         self._frames.append(frame)
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
-    async def next(self) -> ServerFrame | None:
-        """The next frame, or None when the time is up."""
-        while not self._frames:
-            self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
-        frame = self._frames.popleft()
-        return None if frame is None else frames.decode_server_frame(frame)
+    async def chunks(self, what: str) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Number and JSON of each chunk, in order and without a gap; `what` names the call in errors.
 
-
-async def stream(
-    host: Host,
-    clock: Clock,
-    submit: Callable[[Link], str],
-    what: tuple[str, str, str],
-    timeout_s: float,
-) -> AsyncGenerator[bytes, None]:
-    """The chunks (JSON) of a call of this process; `submit` begins it by a link and gives its request id.
-
-    Whoever stops iterating cancels the call.
-
-    Raises:
-        CallTimeout: no chunk and no answer within `timeout_s`.
-        ActorError: the method failed.
-    """
-    actor, actor_id, method = what
-    link = StreamLink()
-    request_id = submit(link)
-    answered = False
-    try:
+        Raises:
+            ZocketError: the call failed: what a client would get.
+            Unavailable: chunks were lost, or the call began anew.
+            GivenUp: see `give_up`.
+        """
+        number = 0
         while True:
-            timer = clock.call_later(timeout_s, link.give_up)
-            try:
-                frame = await link.next()
-            finally:
-                timer.cancel()
+            while not self._frames:
+                self._arrived = asyncio.get_running_loop().create_future()
+                await self._arrived
+            encoded = self._frames.popleft()
+            frame = None if encoded is None else frames.decode_server_frame(encoded)
             if frame is None:
-                raise CallTimeout(f"{actor}.{method}: neither a chunk nor the end within {timeout_s:g} s")
-            if frame.type == "rpc:stream":
-                assert frame.chunk is not None
-                yield bytes(frame.chunk)
-                host.credit("", request_id, frame.seq)
-                continue
-            answered = True
+                raise GivenUp(f"{what}: the turn that called it is over")
             if frame.error is not None:
-                data = None if frame.data is None else decode_plain(frame.data)
-                raise ActorError(frame.error, code=frame.code, data=data, request_id=frame.request_id)
-            return
-    finally:
-        if not answered:
-            host.cancel(actor, actor_id, "", request_id)
+                raise error_of(frame, frame.error)
+            if frame.type != "rpc:stream":
+                if frame.seq == number:
+                    return
+            elif frame.seq == number + 1 and frame.chunk is not None:
+                number += 1
+                yield number, bytes(frame.chunk)
+                continue
+            raise Unavailable(f"{what}: the stream was interrupted; the call may or may not have taken effect")

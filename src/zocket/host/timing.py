@@ -149,7 +149,12 @@ class Timing:
 
     def samples(self) -> Iterator[Sample]:
         """Counts for a scrape."""
-        yield Sample("alarms", "Instances with stored reminders.", "gauge", self.wheel.alarms)
+        yield Sample(
+            "alarms",
+            "Instances with an alarm: with reminders, or with one-way calls that wait.",
+            "gauge",
+            self.wheel.alarms,
+        )
         if self.trials is not None:
             yield from self.trials.samples()
 

@@ -2,12 +2,14 @@
 
 Rules: what is stored leaves; it is stored until it has arrived, and what has left once in this process does not leave
 again. The message that caused it is finished when it is not in the record any more: after a crash it comes again, and
-whoever loads the instance for it sends what is left. No loop, no clock.
+whoever loads the instance for it sends what is left. What no message caused (a hook, a timer, a call of another actor,
+a part of a turn) needs an alarm that loads the instance. No loop, no clock.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
@@ -16,7 +18,11 @@ from zocket.core import Order
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from zocket.host.keeper import Outcome
     from zocket.host.resident import Piece
+
+WOKEN_AFTER_S: Final = 1.0
+"""How long after its turn an instance is woken for what it has told: in normal service it has long arrived by then."""
 
 
 class Told(msgspec.Struct, array_like=True):
@@ -53,19 +59,43 @@ class Unsent:
         noting: a record without those that have arrived is on its way.
     """
 
-    __slots__ = ("_arrived", "_held", "_left", "noting", "stored")
+    __slots__ = ("_arrived", "_held", "_left", "_unprompted", "_wake_at", "noting", "stored")
 
     def __init__(self) -> None:
         self.stored: list[Told] = []
         self.noting = False
+        self._unprompted: set[str] = set()
+        self._wake_at = math.inf
         self._left: set[str] = set()
         self._arrived: set[str] = set()
         self._held: list[tuple[Piece, set[str]]] = []
 
-    def record(self, orders: Iterable[Order]) -> list[Told]:
-        """What the next record has: what has not arrived yet, and what these orders add."""
+    def record(self, outcomes: Iterable[Outcome]) -> list[Told]:
+        """What the next record has: what has not arrived yet, and what these turns add."""
         waiting = [told for told in self.stored if told.request_id not in self._arrived]
-        return waiting + [order.told for order in orders if isinstance(order, Tell)]
+        for outcome in outcomes:
+            added = [order.told for order in outcome.effects[3] if isinstance(order, Tell)]
+            waiting += added
+            if outcome.piece[5] is None:
+                self._unprompted.update(told.request_id for told in added)
+        return waiting
+
+    def wake_at(self, record: Iterable[Told], now: float) -> float:
+        """When the instance has to be woken if its process dies with this record; infinity if messages load it.
+
+        The same time for as long as one record after the other needs it. Times are of the clock's `wall()`.
+        """
+        if self._unprompted.isdisjoint(told.request_id for told in record):
+            self._wake_at = math.inf
+        elif self._wake_at == math.inf:
+            self._wake_at = now + WOKEN_AFTER_S
+        return self._wake_at
+
+    def load(self, stored: list[Told]) -> None:
+        """This is in a record that was read; which of them a message caused is not known."""
+        self._unprompted = {told.request_id for told in stored}
+        self._wake_at = math.inf
+        self.keep(stored)
 
     def keep(self, stored: list[Told]) -> None:
         """This is in the record now."""
@@ -73,6 +103,7 @@ class Unsent:
         names = {told.request_id for told in stored}
         self._left &= names
         self._arrived &= names
+        self._unprompted &= names
 
     def leaves(self, told: Told) -> bool:
         """Whether it has not left yet; it has now."""

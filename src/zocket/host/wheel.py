@@ -1,6 +1,6 @@
-"""The wheel: wakes instances whose reminders are due, also those that are not in memory.
+"""The wheel: wakes instances whose reminders are due, or whose one-way calls wait, also those that are not in memory.
 
-Rules: an instance with reminders has one alarm in the store of alarms, never later than what is due first in its own
+Rules: an instance with either has one alarm in the store of alarms, never later than what is due first in its own
 record: it is set earlier before that record is written, and later after. So an alarm without a reminder may be there,
 and a reminder without an alarm may not. Waking is only a hint: what is due the instance knows. Alarms are written by
 compare-and-set, those that another process may have written are not believed before they were written here, and what
@@ -35,8 +35,10 @@ RING_PAUSE_S: Final = 0.05
 """So many instances are woken, then others have their turn: thousands may be due at the same minute."""
 LOOK_S: Final = 60.0
 """The longest wait for an alarm: the time of day may be set meanwhile."""
+READ_FIRST_S: Final = 5.0
 READ_AGAIN_S: Final = 600.0
-"""Between two readings of all alarms where others may write: what a superseded process stored in its last moment."""
+"""After the start, and then between two readings of all alarms where others may write: what a superseded process stored
+before it knew, and in its last moment."""
 OPEN_S: Final = 1.0
 """The longest that a boot waits for all alarms."""
 RETRY_FIRST_S: Final = 0.1
@@ -147,14 +149,14 @@ class Wheel:
         self._serves = serves
         reading = _spawn(self._read_patiently(), self._readers)
         await asyncio.wait({reading}, timeout=patience_s)
-        if self._store.shared:
-            self._read_in_turn(first=True)
 
     def start(self) -> None:
         """Alarms ring; those that a predecessor has written meanwhile are read soon."""
         self._silent = False
         self._set_timer()
         self.read_again()
+        if self._store.shared:
+            self._reader = self._clock.call_later(READ_FIRST_S, self._read_in_turn)
 
     def read_again(self) -> None:
         """Another process may have written alarms: they are read soon."""
@@ -168,10 +170,9 @@ class Wheel:
         if not self._silent and self._serves(key):
             _spawn(self._read_one(key), self._readers)
 
-    def _read_in_turn(self, *, first: bool = False) -> None:
+    def _read_in_turn(self) -> None:
         self._reader = self._clock.call_later(READ_AGAIN_S, self._read_in_turn)
-        if not first:
-            _spawn(self._read_patiently(), self._readers)
+        _spawn(self._read_patiently(), self._readers)
 
     async def _read_patiently(self) -> None:
         pause_s = RETRY_MOST_S
@@ -373,7 +374,7 @@ class Wheel:
 
     @property
     def alarms(self) -> int:
-        """Instances here that have reminders."""
+        """Instances here that have an alarm."""
         return len(self._alarms)
 
     # -- the end -------------------------------------------------------------------------------------------------

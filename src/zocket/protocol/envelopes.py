@@ -149,10 +149,11 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `inbound` names the life of the stream of requests that it reads: one that a gateway does not know was made anew,
     and what lay in the old one is lost. In a divided project the epoch is that of one partition of `partitions`.
-    `bursts` says that it takes several envelopes in one message, `controls` that it hears what gateways say of calls
-    under way (`Control`), `grace` that an actor of it has a grace for sessions that were dropped. `rank` is the
-    revision of its owner record: of two runtimes that read the same stream the one with the higher rank came later; 0
-    where nothing is known.
+    `bursts` says that it takes several envelopes to an instance in one message, `mixed` that they may be to several
+    instances of a type which the stream has in one of so many partitions (0: to one instance only), `controls` that it
+    hears what gateways say of calls under way (`Control`), `grace` that an actor of it has a grace for sessions that
+    were dropped. `rank` is the revision of its owner record: of two runtimes that read the same stream the one with the
+    higher rank came later; 0 where nothing is known.
     """
 
     scope: WireScope
@@ -166,6 +167,7 @@ class Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     rank: int = 0
     controls: bool = False
     grace: bool = False
+    mixed: int = 0
 
 
 class RollCall(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -201,11 +203,15 @@ class Control(msgspec.Struct, rename="camel", omit_defaults=True):
     received: int = 0
 
 
-class Cancelled(msgspec.Struct, rename="camel"):
-    """A runtime waits for the answer of its call no longer; both names are those of the envelope."""
+class CallControl(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A runtime waits for the answer of its call no longer; both names are those of the envelope.
+
+    With `received` the call goes on: its chunks have been taken up to that number.
+    """
 
     gateway: str
     session_id: str
+    received: int = 0
 
 
 class Rewritten(msgspec.Struct, rename="camel"):
@@ -223,7 +229,7 @@ decode_disconnected: Final = msgspec.json.Decoder(SessionDisconnected).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_roll_call: Final = msgspec.json.Decoder(RollCall).decode
 decode_control: Final = msgspec.json.Decoder(Control).decode
-decode_cancelled: Final = msgspec.json.Decoder(Cancelled).decode
+decode_call_control: Final = msgspec.json.Decoder(CallControl).decode
 decode_rewritten: Final = msgspec.json.Decoder(Rewritten).decode
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of one of the small records above."""
@@ -272,12 +278,22 @@ def inbound(head: bytes, number: int, frame: bytes) -> bytes:
     return b'%b%d","message":%b}' % (head, number, frame)
 
 
-def call(scope: WireScope, runtime: str, call_id: str, request_id: str, caller: CalledBy, frame: bytes) -> bytes:
+def call(
+    scope: WireScope,
+    runtime: str,
+    call_id: str,
+    request_id: str,
+    caller: CalledBy,
+    frame: bytes,
+    *,
+    takes_chunks: bool = False,
+) -> bytes:
     """The inbound envelope of a call that a runtime makes; answers go to `runtime` as to a gateway."""
-    return b'{"scope":%b,"sessionId":%b,"gateway":%b,"requestId":%b,"caller":%b,"message":%b}' % (
+    return b'{"scope":%b,"sessionId":%b,"gateway":%b,%b"requestId":%b,"caller":%b,"message":%b}' % (
         _encode(scope),
         _encode(call_id),
         _encode(runtime),
+        b'"credits":true,' if takes_chunks else b"",
         _encode(request_id),
         _encode(caller),
         frame,

@@ -110,6 +110,12 @@ def agrees(subject: str, scope: Scope, actor: str, actor_id: str, partitions: in
     return subject == canonical or subject == f"{prefix}{actor}.{actor_id}"
 
 
+def agrees_in_burst(subject: str, scope: Scope, actor: str, actor_id: str, partitions: int = 1) -> bool:
+    """As `agrees`, for one envelope of several: its instance and that of the subject are of one type and partition."""
+    canonical = with_partition(inbound_prefix(scope) + instance(actor, actor_id), partitions)
+    return subject.rpartition(".")[0] == canonical.rpartition(".")[0]
+
+
 def outbound(scope: Scope, session_id: str) -> str:
     """Where a runtime publishes one frame for one session."""
     return f"outbound.{scope.workspace_id}.{scope.project_id}.{session_id}"
@@ -165,8 +171,8 @@ def rewritten(scope: Scope) -> str:
     return f"runtime.rewritten.{scope.workspace_id}.{scope.project_id}"
 
 
-def call_cancelled(scope: Scope) -> str:
-    """Core NATS: a runtime of the project waits for the answer of a call no longer."""
+def call_control(scope: Scope) -> str:
+    """Core NATS: what a runtime of the project says of its calls (`envelopes.CallControl`)."""
     return f"runtime.cancelled.{scope.workspace_id}.{scope.project_id}"
 
 

@@ -1,8 +1,9 @@
 """Calls between instances that lie in different runtimes of a project, and one-way calls, which all go by the broker.
 
 Rules: a call is an ordinary request of the stream, answered on the subject that the calling runtime listens on as a
-gateway does. One-way calls of one instance to another leave one after the other, each when the stream holds the one
-before; they are tried until it does. After a lost connection open calls are sent again: their keys keep them single.
+gateway does; so are the chunks of a stream. One-way calls of one instance to another leave one after the other, each
+when the stream holds the one before; they are tried until it does. After a lost connection open calls are sent again:
+their keys keep them single. Streams have none, and end.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from zocket.host import Host
     from zocket.host.resident import CallLink
     from zocket.host.store import Position
+    from zocket.host.streams import StreamLink
     from zocket.host.tells import Letter
     from zocket.ids import Partition, Scope
     from zocket.protocol.envelopes import Inbound
-    from zocket.protocol.frames import Rpc
+    from zocket.protocol.frames import CallId, Rpc
     from zocket.runtime.intake import Intake
     from zocket.runtime.outbox import Outbox
 
@@ -46,7 +48,11 @@ AGAIN_MOST_S: Final = 2.0
 ONE_WAY: Final = "tell"
 """In place of the call's id in the envelope of a one-way call."""
 
+INTERRUPTED: Final = "the connection to the broker was lost in the middle of a stream; the call may have taken effect"
+
 _CALL_ID: Final = b"0"
+_CHUNK_OF: Final = msgspec.Raw(_CALL_ID)
+_CHUNK: Final = b'{"type":"rpc:stream",'
 
 
 class _Open(NamedTuple):
@@ -68,10 +74,15 @@ class _Answering(Link):
         self._outbox = outbox
         self._gateway = envelope.gateway or ""
         self._sessions = envelopes.session_list([envelope.session_id])
+        self.credits = True if envelope.credits else None
 
     def send(self, frame: bytes) -> None:
         """See `Link.send`."""
         self._outbox.add_delivery(self._gateway, self._sessions, frame)
+
+    def send_chunk(self, call_id: CallId, number: int, frame: bytes) -> None:
+        """See `Link.send_chunk`."""
+        self.send(frame)
 
 
 class Correspondence:
@@ -133,7 +144,7 @@ class Correspondence:
         call_id = f"c_{next(self._numbers)}"
         caller = link.caller
         called_by = CalledBy(caller.actor, caller.actor_id, list(caller.chain), max(1, int(left_s * 1000)))
-        payload = self._envelope(call_id, request_id, called_by, request)
+        payload = self._envelope(call_id, request_id, called_by, request, takes_chunks=bool(link.credits))
         subject = self._prefix + subjects.instance(request.actor, request.actor_id)
         self._open[call_id] = _Open(link, subject, payload)
         self._ids[link] = call_id
@@ -144,8 +155,16 @@ class Correspondence:
         call_id = self._ids.pop(link, None)
         if call_id is not None:
             del self._open[call_id]
-            word = envelopes.encode(envelopes.Cancelled(self._runtime_id, call_id))
-            self._outbox.add_message(subjects.call_cancelled(self._scope), word)
+            self._say(call_id)
+
+    def credit(self, link: StreamLink, number: int) -> None:
+        """See `Elsewhere.credit`."""
+        if (call_id := self._ids.get(link)) is not None:
+            self._say(call_id, number)
+
+    def _say(self, call_id: str, received: int = 0) -> None:
+        word = envelopes.encode(envelopes.CallControl(self._runtime_id, call_id, received))
+        self._outbox.add_message(subjects.call_control(self._scope), word)
 
     def answered(self, messages: list[Message]) -> None:
         """Takes what other runtimes send to this one as a gateway."""
@@ -160,9 +179,16 @@ class Correspondence:
                     self._answer(call_id, bytes(delivery.message))
 
     def send_again(self) -> None:
-        """The connection was lost, and maybe calls or answers with it."""
-        for call_id in self._open:
-            self._publish(call_id)
+        """The connection was lost, and maybe calls or answers with it.
+
+        A stream has no key that would keep it single: whoever iterates over it is told, and its call is cancelled.
+        """
+        for call_id, waiting in list(self._open.items()):
+            if waiting.link.credits:
+                self._say(call_id)
+                self._answer(call_id, frames.failure(_CALL_ID, Unavailable(INTERRUPTED)))
+            else:
+                self._publish(call_id)
 
     def _publish(self, call_id: str) -> None:
         self._sent += 1
@@ -175,15 +201,24 @@ class Correspondence:
             self._answer(call_id, frames.failure(_CALL_ID, error))
 
     def _answer(self, call_id: str, frame: bytes) -> None:
-        waiting = self._open.pop(call_id, None)
-        if waiting is not None:
-            del self._ids[waiting.link]
-            waiting.link.send(frame)
+        waiting = self._open.get(call_id)
+        if waiting is None:
+            return
+        if waiting.link.credits and frame.startswith(_CHUNK):
+            waiting.link.send_chunk(_CHUNK_OF, 0, frame)
+            return
+        del self._open[call_id]
+        del self._ids[waiting.link]
+        waiting.link.send(frame)
 
-    def _envelope(self, call_id: str, request_id: str, caller: CalledBy, request: Rpc) -> bytes:
+    def _envelope(
+        self, call_id: str, request_id: str, caller: CalledBy, request: Rpc, *, takes_chunks: bool = False
+    ) -> bytes:
         value = bytes(request.input) or None
         frame = frames.call(_CALL_ID, request.actor, request.actor_id, request.method, value, request.idempotency_key)
-        return envelopes.call(self._wire_scope, self._runtime_id, call_id, request_id, caller, frame)
+        return envelopes.call(
+            self._wire_scope, self._runtime_id, call_id, request_id, caller, frame, takes_chunks=takes_chunks
+        )
 
     # -- one-way calls out ---------------------------------------------------------------------------------------
 
@@ -240,18 +275,24 @@ class Correspondence:
         link = _Answering(self._outbox, envelope, caller)
         name = (envelope.gateway or "", envelope.session_id)
         self._running[name] = (request, request_id)
-        timer = self._clock.call_later(by.timeout_ms / 1000, partial(self._cancel, name))
+        timer = None  # a stream that nobody takes ends by the time limit of its own turn
+        if not envelope.credits:
+            timer = self._clock.call_later(by.timeout_ms / 1000, partial(self._cancel, name))
         self._intake.submit(link, request, request_id, partial(self._finish, name, timer, finished), position)
 
-    def cancelled(self, messages: list[Message]) -> None:
-        """Takes what other runtimes say of calls that they wait for no longer."""
+    def controlled(self, messages: list[Message]) -> None:
+        """Takes what other runtimes say of their calls: that they wait no longer, or how far its chunks have come."""
         for message in messages:
             try:
-                word = envelopes.decode_cancelled(message.payload)
+                word = envelopes.decode_call_control(message.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._log.warning("a cancellation cannot be decoded")
+                self._log.warning("what a runtime says of its call cannot be decoded")
                 continue
-            self._cancel((word.gateway, word.session_id))
+            name = (word.gateway, word.session_id)
+            if not word.received:
+                self._cancel(name)
+            elif (found := self._running.get(name)) is not None:
+                self._host.credit("", found[1], word.received)
 
     def _cancel(self, name: tuple[str, str]) -> None:
         found = self._running.get(name)
@@ -259,8 +300,9 @@ class Correspondence:
             request, request_id = found
             self._host.cancel(request.actor, request.actor_id, "", request_id)
 
-    def _finish(self, name: tuple[str, str], timer: TimerHandle, finished: Callable[[], None]) -> None:
-        timer.cancel()
+    def _finish(self, name: tuple[str, str], timer: TimerHandle | None, finished: Callable[[], None]) -> None:
+        if timer is not None:
+            timer.cancel()
         self._running.pop(name, None)
         finished()
 

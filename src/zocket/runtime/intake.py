@@ -19,7 +19,7 @@ import msgspec
 
 from zocket import logs
 from zocket.core import Session
-from zocket.errors import InvalidFrame, InvalidId
+from zocket.errors import InvalidFrame, InvalidId, Unavailable
 from zocket.host.store import Position
 from zocket.metrics import Sample
 from zocket.protocol import envelopes, frames, subjects
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set
 
     from zocket.broker.port import Broker, Delivered, Message
-    from zocket.errors import CallerError
+    from zocket.errors import ZocketError
     from zocket.host import Host
     from zocket.ids import Scope
     from zocket.protocol.envelopes import Inbound
@@ -69,12 +69,13 @@ _raw_parts: Final = msgspec.json.Decoder(
 
 
 class _Burst:
-    """A message of several requests, and the positions of those that are not finished."""
+    """A message of several requests, their positions, and those of them that are not finished."""
 
-    __slots__ = ("delivered", "open")
+    __slots__ = ("delivered", "open", "positions")
 
     def __init__(self, delivered: Delivered, positions: range) -> None:
         self.delivered = delivered
+        self.positions = positions
         self.open = set(positions)
 
 
@@ -202,7 +203,7 @@ class Intake:
                 continue
             try:
                 envelope = envelopes.decode_inbound(raw)
-                refusal = self._disagreement(delivered, envelope)
+                refusal = self._disagreement(delivered, envelope, subjects.agrees_in_burst)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 refusal = InvalidFrame("the envelope cannot be decoded")
             if refusal is None:
@@ -239,14 +240,18 @@ class Intake:
             return True
         return False
 
-    def _disagreement(self, delivered: Delivered, envelope: Inbound) -> CallerError | None:
+    def _disagreement(
+        self, delivered: Delivered, envelope: Inbound, agree: Callable[..., bool] = subjects.agrees
+    ) -> ZocketError | None:
         message = envelope.message
         if envelope.scope != self._wire_scope:
             return InvalidFrame("the envelope is of another project")
         try:
-            agrees = subjects.agrees(delivered.subject, self._scope, message.actor, message.actor_id, self.partitions)
+            agrees = agree(delivered.subject, self._scope, message.actor, message.actor_id, self.partitions)
         except InvalidId as error:
             return error
+        if not agrees and agree is subjects.agrees_in_burst and f".{message.actor}." in delivered.subject:
+            return Unavailable("the stream was divided otherwise; the request did not reach its actor")
         if not agrees:
             return InvalidFrame("subject and envelope name different actors")
         if not _are_tokens(envelope.session_id, envelope.gateway):
@@ -275,7 +280,7 @@ class Intake:
             number
             for sequence, burst in self._bursts.items()
             if sequence in self._held
-            for number in range(sequence * envelopes.MAX_PARTS, max(burst.open))
+            for number in burst.positions
             if number not in burst.open
         ]
 
@@ -368,11 +373,11 @@ class Intake:
             if self._sockets.leave(link.session.id, link.number):
                 self._host.sessions.lapse(link)
 
-    def _reject(self, delivered: Delivered, refusal: CallerError) -> None:
+    def _reject(self, delivered: Delivered, refusal: ZocketError) -> None:
         self._broker.term([delivered])
         self._refuse(delivered, delivered.payload, refusal)
 
-    def _refuse(self, delivered: Delivered, payload: bytes, refusal: CallerError) -> None:
+    def _refuse(self, delivered: Delivered, payload: bytes, refusal: ZocketError) -> None:
         """Says why to the log, and to whoever waits for an answer to this envelope."""
         self._rejected += 1
         sender = _sender(payload)
@@ -467,7 +472,7 @@ def _sender(payload: bytes) -> _Sender | None:
     return sender
 
 
-def _refusal(frame: bytes, refusal: CallerError) -> bytes | None:
+def _refusal(frame: bytes, refusal: ZocketError) -> bytes | None:
     """The answer to a frame that was not run; None if nobody waits for one."""
     try:
         request = frames.decode_request(frame)

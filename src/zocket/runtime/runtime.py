@@ -300,7 +300,7 @@ class Runtime:
         }
         if self._partition.count > 1:
             listening[subjects.gateway(scope, f"rt_{self.epoch}")] = self._correspondence.answered
-            listening[subjects.call_cancelled(scope)] = self._correspondence.cancelled
+            listening[subjects.call_control(scope)] = self._correspondence.controlled
         await asyncio.gather(*(self._listen(subject, heard) for subject, heard in listening.items()))
         await self._take_consumers()
         self._reach("after_takeover")
@@ -346,7 +346,7 @@ class Runtime:
                 f"is made: stop gateways and runtimes, delete it (nats stream rm {subjects.INBOUND_STREAM}) and start "
                 "them with the same PARTITIONS"
             )
-        self._intake.partitions = inbound.partitions or 1
+        self._intake.partitions = self._announcement.mixed = inbound.partitions or 1
         self._marks.use(_source(inbound.incarnation))
         self._intake.finished_before = self._marks.given_back_finished
         self._announcement.inbound = inbound.incarnation

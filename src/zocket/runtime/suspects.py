@@ -23,6 +23,7 @@ from zocket.errors import DeadLettered, Unavailable, ZocketError
 from zocket.host.progress import Progress
 from zocket.host.trials import ALONE_S, MAX_ATTEMPTS, PATIENCE_S, Trials
 from zocket.metrics import Sample
+from zocket.protocol import subjects
 from zocket.protocol.envelopes import MAX_PARTS
 from zocket.protocol.frames import Rpc
 from zocket.runtime.dead_letters import DeadLetter, DeadLetters
@@ -105,6 +106,7 @@ class Suspects:
         process_name: str,
     ) -> None:
         self.dead_letters = DeadLetters(broker, scope)
+        self._scope = scope
         self.marks = marks
         self._intake = intake
         self._outbox = outbox
@@ -368,7 +370,7 @@ class Suspects:
             attempts=attempts,
             at=self.wall_ms(),
             sequence=delivered.sequence,
-            subject=delivered.subject,
+            subject=subjects.inbound(self._scope, request.actor, request.actor_id),
             deployment=self.deployment_id,
             process=self.process_name,
             envelope=msgspec.Raw(envelope),

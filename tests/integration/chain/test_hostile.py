@@ -100,12 +100,14 @@ class Scene:
             assert OWN.fullmatch(subject), subject
             if subject.startswith("inbound."):
                 content = json.loads(message.payload, parse_int=str)
-                for envelope in content if isinstance(content, list) else [content]:
+                parts = content if isinstance(content, list) else [content]
+                first = parts[0]["message"]
+                assert subject.split(".")[3:] == [first["actor"], actor_id_token(first["actorId"])]
+                for envelope in parts:
                     assert envelope["scope"] == {"workspaceId": "test-workspace", "projectId": "test-project"}
                     assert envelope["sessionId"] in (self.hostile.id, self.innocent.id)
                     assert envelope["userId"] == ("mallory" if envelope["sessionId"] == self.hostile.id else "alice")
-                    frame = envelope["message"]
-                    assert subject.split(".")[3:] == [frame["actor"], actor_id_token(frame["actorId"])]
+                    assert envelope["message"]["actor"] == first["actor"]
 
 
 SERVED_IDS = {

@@ -119,6 +119,7 @@ class Runtime:
         place: Partition = WHOLE,
         *,
         bursts: bool = False,
+        mixed: int = 0,
         rank: int = 0,
         controls: bool = False,
     ) -> None:
@@ -129,6 +130,7 @@ class Runtime:
             partition=place.number,
             partitions=place.count,
             bursts=bursts,
+            mixed=mixed,
             rank=rank,
             controls=controls,
             grace=self.grace,

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     Open = Callable[..., AbstractAsyncContextManager[World]]
 
 
-async def taking_bursts(w: World) -> Runtime:
+async def taking_bursts(w: World, *, mixed: int = 0) -> Runtime:
     runtime = await w.runtime("room", "board")
     w.client()
     await w.settle()
-    runtime.announce_partition("e_1", ["room", "board"], bursts=True)
+    runtime.announce_partition("e_1", ["room", "board"], bursts=True, mixed=mixed)
     await w.settle()
     return runtime
 
@@ -107,3 +107,40 @@ async def test_each_request_of_a_burst_that_cannot_be_published_is_answered(worl
         client.calls(2)
         await w.settle()
         assert [(frame["id"], frame["code"]) for frame in client.taken()] == [(1, "overloaded"), (2, "overloaded")]
+
+
+async def test_requests_of_one_turn_to_instances_of_a_type_are_one_message_where_that_is_taken(world: Open) -> None:
+    async with world() as w:
+        runtime = await taking_bursts(w, mixed=1)
+        client = w.client()
+        for number, (actor, actor_id) in enumerate([("room", "a"), ("board", "a"), ("room", "b"), ("room", "a")]):
+            client.calls(number, actor=actor, actor_id=actor_id)
+        await w.settle()
+        assert [ids(content) for content in runtime.requests] == [[0, 2, 3], 1]
+        assert runtime.subjects == ["inbound.acme.chat.room.a", "inbound.acme.chat.board.a"]
+
+
+async def test_in_a_divided_stream_they_are_of_one_partition(world: Open) -> None:
+    async with world() as w:
+        runtime = await taking_bursts(w, mixed=2)
+        client = w.client()
+        rooms = [f"r{number}" for number in range(12)]
+        for number, room in enumerate(rooms):
+            client.calls(number, actor_id=room)
+        await w.settle()
+        parts = [subjects.partition_of_instance("room", room, 2) for room in rooms]
+        expected = [[number for number, part in enumerate(parts) if part == wanted] for wanted in (0, 1)]
+        assert sorted(ids(content) for content in runtime.requests) == sorted(expected)
+
+
+async def test_a_full_message_takes_those_that_were_opened_before_along(world: Open) -> None:
+    """An instance keeps its order when what its runtime takes changes within a turn."""
+    async with world(max_pending_calls=1_000) as w:
+        runtime = await taking_bursts(w)
+        client = w.client()
+        client.calls(0)
+        client.session.project.mixed = 1
+        for number in range(1, 4):
+            client.calls(number, text="x" * (MAX_BURST_BYTES // 3))
+        await w.settle()
+        assert [ids(content) for content in runtime.requests] == [0, [1, 2], 3]

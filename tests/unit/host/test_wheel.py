@@ -202,8 +202,16 @@ async def test_nobody_goes_on_without_an_alarm_because_the_process_ends() -> Non
     assert scene.told == []
 
 
+async def test_an_alarm_that_a_predecessor_stored_before_it_knew_is_found_soon_after_the_start() -> None:
+    scene = await Scene().open()
+    await scene.store.put(KEY, encode_alarm(scene.at(2.0)), 0)
+    await scene.clock.advance(8.0)
+    assert scene.woken[:1] == [5.0]
+
+
 async def test_an_alarm_that_was_stored_after_the_reading_is_found_at_the_next_one() -> None:
     scene = await Scene().open()
+    await scene.clock.advance(6.0)
     await scene.store.put(KEY, encode_alarm(scene.at(5.0)), 0)
     await scene.clock.advance(30.0)
     assert scene.woken == []

@@ -134,17 +134,13 @@ class Wire:
         subject: str | None = None,
         **more: Any,
     ) -> None:
-        envelope = {
-            "scope": {"workspaceId": self.scope.workspace_id, "projectId": self.scope.project_id},
-            "sessionId": session,
-            "userId": None,
-            "claims": None,
-            "message": frame,
-            **({"gateway": gateway} if gateway else {}),
-            **more,
-        }
+        envelope = self.envelope(frame, session=session, **({"gateway": gateway} if gateway else {}), **more)
         target = subject or subjects.inbound(self.scope, frame["actor"], frame["actorId"])
         self.publish_raw(target, json.dumps(envelope).encode())
+
+    def envelope(self, frame: dict[str, Any], *, session: str = "s1", **more: Any) -> dict[str, Any]:
+        scope = {"workspaceId": self.scope.workspace_id, "projectId": self.scope.project_id}
+        return {"scope": scope, "sessionId": session, "userId": None, "claims": None, "message": frame, **more}
 
     def publish_raw(self, subject: str, payload: bytes) -> None:
         self._number += 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.unit.runtime.divided import Divided, lies_in
 from zocket.core import Actor, method
 from zocket.protocol import subjects
 
@@ -76,7 +77,7 @@ async def test_a_request_that_cannot_be_used_is_refused_alone(bench: type[Bench]
     wire = await world.wire()
     other = {"workspaceId": "ws", "projectId": "other"}
     deep = envelope(wire, 3)
-    deep["message"]["actorId"] = "another"
+    deep["message"]["actor"] = "notes"
     async with world.runtime():
         publish(wire, envelope(wire, 1), envelope(wire, 2, scope=other), deep, {"no": "envelope"}, 7, envelope(wire, 4))
         await world.settle()
@@ -161,3 +162,79 @@ async def test_r19_a_burst_is_given_back_with_what_is_open_in_it(bench: type[Ben
         await world.settle()
         assert sorted(number for number, _ in results(wire)) == [1, 2, 3], "the first one was answered once"
         assert left(world) == 0
+
+
+def to(wire: Wire, actor_id: str, call_id: int, method: str = "say", actor: str = "room") -> dict[str, Any]:
+    part = envelope(wire, call_id, actor, method)
+    part["message"]["actorId"] = actor_id
+    return part
+
+
+async def test_requests_to_several_instances_of_a_type_run_and_the_slow_one_holds_up_no_other(
+    bench: type[Bench],
+) -> None:
+    world = bench()
+    wire = await world.wire()
+    async with world.runtime() as runtime:
+        world.room.gate = asyncio.Event()
+        publish(wire, to(wire, "a", 1), to(wire, "b", 2, "echo"), to(wire, "c", 3, "echo"), to(wire, "a", 4, "echo"))
+        await world.settle()
+        assert sorted(number for number, _ in results(wire)) == [2, 3]
+        assert left(world) == 1, "the message is done with its last request"
+        world.room.gate.set()
+        await world.settle()
+        assert sorted(number for number, _ in results(wire)) == [1, 2, 3, 4]
+        assert (left(world), runtime.pending) == (0, 0)
+
+
+async def test_r19_what_is_finished_behind_the_open_part_of_a_mixed_burst_does_not_run_again(
+    bench: type[Bench],
+) -> None:
+    world = bench()
+    wire = await world.wire()
+    async with world.runtime(drain_timeout_s=1.0):
+        world.room.gate = asyncio.Event()
+        publish(wire, to(wire, "a", 1), to(wire, "b", 2, "echo"), to(wire, "c", 3, "echo"))
+        await world.settle()
+    world.room.gate = None
+    ran = len(world.room.runs)
+    async with world.runtime():
+        await world.settle()
+        assert world.room.runs[ran:] == ["1"]
+    assert sorted(number for number, _ in results(wire)) == [1, 2, 3]
+
+
+async def test_each_durable_instance_of_a_mixed_burst_knows_its_own_part(bench: type[Bench]) -> None:
+    world = bench()
+    world.actors = {"notes": Notes}
+    wire = await world.wire()
+    parts = [to(wire, "ab"[number % 2], number, "add", "notes") for number in range(4)]
+    async with world.runtime(storage="file") as first:
+        publish(wire, *parts, actor="notes")
+        await world.settle()
+        await first.abort()
+    stream = world.server.streams[subjects.INBOUND_STREAM]
+    stream.last_sequence = 0
+    publish(wire, *parts, actor="notes")
+    wire.batches.clear()
+    async with world.runtime(storage="file"):
+        await world.settle()
+        publish(wire, to(wire, "a", 4, "add", "notes"), to(wire, "b", 5, "add", "notes"), actor="notes")
+        await world.settle()
+        assert sorted(results(wire))[-2:] == [(4, ["0", "2", "4"]), (5, ["1", "3", "5"])]
+
+
+async def test_a_part_of_another_partition_is_refused(bench: type[Bench]) -> None:
+    here, there = lies_in("desk", 0), lies_in("desk", 1)
+    async with Divided(bench(), {"desk": Room}) as divided:
+        wire = divided.wire
+        parts = [to(wire, here, 1, "where", "desk"), to(wire, there, 2, "where", "desk")]
+        wire.publish_raw(subjects.inbound(wire.scope, "desk", here), json.dumps(parts).encode())
+        await divided.world.clock.advance(1.0)
+        assert sorted(results(wire)) == [(1, here), (2, "unavailable")]
+
+
+class Room(Actor[dict[str, Any]]):
+    @method
+    async def where(self, text: str) -> str:
+        return self.id

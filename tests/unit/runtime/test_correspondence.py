@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.runtime.divided import Divided, lies_in
 from zocket.core import Actor, method
 from zocket.crashpoints import PLACES, CrashPoints
 from zocket.errors import ActorError, Overloaded
 from zocket.handles import ActorHandle
-from zocket.ids import Partition
 from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
-    from tests.unit.runtime.conftest import Bench, Wire
+    from tests.unit.runtime.conftest import Bench
     from zocket.broker.memory import MemoryBroker
-    from zocket.runtime.runtime import Runtime
 
 SEEN: list[Any] = []
 
@@ -88,45 +86,9 @@ def nothing_seen() -> None:
     SEEN.clear()
 
 
-def lies_in(actor: str, number: int, count: int = 2) -> str:
-    """An id of an instance in this partition."""
-    names = (f"{actor}{index}" for index in range(100))
-    return next(name for name in names if subjects.partition_of_instance(actor, name, count) == number)
-
-
-class Divided:
-    """Two runtimes, a partition each, and a gateway made by hand."""
-
-    def __init__(self, world: Bench) -> None:
-        self.world = world
-        self.stack = AsyncExitStack()
-        self.brokers: list[MemoryBroker] = []
-        self.runtimes: list[Runtime] = []
-        self.wire: Wire
-
-    async def __aenter__(self) -> Divided:
-        self.wire = await self.world.wire()
-        for number in range(2):
-            broker = self.world.server.connect()
-            self.brokers.append(broker)
-            runtime = self.world.runtime(broker=broker, actors=ACTORS, partition=Partition(number, 2), storage="file")
-            self.runtimes.append(await self.stack.enter_async_context(runtime))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stack.aclose()
-
-    async def call(self, name: str, actor_id: str, seconds: float = 1.0, **given: Any) -> Any:
-        self.wire.batches.clear()
-        self.wire.call(name, actor_id, actor="desk", input=given, gateway="g1")
-        await self.world.clock.advance(seconds)
-        deliveries = [item for batch in self.wire.batches for item in batch["deliveries"]]
-        return next((item["message"] for item in deliveries if item["sessions"] == ["s1"]), None)
-
-
 async def test_a_call_reaches_an_instance_of_another_partition_and_knows_who_calls(bench: type[Bench]) -> None:
     desk, log = lies_in("desk", 0), lies_in("log", 1)
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         answer = await divided.call("ask", desk, other=log, text="a")
         assert answer["result"] == [1, ["actor", "desk", desk, [["desk", desk]], []]]
         answer = await divided.call("ask", desk, other=log, text="bad")
@@ -137,14 +99,14 @@ async def test_a_call_reaches_an_instance_of_another_partition_and_knows_who_cal
 
 async def test_a_cycle_through_another_partition_is_refused_with_the_chain(bench: type[Bench]) -> None:
     here, there = lies_in("desk", 0), lies_in("desk", 1)
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         answer = await divided.call("round", here, way=[there, here])
     assert answer["code"] == "cycle"
     assert answer["data"] == [["desk", here], ["desk", there], ["desk", here]]
 
 
 async def test_the_end_of_the_callers_turn_ends_the_call_in_the_other_runtime(bench: type[Bench]) -> None:
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         answer = await divided.call("ask_long", lies_in("desk", 0), 3.0, other=lies_in("log", 1))
         assert answer["code"] == "handler_timeout"
         assert SEEN == ["begun", "cancelled"]
@@ -152,7 +114,7 @@ async def test_the_end_of_the_callers_turn_ends_the_call_in_the_other_runtime(be
 
 async def test_a_call_outlives_neither_its_caller_nor_the_death_of_the_callers_runtime(bench: type[Bench]) -> None:
     """The word that it is cancelled never comes: the time that travels with the call ends it."""
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         divided.wire.call(
             "ask_long", lies_in("desk", 0), actor="desk", input={"other": lies_in("log", 1)}, gateway="g1"
         )
@@ -168,7 +130,7 @@ async def test_an_answer_that_was_lost_with_the_connection_is_asked_for_again_an
     bench: type[Bench],
 ) -> None:
     desk, log = lies_in("desk", 0), lies_in("log", 1)
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         lost = divided.runtimes[0]._correspondence.answered
         divided.runtimes[0]._correspondence._answer = lambda *_: None  # type: ignore[method-assign]
         divided.wire.call("ask", desk, actor="desk", input={"other": log, "text": "a"}, gateway="g1")
@@ -183,7 +145,7 @@ async def test_an_answer_that_was_lost_with_the_connection_is_asked_for_again_an
 
 
 async def test_server_code_reaches_instances_of_every_partition(bench: type[Bench]) -> None:
-    async with Divided(bench()) as divided:
+    async with Divided(bench(), ACTORS) as divided:
         runtime = divided.runtimes[0]
         definition = runtime._host.definition
         for number in range(2):

@@ -216,6 +216,7 @@ async def test_the_runtime_announces_itself_at_boot_periodically_and_when_asked(
                 "bursts": True,
                 "rank": 1,
                 "controls": True,
+                "mixed": 1,
             }
         ]
         wire.broker.send([Message(subjects.discovery(world.scope), b"")])

@@ -155,6 +155,35 @@ async def test_a_poison_message_is_given_up_after_three_deaths_and_only_it(bench
         assert lives.bench.server.streams[subjects.INBOUND_STREAM].current() == {}
 
 
+async def test_of_requests_to_several_instances_in_one_message_only_the_one_that_kills_is_given_up(
+    bench: type[Bench],
+) -> None:
+    async with Lives(bench) as lives:
+        await lives.begin()
+        calls: dict[str, dict[str, Any]] = {
+            "before": {"method": "note", "input": {"text": "before"}},
+            "poison": {"method": "kill"},
+            "behind": {"method": "note", "input": {"text": "behind"}},
+        }
+        parts = [
+            lives.wire.envelope({"type": "rpc", "id": name, "actor": "worker", "actorId": name} | call)
+            for name, call in calls.items()
+        ]
+        lives.wire.publish_raw(subjects.inbound(lives.bench.scope, "worker", "before"), json.dumps(parts).encode())
+        await lives.died.wait()
+        await lives.deaths(2)
+        await lives.begin()
+        await lives.clock.sleep(GRACE_S + 1)
+        assert lives.worker.entered.count("kill") == 3
+        answers = {(frame["id"], frame.get("code", frame.get("result"))) for frame in lives.wire.frames()}
+        assert answers == {("before", "before"), ("poison", "dead_letter"), ("behind", "behind")}
+        (letter,) = lives.dead_letters()
+        assert (letter["actorId"], letter["subject"]) == ("poison", "inbound.ws.proj.worker.poison")
+        assert letter["envelope"]["message"]["id"] == "poison"
+        assert lives.marks() == {}
+        assert lives.bench.server.streams[subjects.INBOUND_STREAM].current() == {}
+
+
 async def test_a_one_way_call_that_kills_ends_in_the_dead_letters_and_the_next_one_arrives(bench: type[Bench]) -> None:
     async with Lives(bench) as lives:
         await lives.begin()
