@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from processes import BIN, Process, answers, free_port, read, request, serves_calls
+from processes import BIN, Process, answers, free_port, listens, read, request, serves_calls
 
 from zocket.broker.server import NatsServer
 
@@ -66,6 +67,17 @@ def fastapi(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
     command = [f"{BIN}/uvicorn", "fastapi_rooms:app", "--port", str(port), "--loop", "uvloop"]
     with Process("peer", command, home, environ=environ, directory=HERE / "peers") as server:
         yield _ready(server, port, {"fastapi": server.pid})
+
+
+@contextmanager
+def upgrades(environ: Mapping[str, str], home: Path) -> Iterator[Service]:
+    """A server that opens sessions and does nothing else."""
+    port = free_port()
+    with Process(
+        "bare", [sys.executable, "upgrades.py", str(port)], home, environ=environ, directory=HERE / "peers"
+    ) as server:
+        server.wait_until("its port", partial(listens, port))
+        yield Service(f"ws://127.0.0.1:{port}/", {"bare": server.pid}, 0)
 
 
 def over_nats(environ: Mapping[str, str], home: Path) -> AbstractContextManager[Service]:
@@ -187,6 +199,9 @@ MODES: Final[Mapping[str, Callable[[Mapping[str, str], Path], AbstractContextMan
 }
 """By the name that `--mode` takes; "peers" is the baseline of the ratios."""
 
+BARE: Final = "bare"
+"""The mode that shows what the load generator itself can open, for `connect-idle` alone; not among `all`."""
+
 BASELINE: Final = "peers"
 
 
@@ -197,5 +212,5 @@ def serving(modes: list[str], environ: Mapping[str, str]) -> Iterator[dict[str, 
         services: dict[str, Service] = {}
         for mode in modes:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zocket-bench-")))
-            services[mode] = stack.enter_context(MODES[mode](environ, home))
+            services[mode] = stack.enter_context({**MODES, BARE: upgrades}[mode](environ, home))
         yield services

@@ -169,6 +169,15 @@ def wait_until(what: str, holds: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of loopback."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
 def answers(url: str) -> bool:
     """Whether a GET is answered with 200."""
     try:

@@ -1,6 +1,6 @@
 """Measures Zocket and a service written by hand with the same load generator, in one command.
 
-    python benchmarks/run.py [--mode standalone|nats|asgi|peers|all]... [--quick] [--repeat 3] [--json FILE]
+    python benchmarks/run.py [--mode standalone|nats|asgi|peers|bare|all]... [--quick] [--repeat 3] [--json FILE]
 
 Starts everything it needs on loopback and free ports and stops it again, also on Ctrl-C. The modes of one scenario run
 at the same time and take turns under load, so that their ratios come from the same minutes. Exit status 1: a violation
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import report
-from modes import HERE, MODES, serving
+from modes import BARE, HERE, MODES, serving
 from processes import BenchmarkError, wait_until
 from scenarios import SCENARIOS, Result, Scenario, Timing, generate
 
@@ -129,6 +129,9 @@ def main() -> int:
         duration_s=arguments.duration or (1.5 if arguments.quick else 5.0),
         warm_s=arguments.warm or (0.5 if arguments.quick else 1.0),
     )
+    if BARE in modes and arguments.scenario != ["connect-idle"]:
+        print("--mode bare takes --scenario connect-idle alone: it answers no calls", file=sys.stderr)
+        return 2
     repeat = arguments.repeat or (1 if arguments.quick else 3)
     results: list[Result] = []
     try:
@@ -172,9 +175,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--mode",
         action="append",
-        choices=(*MODES, "all"),
+        choices=(*MODES, BARE, "all"),
         default=[],
-        help="only this one; repeatable; peers: the FastAPI service",
+        help="only this one; repeatable; peers: the FastAPI service; bare: opens sessions and does nothing else",
     )
     parser.add_argument(
         "--scenario",

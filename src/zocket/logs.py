@@ -6,8 +6,10 @@ fields; `bound` gives a logger that carries the fields of its place (workspace, 
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -48,9 +50,53 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
         level: least severe level that is written.
         fields: go into every line (workspace, project, process).
     """
-    import structlog
-
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_readable(fields) if text else JsonLines(fields))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "picows"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with sorted keys. Written out here, since every session has two lines.
+
+    Args:
+        fields: go into every line that has no value of its own for them.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        line.update({key: value for key, value in record.__dict__.items() if key not in _NO_EXTRAS})
+        for key, value in {**(current_call() or {}), **self._fields}.items():
+            line.setdefault(key, value)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack_info"] = record.stack_info
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line["timestamp"] = f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
+        return _encode(line)
+
+
+_encode: Final = json.JSONEncoder(sort_keys=True, default=repr).encode
+_NO_EXTRAS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""Attributes of a record that are no `extra` of its line."""
+
+
+def _readable(fields: Mapping[str, str]) -> logging.Formatter:
+    import structlog
 
     def disarm(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in event.items():
@@ -63,33 +109,23 @@ def configure(*, style: str = "auto", level: str = "INFO", **fields: str) -> Non
             event.setdefault(key, value)
         return event
 
-    shared: list[Any] = [
+    # Not the default, which prints local variables (payloads, tokens) where the package rich is installed.
+    plain = structlog.dev.plain_traceback
+    chain: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         add_call,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if text else "iso", utc=not text),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+        disarm,
     ]
-    last: list[Any]
-    if text:
-        shared.append(disarm)
-        # Not the default, which prints local variables (payloads, tokens) where the package rich is installed.
-        plain = structlog.dev.plain_traceback
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=plain)]
-    else:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=chain,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=plain),
+        ],
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "picows"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def disarmed(text: str, keep: str = "") -> str:

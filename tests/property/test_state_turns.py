@@ -35,6 +35,11 @@ class Leaf(BaseModel):
     hidden: int = Field(default=0, exclude=True)
 
 
+class Note(BaseModel):
+    text: str = ""
+    n: Any = 0
+
+
 class Tree(BaseModel):
     count: int = 0
     name: str = ""
@@ -46,6 +51,7 @@ class Tree(BaseModel):
     ids: set[int] = set()
     pair: tuple[int, Leaf] = (0, Leaf())
     twigs: list[Tree] = []
+    notes: list[Note] = []
 
     @computed_field
     def total(self) -> int:
@@ -55,6 +61,11 @@ class Tree(BaseModel):
 class LeafStruct(msgspec.Struct, rename={"n": "number"}):
     n: int = 0
     tags: list[str] = []
+
+
+class NoteStruct(msgspec.Struct):
+    text: str = ""
+    n: Any = 0
 
 
 class TreeStruct(msgspec.Struct):
@@ -67,12 +78,19 @@ class TreeStruct(msgspec.Struct):
     free: Any = None
     ids: set[int] = msgspec.field(default_factory=set)
     pair: tuple[int, LeafStruct] = msgspec.field(default_factory=lambda: (0, LeafStruct()))
+    notes: list[NoteStruct] = []
 
 
 @dataclasses.dataclass
 class LeafData:
     n: int = 0
     tags: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class NoteData:
+    text: str = ""
+    n: Any = 0
 
 
 @dataclasses.dataclass
@@ -86,6 +104,7 @@ class TreeData:
     free: Any = None
     ids: set[int] = dataclasses.field(default_factory=set)
     pair: tuple[int, LeafData] = dataclasses.field(default_factory=lambda: (0, LeafData()))
+    notes: list[NoteData] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -97,7 +116,7 @@ class Slotted:
 FREE = ("free",)
 
 
-def fields_of(tree: Any, leaf: Any) -> dict[str, Any]:
+def fields_of(tree: Any, leaf: Any, note: Any) -> dict[str, Any]:
     leaf_fields = {"n": INTS, "tags": ("list", TEXTS)}
     if leaf is Leaf:
         leaf_fields["hidden"] = INTS
@@ -112,6 +131,7 @@ def fields_of(tree: Any, leaf: Any) -> dict[str, Any]:
         "free": FREE,
         "ids": ("set", INTS),
         "pair": ("tuple", [INTS, leaf_shape]),
+        "notes": ("list", ("object", note, {"text": TEXTS, "n": SCALARS})),
     }
     if tree is Tree:
         fields["twigs"] = ("list", ("object", Tree, {"count": INTS, "leaves": ("list", leaf_shape)}))
@@ -119,9 +139,9 @@ def fields_of(tree: Any, leaf: Any) -> dict[str, Any]:
 
 
 SHAPES: dict[str, Any] = {
-    "pydantic": ("object", Tree, fields_of(Tree, Leaf)),
-    "struct": ("object", TreeStruct, fields_of(TreeStruct, LeafStruct)),
-    "dataclass": ("object", TreeData, fields_of(TreeData, LeafData)),
+    "pydantic": ("object", Tree, fields_of(Tree, Leaf, Note)),
+    "struct": ("object", TreeStruct, fields_of(TreeStruct, LeafStruct, NoteStruct)),
+    "dataclass": ("object", TreeData, fields_of(TreeData, LeafData, NoteData)),
     "dict": (
         "dict",
         NAMES,

@@ -64,3 +64,24 @@ def test_a_line_of_json_has_the_fields_of_its_process_and_of_its_place(capsys: p
         "session": "s_1",
         "workspace": "ws",
     }
+
+
+def test_a_line_of_json_takes_whatever_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="json", worker="0")
+    try:
+        fail("")
+    except ValueError:
+        logging.getLogger("zocket.host").exception(
+            "odd: \ud800", stack_info=True, extra={"actor_id": "a\nb\udcff", "worker": "own", "what": {1}}
+        )
+    [text] = capsys.readouterr().err.splitlines()
+    line = json.loads(text)
+    assert text.isascii()
+    assert list(line) == sorted(line)
+    assert line["event"] == "odd: \ud800"
+    assert (line["level"], line["actor_id"], line["worker"], line["what"]) == ("error", "a\nb\udcff", "own", "{1}")
+    assert line["exception"].startswith("Traceback (most recent call last):\n")
+    assert line["exception"].endswith("ValueError: the handler failed")
+    assert line["stack_info"].startswith("Stack (most recent call last):\n")
+    assert line["timestamp"][:2] == "20"
+    assert len(line["timestamp"]) == len("2026-11-24T12:00:00.000000Z")

@@ -109,6 +109,17 @@ class ControlPlaneAuthorizer:
         _check_origin(head, identity)
         return identity
 
+    def known(self, head: Head) -> Identity | None:
+        """Who knocks, where a remembered answer says it; None if the control plane has to be asked.
+
+        Raises:
+            Refused: with 403, the page is none that may open a socket.
+        """
+        identity = self._recall(_Ask(head.host, head.token))
+        if identity is not None:
+            _check_origin(head, identity)
+        return identity
+
     async def renew(self, host: str, token: str) -> Identity:
         """Whose a further token of a socket is, which was let in under this host name; errors as of a call."""
         return await self._identify(_Ask(host, token))

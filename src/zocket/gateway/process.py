@@ -7,6 +7,7 @@ a stop ends in bounded time.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -46,6 +47,8 @@ _log: Final = logging.getLogger("zocket.gateway")
 
 SERVING: Final = "serving"
 """What a worker writes on standard output once it serves."""
+YOUNG_OBJECTS: Final = 10_000
+"""New objects after which the collector looks at them, some 200 sessions."""
 FLUSH_TIMEOUT_S: Final = 2.0
 """How long a stop waits until the broker has taken the last notices."""
 _JSON: Final = "application/json"
@@ -107,10 +110,17 @@ async def serve(
         client = await stack.enter_async_context(control_plane(settings.control_plane_url, settings.internal_token))
         authorize = ControlPlaneAuthorizer(client, clock)
 
+        def admitted(head: Head, identity: Identity) -> _Admitted:
+            return _Admitted(identity, partial(authorize.renew, head.host), head.metadata, head.resume)
+
         async def admit(head: Head) -> _Admitted:
             if not gateway.accepting:
                 raise Refused(503, Unavailable.default_code, STOPPING)
-            return _Admitted(await authorize(head), partial(authorize.renew, head.host), head.metadata, head.resume)
+            return admitted(head, await authorize(head))
+
+        def known(head: Head) -> _Admitted | None:
+            identity = authorize.known(head) if gateway.accepting else None
+            return None if identity is None else admitted(head, identity)
 
         def open_socket(peer: Peer, admitted: _Admitted) -> SocketSession:
             return gateway.open_session(peer, *admitted)
@@ -136,6 +146,7 @@ async def serve(
                 settings.host,
                 settings.port,
                 admit=admit,
+                known=known,
                 open=open_socket,
                 private={"/schema": SchemaRoute(client, admit)},
                 calls=calls,
@@ -177,6 +188,7 @@ async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = 
                 loop.add_reader(sys.stdin.fileno(), _parent_is_gone, stop)
                 sys.stdout.write(f"{SERVING}\n")
                 sys.stdout.flush()
+            _spare_collector()
             await _first(stop.wait(), serving.gateway.wait_failed())
             _log.info("gateway is stopping")
     finally:
@@ -184,6 +196,16 @@ async def run(settings: GatewaySettings, *, pages: Mapping[str, Route] | None = 
             loop.remove_signal_handler(name)
     _log.info("gateway stopped")
     return 0
+
+
+def _spare_collector() -> None:
+    """Cyclic garbage is looked for seldom, and never in what was made for the start.
+
+    A crowd of clients makes objects that stay; by default they would be looked through again and again meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _parent_is_gone(stop: asyncio.Event) -> None:

@@ -22,7 +22,7 @@ from zocket.sockets.members import Members
 from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
 
     from zocket.sockets.calls import Reply
     from zocket.sockets.limits import Counts, SocketLimits
@@ -65,6 +65,24 @@ class Take(Protocol):
         """`early` are the bytes that came after the head."""
 
 
+class Upgrade(Protocol):
+    """Who becomes a WebSocket."""
+
+    def at_once(self, head: Head) -> Take | None:
+        """Takes who is known already; None if somebody has to be asked.
+
+        Raises:
+            Refused: it is answered with its status.
+        """
+
+    async def ask(self, head: Head) -> Take:
+        """Takes who is admitted.
+
+        Raises:
+            Refused: it is answered with its status.
+        """
+
+
 class AnswerCall(Protocol):
     """What the requests below `/call/` are answered with."""
 
@@ -91,7 +109,7 @@ class Site:
         routes: Mapping[str, Route],
         limits: SocketLimits,
         counts: Counts,
-        upgrade: Callable[[Head], Awaitable[Take]] | None,
+        upgrade: Upgrade | None,
         private: Mapping[str, PrivateRoute],
         calls: AnswerCall | None = None,
     ) -> None:
@@ -228,9 +246,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _serve(self, request: Request) -> None:
         if request.key is not None:
-            if self._site.upgrade is None:
+            upgrade = self._site.upgrade
+            if upgrade is None:
                 raise Refused(404, "not_found", "there is no WebSocket here")
-            self._wait_for(State.ADMITTING, self._admit(request, request.key, self._site.upgrade))
+            take = upgrade.at_once(request.head)
+            if take is None:
+                self._wait_for(State.ADMITTING, self._admit(request, request.key, upgrade))
+            else:
+                self._state = State.ADMITTING
+                self._hand_over(take, request.key)
         elif request.path:
             self._state, self._request = State.BODY, request
             self._site.heads.add(self)
@@ -280,10 +304,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._finish(status, answer(status, content_type, body, head_only=request.head_only))
 
-    async def _admit(self, request: Request, key: str, upgrade: Callable[[Head], Awaitable[Take]]) -> None:
+    async def _admit(self, request: Request, key: str, upgrade: Upgrade) -> None:
         try:
             async with asyncio.timeout(self._site.limits.admit_timeout_s):
-                take = await upgrade(request.head)
+                take = await upgrade.ask(request.head)
         except Refused as refused:
             self._refuse(refused)
         except TimeoutError:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from zocket.sockets.connection import HttpConnection, Site
 from zocket.sockets.heartbeat import Heartbeat
 from zocket.sockets.limits import Counts, SocketLimits, SocketStatistics
 from zocket.sockets.listener import Listener
 from zocket.sockets.peer import SocketPeer, Sockets
+from zocket.sockets.port import A
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from zocket.sockets.connection import AnswerCall, PrivateRoute, Route, Take
-    from zocket.sockets.port import A, Admit, Head, Open
+    from zocket.sockets.port import Admit, Head, Known, Open
 
 GOING_AWAY: Final = 1001
 """Close code of sockets that are still open when a front is left."""
@@ -91,6 +92,7 @@ class SocketFront:
         *,
         admit: Admit[A],
         open: Open[A],  # noqa: A002 — the verb of the port
+        known: Known[A] | None = None,
         routes: Mapping[str, Route] = _NO_ROUTES,
         private: Mapping[str, PrivateRoute] = _NO_ROUTES,
         calls: AnswerCall | None = None,
@@ -105,6 +107,7 @@ class SocketFront:
             port: 0 for a free one, see `port`.
             admit: decides about each upgrade, while other connections go on.
             open: makes the session of an admitted socket.
+            known: whom it need not be asked about; None to ask about everybody.
             routes: path → async callable that gives status, content type and body.
             private: the same for paths that are answered by who asks.
             calls: answers POST and OPTIONS below `/call/`; None for 405.
@@ -117,7 +120,8 @@ class SocketFront:
         """
         counts = Counts()
         sockets = Sockets(limits, counts)
-        site = Site(routes, limits, counts, upgrade=_upgrade(sockets, admit, open), private=private, calls=calls)
+        upgrade = _Upgrade(sockets, admit, known, open)
+        site = Site(routes, limits, counts, upgrade=upgrade, private=private, calls=calls)
         listener = await _listen(site, host, port, tls=tls, reuse_port=reuse_port)
         heartbeat = Heartbeat(sockets)
         try:
@@ -154,14 +158,25 @@ async def _listen(site: Site, host: str, port: int, *, tls: ssl.SSLContext | Non
     return await Listener.bind(factory, host, port, limits=site.limits, tls=tls, reuse_port=reuse_port)
 
 
-def _upgrade(sockets: Sockets, admit: Admit[A], open_session: Open[A]) -> Callable[[Head], Awaitable[Take]]:
-    async def upgrade(head: Head) -> Take:
-        admitted = await admit(head)
+class _Upgrade(Generic[A]):
+    """Makes sockets of those who are admitted."""
 
+    def __init__(self, sockets: Sockets, admit: Admit[A], known: Known[A] | None, open_session: Open[A]) -> None:
+        self._sockets = sockets
+        self._admit = admit
+        self._known = known
+        self._open = open_session
+
+    def at_once(self, head: Head) -> Take | None:
+        admitted = None if self._known is None else self._known(head)
+        return None if admitted is None else self._take(head, admitted)
+
+    async def ask(self, head: Head) -> Take:
+        return self._take(head, await self._admit(head))
+
+    def _take(self, head: Head, admitted: A) -> Take:
         def take(transport: asyncio.Transport, key: str, early: bytes) -> None:
-            peer = SocketPeer(sockets, transport, head.remote)
-            peer.begin(key, early, lambda opened: open_session(opened, admitted))
+            peer = SocketPeer(self._sockets, transport, head.remote)
+            peer.begin(key, early, lambda opened: self._open(opened, admitted))
 
         return take
-
-    return upgrade

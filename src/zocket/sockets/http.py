@@ -35,6 +35,7 @@ MAX_LENGTH_DIGITS: Final = 15
 MAX_QUERY_FIELDS: Final = 100
 """Fields of a query; three are used (`token`, `metadata`, `resume`)."""
 
+_NO_FIELDS: Final[Mapping[str, Sequence[str]]] = {}
 _EXTRA_HEADERS: Final = {
     405: "Allow: GET, HEAD\r\n",
     426: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
@@ -207,6 +208,8 @@ def _target(url: bytes) -> tuple[str, str, str]:
 
 
 def _fields(query: str) -> Mapping[str, Sequence[str]]:
+    if not query:
+        return _NO_FIELDS
     try:
         return parse_qs(query, max_num_fields=MAX_QUERY_FIELDS)
     except ValueError:

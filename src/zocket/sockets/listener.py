@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import aiofastnet
+from aiofastnet.selector_transport import SelectorSocketTransport  # type: ignore[import-not-found]
 
 from zocket.errors import BootError
 from zocket.sockets.limits import UNSENT_IN_KERNEL_BYTES
@@ -121,24 +122,26 @@ class Listener:
                 self._loop.remove_reader(sock)
                 self._loop.call_later(RETRY_S, self._listen, sock)
                 return
-            task = self._loop.create_task(self._begin(connection))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            with suppress(OSError):  # a socket that is gone already
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
+            if self._tls is None:
+                SelectorSocketTransport(self._loop, connection, self._factory())
+            else:
+                task = self._loop.create_task(self._shake_hands(connection, self._tls))
+                self._beginning.add(task)
+                task.add_done_callback(self._beginning.discard)
 
-    async def _begin(self, connection: socket.socket) -> None:
+    async def _shake_hands(self, connection: socket.socket, tls: ssl.SSLContext) -> None:
         connection.setblocking(False)
-        with suppress(OSError):  # a socket that is gone already
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
-        handshake_s = self._limits.head_timeout_s if self._tls else None
-        shutdown_s = self._limits.close_timeout_s if self._tls else None
         try:
             await aiofastnet.connect_accepted_socket(
                 self._loop,
                 self._factory,
                 connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=handshake_s,
-                ssl_shutdown_timeout=shutdown_s,
+                ssl=tls,
+                ssl_handshake_timeout=self._limits.head_timeout_s,
+                ssl_shutdown_timeout=self._limits.close_timeout_s,
             )
         except OSError as error:  # a reset, a failed handshake, or one that takes too long
             connection.close()

@@ -92,6 +92,7 @@ class SocketPeer(WSListener):
         "_has_said_goodbye",
         "_held",
         "_max_buffer_bytes",
+        "_opening",
         "_outgoing",
         "_pong",
         "_queue",
@@ -116,8 +117,8 @@ class SocketPeer(WSListener):
         self._counts = sockets.counts
         self._max_buffer_bytes = sockets.limits.max_buffer_bytes
         self._transport = transport
-        # aiofastnet's own name for a write that checks neither thread nor type.
-        self._write: Callable[[bytes], None] = getattr(transport, "write_nocheck", transport.write)
+        self._opening: list[bytes] | None = []
+        self._write: Callable[[bytes], object] = self._opening.append
         self._buffered = transport.get_write_buffer_size
         self._state = State.GONE
         self._session: SocketSession | None = None
@@ -137,25 +138,33 @@ class SocketPeer(WSListener):
     # ---- opening
 
     def begin(self, key: str, early: bytes, open_session: Callable[[Peer], SocketSession]) -> None:
-        """Answers the upgrade, makes the session, and reads what came early."""
+        """Makes the session, answers the upgrade together with its first frames, and reads what came early."""
         self._wire = wire = Wire(self, self._sockets.limits.max_frame_bytes)
-        try:
-            wire.begin(self._transport, key)
-        except OSError:
-            self._transport.abort()
-        if self._state is not OPEN:
-            return
+        self._write(wire.begin(self._transport, key))
         try:
             self._session = open_session(self)
             self._received = self._session.received
         except Exception:  # border: the session is code from above, and may fail to start
             log.exception("a session could not be opened", extra={"remote": self.remote})
             self._fail()
+        self.flush()
+        self._answer()
         if early and self._state is OPEN:
             wire.feed(early)
 
+    def _answer(self) -> None:
+        """Lets out what waits for the session to be made; whatever picows writes by itself must come behind it."""
+        if self._opening is not None:
+            opening, self._opening = self._opening, None
+            # aiofastnet's own name for a write that checks neither thread nor type.
+            self._write = getattr(self._transport, "write_nocheck", self._transport.write)
+            self._write(b"".join(opening))
+            self._measure_room()
+            if self._room < self._slow_room:
+                self._sockets.backlog.watch(self)
+
     def on_ws_connected(self, ws: WSTransport) -> None:
-        """The upgrade is answered."""
+        """The upgrade is taken."""
         self._ws = ws
         self._state = OPEN
         self._sockets.peers.add(self)
@@ -388,6 +397,7 @@ class SocketPeer(WSListener):
         """Nothing: the queue never waits for it."""
 
     def _say_close(self, code: int, reason: str) -> None:
+        self._answer()
         self._state = State.CLOSING
         self._sockets.closing.add(self)
         if self._ws is not None:

@@ -110,6 +110,17 @@ class Admit(Protocol[A_co]):
         """
 
 
+class Known(Protocol[A_co]):
+    """Decides about an upgrade at once, where that can be done without waiting."""
+
+    def __call__(self, head: Head) -> A_co | None:
+        """Who it is; None if `Admit` has to decide.
+
+        Raises:
+            Refused: the upgrade is refused with its status.
+        """
+
+
 class Open(Protocol[A_contra]):
     """Makes the session of an upgraded socket."""
 

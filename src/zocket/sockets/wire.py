@@ -1,23 +1,27 @@
 """The WebSocket protocol of one socket, by picows: it parses frames and writes control frames, nothing else.
 
 Rules: only this file knows how picows is built inside. It is given a request head of our own (the client's was
-checked already, and may be one that picows does not take, such as Firefox's `Connection: keep-alive, Upgrade`). It
-never closes the transport: it sees a `Line`, whose `close` asks the peer. What it logs is no log line: its errors are
-the client's violations and go to the peer.
+checked already, and may be one that picows does not take, such as Firefox's `Connection: keep-alive, Upgrade`), and an
+answer of our own, which the peer writes. It never closes the transport: it sees a `Line`, whose `close` asks the peer,
+and which is the socket, too: its options are set where it was accepted. What it logs is no log line: its errors are the
+client's violations and go to the peer.
 """
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from multidict import CIMultiDict
-from picows import WSAutoPingStrategy
+from picows import WSAutoPingStrategy, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from zocket.sockets.limits import READ_BUFFER_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zocket.sockets.peer import SocketPeer
 
 _FORGOTTEN: Final[CIMultiDict[str]] = CIMultiDict()
@@ -25,16 +29,28 @@ _FORGOTTEN: Final[CIMultiDict[str]] = CIMultiDict()
 
 
 class Line:
-    """The transport as picows sees it: everything is the transport's own except the end."""
+    """The transport as picows sees it, and the socket that it asks for: it writes, and asks the peer for the end."""
 
-    __slots__ = ("_peer", "get_extra_info", "get_write_buffer_size", "write", "writelines")
+    __slots__ = ("_peer", "_transport", "fileno", "get_write_buffer_size", "write", "writelines")
 
     def __init__(self, peer: SocketPeer, transport: asyncio.Transport) -> None:
         self._peer = peer
-        self.get_extra_info = transport.get_extra_info
+        self._transport = transport
+        self.fileno = transport.get_extra_info("socket").fileno
         self.get_write_buffer_size = transport.get_write_buffer_size
-        self.write = transport.write
+        self.write: Callable[[bytes | bytearray], object] = transport.write
         self.writelines = transport.writelines
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """The socket is the line itself."""
+        return self if name == "socket" else self._transport.get_extra_info(name, default)
+
+    def setsockopt(self, *_: object) -> None:
+        """Nothing: picows sets `TCP_NODELAY`, which is set already, and acknowledges at once, which takes a packet."""
+
+    def getsockopt(self, *_: object) -> int:
+        """What picows logs, and nobody reads."""
+        return 0
 
     def close(self) -> None:
         """What picows calls some milliseconds after it sent a close frame on its own."""
@@ -70,6 +86,24 @@ class ViolationLog:
     debug = warning = log = info
 
 
+class Answer:
+    """The answer to an upgrade as picows sees it, which adds the header `Sec-WebSocket-Accept`."""
+
+    __slots__ = ("headers",)
+    status = HTTPStatus.SWITCHING_PROTOCOLS
+
+    def __init__(self) -> None:
+        self.headers: Any = {}
+
+    def to_bytes(self) -> bytearray:
+        """What goes to the client."""
+        accepted = self.headers["Sec-WebSocket-Accept"].encode("ascii")
+        return bytearray(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accepted
+        )
+
+
 class Wire(WSProtocol):  # type: ignore[misc]
     """The protocol of an upgraded connection."""
 
@@ -80,7 +114,7 @@ class Wire(WSProtocol):  # type: ignore[misc]
             host_port=None,
             ws_path=None,
             is_client_side=False,
-            ws_listener_factory=lambda _request: peer,
+            ws_listener_factory=lambda _request: WSUpgradeResponseWithListener(Answer(), peer),  # type: ignore[arg-type]
             logger=ViolationLog(peer),
             disconnect_on_exception=True,
             websocket_handshake_timeout=None,
@@ -95,19 +129,23 @@ class Wire(WSProtocol):  # type: ignore[misc]
         )
         self._peer = peer
 
-    def begin(self, transport: asyncio.Transport, key: str) -> None:
-        """Answers the upgrade; the peer's `on_ws_connected` has been called when this returns.
+    def begin(self, transport: asyncio.Transport, key: str) -> bytes:
+        """The answer to the upgrade, which is to be written before anything else.
 
-        Raises:
-            OSError: the socket is gone.
+        The peer's `on_ws_connected` has been called when this returns.
         """
         transport.set_protocol(self)
-        self.connection_made(Line(self._peer, transport))
+        line = Line(self._peer, transport)
+        self.connection_made(line)
+        answer: list[bytes | bytearray] = []
+        line.write = answer.append
         self.feed(
             b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: " + key.encode("ascii") + b"\r\n\r\n"
         )
+        line.write = transport.write
         self.transport.request.headers = self.transport.response.headers = _FORGOTTEN
+        return b"".join(answer)
 
     def feed(self, received: bytes) -> None:
         """Takes bytes as if they came from the transport."""

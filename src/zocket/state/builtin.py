@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from zocket.state.adopt import Settlement
+    from zocket.state.journal import Journal
 
 
 class _Container:
@@ -37,12 +38,29 @@ class _Container:
 
     name: str
     tracked: Any
+    new: Any
+    """Makes an empty node."""
+    fill: Any
+    """Puts everything that a plain value holds into a node."""
     frozen = False
     ambiguous = False
     computed = False
 
     def flat(self, value: Any) -> bool:
         return all_plain(value)
+
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        if not self.flat(value):
+            return None
+        node = self.empty(value, parent, key, journal)
+        self.fill(node, value)
+        return node
+
+    def empty(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        """Make an empty node for a plain value at a place."""
+        node: Any = self.new(self.tracked)
+        node._zj, node._zp, node._zk, node._zc = journal, parent, key, None
+        return node
 
     def check(self, value: Any) -> None:
         """Every list and every set will do."""
@@ -63,13 +81,14 @@ class ListKind(_Container):
 
     name = "list"
     tracked: Any = TrackedList
+    new = staticmethod(list.__new__)
+    fill = staticmethod(list.extend)
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return enumerate(value)
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node: Any = list.__new__(TrackedList)
-        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
+        node = self.empty(value, parent, key, settlement.journal)
         if value:
             adopt = settlement.adopt
             list.extend(node, [p if type(p) in PLAIN else adopt(p, node, i) for i, p in enumerate(value)])
@@ -141,6 +160,8 @@ class DictKind(_Container):
 
     name = "dict"
     tracked: Any = TrackedDict
+    new = staticmethod(dict.__new__)
+    fill = staticmethod(dict.update)
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return dict.items(value)
@@ -150,13 +171,16 @@ class DictKind(_Container):
             return False
         return all(type(key) is str and key.isascii() and key not in FORBIDDEN_KEYS for key in value)
 
+    def empty(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        node = super().empty(value, parent, key, journal)
+        node._zn = node._zr = None
+        return node
+
     def check(self, value: Any) -> None:
         json_names(value)
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node: Any = dict.__new__(self.tracked)
-        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
-        node._zn = node._zr = None
+        node = self.empty(value, parent, key, settlement.journal)
         if value:
             node._zn = json_names(value)
             adopt = settlement.adopt
@@ -227,8 +251,8 @@ class DefaultDictKind(DictKind):
     name = "defaultdict"
     tracked: Any = TrackedDefaultDict
 
-    def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node = super().adopt(value, parent, key, settlement)
+    def empty(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        node = super().empty(value, parent, key, journal)
         node.default_factory = value.default_factory
         return node
 
@@ -241,6 +265,8 @@ class SetKind(_Container):
 
     name = "set"
     tracked: Any = TrackedSet
+    new = staticmethod(set.__new__)
+    fill = staticmethod(set.update)
 
     def items(self, value: Any) -> Iterable[tuple[Any, Any]]:
         return [(part, part) for part in value]
@@ -251,8 +277,7 @@ class SetKind(_Container):
                 raise Refusal(f"a {type(part).__qualname__} in a set could be changed unnoticed")
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        node: Any = set.__new__(TrackedSet)
-        node._zj, node._zp, node._zk, node._zc = settlement.journal, parent, key, None
+        node = self.empty(value, parent, key, settlement.journal)
         set.update(node, value)
         return node
 
@@ -301,6 +326,9 @@ class FrozenSetKind:
             if not is_immutable(part):
                 raise Refusal(f"a {type(part).__qualname__} in a frozenset could be changed unnoticed")
 
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> None:
+        """No node is made of it."""
+
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         return value
 
@@ -327,6 +355,9 @@ class TupleKind:
 
     def check(self, value: Any) -> None:
         """Every tuple will do."""
+
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> None:
+        """No node is made of it."""
 
     def rebuild(self, value: Any, parts: list[Any]) -> Any:
         """Make a tuple of the same class, the same one if no part differs."""

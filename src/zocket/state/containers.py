@@ -140,7 +140,8 @@ class TrackedList(list[Any]):
     def append(self, value: Any) -> None:
         """Append one element."""
         if self._zc is None:
-            self._changes()
+            touch(self)
+            self._zc = ListChanges(len(self))
         kind = type(value)
         if kind not in PLAIN and not (kind is str and value.isascii()):
             check_value(self, len(self), value)

@@ -19,6 +19,8 @@ from zocket.state.kinds import Refusal, descend, refused
 
 _encode_text = msgspec.json.Encoder().encode
 
+_N, _I = ord("N"), ord("I")
+
 
 def _hook(value: Any) -> Any:
     """Encode what msgspec does not know."""
@@ -67,7 +69,7 @@ def encode(value: Any) -> bytes:
     except _ERRORS as error:
         check_numbers(value)
         raise StateValueError(f"cannot be JSON: {error}") from None
-    if b"null" in data or b"NaN" in data or b"Infinity" in data:
+    if data.find(b"null") >= 0 or mentions_nan(data):
         check_numbers(value)
     return data
 
@@ -88,11 +90,16 @@ def encode_checked(encoder: Any, value: Any) -> bytes:
     """
     try:
         data: bytes = encoder(value)
-        if b"NaN" in data or b"Infinity" in data:
+        if mentions_nan(data):
             msgspec.json.decode(data)
     except _ERRORS as error:
         raise StateValueError(f"cannot be JSON: {error}") from None
     return data
+
+
+def mentions_nan(data: bytes) -> bool:
+    """Tell whether `NaN` or `Infinity` occurs in JSON, as a value or in a text. A single byte is found fastest."""
+    return (_N in data and data.find(b"NaN") >= 0) or (_I in data and data.find(b"Infinity") >= 0)
 
 
 def check_numbers(value: Any) -> None:

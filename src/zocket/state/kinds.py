@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from zocket.state.adopt import Settlement
+    from zocket.state.journal import Journal
 
 FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 """Keys that would reach into the prototypes of a JavaScript client."""
@@ -89,6 +90,9 @@ class Kind(Protocol):
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         """Make a node of a plain value, for a place; `settlement.adopt(part, node, key)` makes a part's value."""
 
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        """Make a node of a plain value that is `flat`, for a place; None of any other."""
+
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         """Make a value of the user's own class; `convert(part)` makes a part's value."""
 
@@ -141,9 +145,21 @@ def all_plain(values: Iterable[Any]) -> bool:
     """Tell whether all values are scalars that JSON holds as they are."""
     for value in values:
         cls = type(value)
-        if cls not in PLAIN and not (cls is str and value.isascii()):
+        if (cls is not str or not value.isascii()) and cls not in PLAIN and not is_plain(value):
             return False
     return True
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value is text, a number, a truth value or None, of no subclass, and JSON can hold it."""
+    cls = type(value)
+    if cls is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+    return cls in PLAIN or (cls is float and math.isfinite(value))
 
 
 def kind_of(cls: type) -> Kind | None:

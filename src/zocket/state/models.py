@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, Url
 
-from zocket.state.instances import MARKS, InstanceKind, Shield, kind_of_node, namespace, plain_constructor, set_raw
+from zocket.state.instances import (
+    MARKS,
+    UNGUARDED,
+    InstanceKind,
+    Shield,
+    kind_of_node,
+    namespace,
+    plain_constructor,
+    set_raw,
+)
 from zocket.state.journal import MISSING, touch
-from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Untracker, all_plain, check_value, json_key
+from zocket.state.kinds import DISCOVERERS, LEAVES, PLAIN, Kind, Untracker, all_plain, check_value, is_plain, json_key
 from zocket.state.schema import is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from zocket.state.adopt import Settlement
+    from zocket.state.journal import Journal
 
 _new = object.__new__
 
@@ -61,6 +71,7 @@ class PydanticKind(InstanceKind):
         space["__delattr__"] = _delattr
         self.tracked = ABCMeta.__new__(type(cls), cls.__name__, (Shield, cls), space)
         self.set_changes = self.tracked._zc.__set__  # type: ignore[method-assign]
+        self.unguarded = ABCMeta.__new__(type(cls), cls.__name__, (self.tracked,), dict(UNGUARDED))
 
     def bare(self, cls: Any, fields: dict[str, Any], extra: Any, private: Any, fields_set: Any) -> Any:
         """Make an instance without validation."""
@@ -81,27 +92,46 @@ class PydanticKind(InstanceKind):
         return (*found, *extra.items()) if extra else found
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        private, extra = value.__pydantic_private__, value.__pydantic_extra__
-        source = value.__dict__
         fields: dict[str, Any] = {}
-        node = _new(self.tracked)
-        set_raw(node, "__dict__", fields)
-        set_raw(node, "__pydantic_fields_set__", set(value.__pydantic_fields_set__))
-        set_raw(node, "__pydantic_extra__", extra if extra is None else {})
-        set_raw(node, "__pydantic_private__", private if private is None else dict(private))
-        set_raw(node, "_zj", settlement.journal)
-        set_raw(node, "_zp", parent)
-        set_raw(node, "_zk", key)
-        set_raw(node, "_zc", None)
+        node = self.placed(value, fields, parent, key, settlement.journal)
         adopt = settlement.adopt
         names = self.field_set
-        for name, part in source.items():
+        for name, part in value.__dict__.items():
             if name in names:
                 cls = type(part)
                 plain = cls in PLAIN or (cls is str and part.isascii())
                 fields[name] = part if plain else adopt(part, node, name)
+        extra = value.__pydantic_extra__
         if extra:
             node.__pydantic_extra__.update({name: adopt(part, node, name) for name, part in extra.items()})
+        return node
+
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        if self.special or value.__pydantic_extra__:
+            return None
+        fields = value.__dict__.copy()
+        names = self.field_set
+        for name, part in fields.items():
+            cls = type(part)
+            if (cls is not str or not part.isascii()) and cls not in PLAIN and not is_plain(part):
+                return None
+            if name not in names:
+                return None
+        return self.placed(value, fields, parent, key, journal)
+
+    def placed(self, value: Any, fields: dict[str, Any], parent: Any, key: Any, journal: Journal) -> Any:
+        """Make a node for a place: with these fields, no extra ones, and else what a plain value has."""
+        extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        node = _new(self.unguarded)
+        node.__dict__ = fields
+        node.__pydantic_fields_set__ = set(value.__pydantic_fields_set__)
+        node.__pydantic_extra__ = None if extra is None else {}
+        node.__pydantic_private__ = None if private is None else dict(private)
+        node._zj = journal
+        node._zp = parent
+        node._zk = key
+        node._zc = None
+        node.__class__ = self.tracked
         return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -119,7 +149,7 @@ class PydanticKind(InstanceKind):
         )
 
     def flat(self, value: Any) -> bool:
-        return not (value.__pydantic_extra__ or self.special) and all_plain(value.__dict__.values())
+        return not (self.special or value.__pydantic_extra__) and all_plain(value.__dict__.values())
 
     def check(self, value: Any) -> None:
         for key in value.__pydantic_extra__ or ():

@@ -53,16 +53,21 @@ HIDDEN: Final = Step.HIDDEN
 class Position:
     """A place; this class is the opaque one."""
 
-    __slots__ = ("computed", "encode", "known", "scalars", "tracked")
+    __slots__ = ("computed", "encode", "flat_class", "item", "known", "scalars", "tracked")
 
     computed: Callable[[Any], bytes] | None
     """Encodes only the computed fields of a model; None if there are none."""
+    flat_class: Any
+    """The model whose instances every encoder writes alike here, as their `__dict__`, while they hold plain scalars
+    only and nothing extra; None if there is none."""
+    item: Position | None
+    """The position of every element of a list that lies here; None if no path leads to one."""
 
     def __init__(self, encode: Callable[[Any], bytes], *, scalars: bool = False) -> None:
         self.encode = encode
         self.scalars = scalars
         """Whether plain scalars here are written as any encoder writes them."""
-        self.computed = None
+        self.computed = self.flat_class = self.item = None
         self.known: dict[str, Any] = {}
         """Steps that were taken before, for nodes of the class `tracked`."""
         self.tracked: type | None = None
@@ -89,6 +94,10 @@ class Dynamic(Position):
     """A place whose values msgspec encodes by what they are; a Pydantic model there by its own schema."""
 
     __slots__ = ()
+
+    def __init__(self, encode: Callable[[Any], bytes], *, scalars: bool = False) -> None:
+        super().__init__(encode, scalars=scalars)
+        self.item = self
 
     def at(self, node: Any) -> Position:
         kind = TRACKED[type(node)]
@@ -125,7 +134,9 @@ class Inferred(Dynamic):
 class Items(Position):
     """A list by its schema."""
 
-    __slots__ = ("item",)
+    __slots__ = ()
+
+    item: Position
 
     def __init__(self, encode: Callable[[Any], bytes], item: Position) -> None:
         super().__init__(encode)
@@ -345,6 +356,16 @@ class _Builder:
         """Make the position of a part that may have no schema."""
         return self.build(schema.get(name) or {"type": "any"})
 
+    def is_flat(self, names: dict[str, Any]) -> bool:
+        """Tell whether every field (see `Fields`) is written by its name, and a plain scalar in it as it is."""
+        for name, entry in names.items():
+            if entry is None or entry[0] != name or entry[1] is None:
+                return False
+            kind = unwrap(entry[1], self.references)["type"]
+            if kind not in _SCALAR_TYPES and kind != "any":
+                return False
+        return True
+
     def reference(self, ref: str) -> Position:
         """Follow a reference; one that leads back to itself is followed when a path leads there."""
         known = self.models.get(ref) or self.pending.get(ref)
@@ -388,6 +409,8 @@ class _Builder:
             extra = inner.get("extras_schema") or {"type": "any"}
         builder = _Builder(self.definitions, self.models, config)
         position = Fields(encode, schema["cls"], names, builder.build, extra)
+        if schema["type"] == "model" and self.is_flat(names):
+            position.flat_class = cls
         computed = {item["property_name"] for item in inner.get("computed_fields", ())}
         if computed:
             position.computed = self.encoder(schema, computed) if serializer is None else _encoder(serializer, computed)

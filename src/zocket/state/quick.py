@@ -155,17 +155,18 @@ def _one_append(node: Any, journal: Journal) -> bytes | None:
     place = journal.places.get(id(node))
     if place is None or changes.start != length or changes.changed or len(node) != length + 1:
         return None
+    path, position = place[0], place[1].item
     value = list.__getitem__(node, length)
-    kind = KINDS.get(type(value))
-    step = place[1].step(node, length)
-    if kind is None or kind.tracked is None or step is OPAQUE or step is HIDDEN or not kind.flat(value):
+    cls = type(value)
+    kind = KINDS.get(cls)
+    if kind is None or position is None:
         return None
-    adopted = kind.adopt(value, node, length, Settlement(journal))
+    adopted = kind.adopt_flat(value, node, length, journal)
+    if adopted is None:
+        return None
     list.__setitem__(node, length, adopted)
-    return b'[{"op":"add","path":%b,"value":%b}]' % (
-        _text(place[0] + step[0]),
-        encode_checked(step[1].encode, adopted),
-    )
+    value_bytes = _encoded_flat(adopted, cls, position)
+    return b'[{"op":"add","path":%b/%d","value":%b}]' % (_text(path)[:-1], length, value_bytes)
 
 
 def _adopted(
@@ -173,17 +174,25 @@ def _adopted(
 ) -> bytes:
     """Make a new value a part of the state; return its operation."""
     new_kind = KINDS.get(type(new))
-    if new_kind is not None and new_kind.flat(new):
-        adopted = new_kind.adopt(new, node, key, settlement)
-    else:
-        try:
-            adopted = settlement.adopt(new, node, key)
-        except Refusal as refusal:
-            check_value(node, key, new)
-            raise refused(refusal, node, key) from None
+    adopted = None if new_kind is None else new_kind.adopt_flat(new, node, key, settlement.journal)
+    if adopted is not None:
+        kind.put(node, key, adopted)
+        return head + _encoded_flat(adopted, type(new), position) + b"}"
+    try:
+        adopted = settlement.adopt(new, node, key)
+    except Refusal as refusal:
+        check_value(node, key, new)
+        raise refused(refusal, node, key) from None
     if adopted is not new:
         kind.put(node, key, adopted)
     return head + encode_checked(position.encode, adopted) + b"}"
+
+
+def _encoded_flat(node: Any, cls: type, position: Position) -> bytes:
+    """Encode a node of a user's class that holds nothing but plain scalars."""
+    if cls is position.flat_class:
+        return _text(node.__dict__)
+    return encode_checked(position.encode, node)
 
 
 def _place(node: Any, journal: Journal, root_position: Position) -> Any:

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 - methods are described in `kinds.Kind`
+# ruff: noqa: D102, SLF001 - methods are described in `kinds.Kind`; the marks of a node (`_z…`) belong to this package
 """Dataclasses and msgspec Structs as parts of a document.
 
 A Struct has no room for marks besides its `__dict__`, which the tracked class adds; it is made so that the garbage
@@ -9,13 +9,15 @@ alive for ever.
 from __future__ import annotations
 
 import dataclasses
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 from zocket.state.instances import (
     MARKS,
+    UNGUARDED,
     InstanceKind,
     Shield,
     as_it_is,
@@ -53,12 +55,17 @@ class DataclassKind(InstanceKind):
             if cls.__pydantic_config__.get("extra") == "allow":
                 raise Refusal(f"{cls.__qualname__} keeps extra fields, which only a model can have in the state")
         self.slotted = not hasattr(cls, "__dict__") or cls.__dictoffset__ == 0
+        in_slots = [name for name in self.fields if isinstance(getattr(cls, name, None), MemberDescriptorType)]
+        self.by_dict = not (self.slotted or in_slots)
+        """Whether `__dict__` holds all fields; a base class may have slots for some."""
         space = namespace(cls, self)
         space["__slots__"] = MARKS
         space["__new__"] = plain_constructor(cls)
         space["__setattr__"] = _setattr_of(self, direct=cls.__setattr__ is object.__setattr__)
         space["__delattr__"] = _delattr
         self.tracked = type.__new__(type(cls), cls.__name__, (Shield, cls), space)
+        self.unguarded = type.__new__(type(cls), cls.__name__, (self.tracked,), dict(UNGUARDED))
+        self.never_flat = self.slotted or self.computed or self.ambiguous
 
     def fill(self, made: Any, value: Any, convert: Callable[[str, Any], Any]) -> Any:
         """Give a bare instance everything that another one has."""
@@ -73,13 +80,28 @@ class DataclassKind(InstanceKind):
         return made
 
     def store(self, node: Any) -> Any:
-        return None if self.slotted else node.__dict__
+        return node.__dict__ if self.by_dict else None
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
         node = self.bind(_new(self.tracked), settlement.journal)
         self.link(node, parent, key)
         adopt = settlement.adopt
         return self.fill(node, value, lambda name, part: part if type(part) in PLAIN else adopt(part, node, name))
+
+    def flat(self, value: Any) -> bool:
+        return not self.never_flat and value.__dict__.keys() == self.field_set and all_plain(value.__dict__.values())
+
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        if not self.flat(value):
+            return None
+        node = _new(self.unguarded)
+        node.__dict__ = value.__dict__.copy()
+        node._zj = journal
+        node._zp = parent
+        node._zk = key
+        node._zc = None
+        node.__class__ = self.tracked
+        return node
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         return self.fill(_new(self.cls), value, lambda _name, part: convert(part))
@@ -112,6 +134,7 @@ class StructKind(InstanceKind):
             space.update({name: _order_of(self, name) for name in ("__lt__", "__le__", "__gt__", "__ge__")})
         options = {"dict": True, "gc": True, "tag": config.tag, "tag_field": config.tag_field}
         self.tracked = type(cls)(cls.__name__, (Shield, cls), space, **options)
+        self.positional = self.tracked.__match_args__ == self.fields
         if not self.frozen:
             self.tracked.__setattr__ = _setattr_of(self, direct=cls.__setattr__ is msgspec.Struct.__setattr__)
             self.tracked.__delattr__ = _delattr
@@ -123,11 +146,13 @@ class StructKind(InstanceKind):
         node.__dict__.update(_zj=journal, _zp=None, _zk=None, _zc=None)
         return node
 
-    def bare(self, values: dict[str, Any]) -> Any:
+    def bare(self, values: tuple[Any, ...]) -> Any:
         """Make an instance of the tracked class that the garbage collector follows."""
-        first = self.fields[0]
-        node = self.tracked(**{**values, first: []})
-        force_setattr(node, first, values[first])
+        if self.positional:
+            node = self.tracked([], *values[1:])
+        else:
+            node = self.tracked(**dict(zip(self.fields, ([], *values[1:]), strict=True)))
+        force_setattr(node, self.fields[0], values[0])
         return node
 
     def put(self, node: Any, key: str, value: Any) -> None:
@@ -137,25 +162,38 @@ class StructKind(InstanceKind):
         raise AssertionError("a field of a Struct is never removed")
 
     def adopt(self, value: Any, parent: Any, key: Any, settlement: Settlement) -> Any:
-        values = {name: getattr(value, name) for name in self.fields}
-        node = self.bare(values)
-        node.__dict__.update(_zj=settlement.journal, _zp=parent, _zk=key, _zc=None)
+        values = astuple(value)
+        node = self.placed(values, parent, key, settlement.journal)
         adopt = settlement.adopt
-        for name, part in values.items():
+        for name, part in zip(self.fields, values, strict=True):
             if type(part) not in PLAIN:
                 adopted = adopt(part, node, name)
                 if adopted is not part:
                     force_setattr(node, name, adopted)
         return node
 
+    def placed(self, values: tuple[Any, ...], parent: Any, key: Any, journal: Journal) -> Any:
+        """Make a node for a place."""
+        node = self.bare(values)
+        marks = node.__dict__
+        marks["_zj"] = journal
+        marks["_zp"] = parent
+        marks["_zk"] = key
+        marks["_zc"] = None
+        return node
+
     def flat(self, value: Any) -> bool:
-        return not self.ambiguous and all_plain([getattr(value, name) for name in self.fields])
+        return not self.ambiguous and all_plain(astuple(value))
+
+    def adopt_flat(self, value: Any, parent: Any, key: Any, journal: Journal) -> Any:
+        values = astuple(value)
+        return None if self.ambiguous or not all_plain(values) else self.placed(values, parent, key, journal)
 
     def plain(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         return self.cls(**{name: convert(getattr(value, name)) for name in self.fields})
 
     def copy(self, node: Any) -> Any:
-        return self.bind(self.bare({name: getattr(node, name) for name in self.fields}), None)
+        return self.bind(self.bare(astuple(node)), None)
 
     def changed(self, node: Any, changes: dict[str, Any]) -> list[tuple[Any, Any, Any]]:
         def seen(value: Any) -> Any:

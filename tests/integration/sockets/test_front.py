@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from websockets.asyncio.client import connect
 
 from zocket.errors import BootError
 from zocket.sockets.front import SocketFront
+from zocket.sockets.limits import UNSENT_IN_KERNEL_BYTES
 from zocket.sockets.port import Refused
 
 if TYPE_CHECKING:
@@ -200,6 +202,52 @@ def test_an_admission_that_fails_or_never_ends_is_an_error_of_the_server(
 
     run(body())
     assert "an upgrade could not be decided" in caplog.text
+
+
+def test_who_is_known_is_not_asked_about(run: Run, world: Any) -> None:
+    async def body() -> None:
+        def known(head: Any) -> Any:
+            if head.path == "/refused":
+                raise Refused(403, "origin_refused", "not from here")
+            return "known" if head.path == "/known" else None
+
+        async with world.serve(known=known):
+            async with connect(f"{world.url}known") as client:
+                await client.send("1")
+                assert await world.within(client.recv()) == "1"
+            assert not world.heads
+            async with connect(f"{world.url}other") as client:
+                await client.send("2")
+                assert await world.within(client.recv()) == "2"
+            assert [session.admitted for session in world.sessions] == ["known", *world.heads]
+            assert [head.path for head in world.heads] == ["/other"]
+            with pytest.raises(websockets.InvalidStatus, match="403"):
+                async with connect(f"{world.url}refused"):
+                    pass
+            assert len(world.sessions) == 2
+
+    run(body())
+
+
+def test_what_a_known_client_sends_with_its_head_is_read(run: Run, world: Any, frame: Any) -> None:
+    async def body() -> None:
+        async with world.serve(known=lambda head: head):
+            client = await world.raw(upgrade=False)
+            await client.upgrade(early=frame(b"early"))
+            assert await client.frame() == (1, b"early")
+
+    run(body())
+
+
+def test_an_accepted_socket_sends_small_frames_at_once_and_takes_little_unsent(run: Run, world: Any) -> None:
+    async def body() -> None:
+        async with world.serve(), connect(world.url):
+            await world.until(lambda: world.sessions)
+            sock = world.sessions[0].peer._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_IN_KERNEL_BYTES
+
+    run(body())
 
 
 def test_a_slow_admission_holds_nobody_else_up(run: Run, world: Any) -> None:

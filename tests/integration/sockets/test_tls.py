@@ -78,6 +78,22 @@ def test_sockets_and_paths_are_served_over_tls(run: Run, world: Any, tmp_path: P
     run(body())
 
 
+def test_who_is_known_needs_no_asking_over_tls(run: Run, world: Any, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    trusting = ssl.create_default_context(cafile=certificate)
+
+    async def body() -> None:
+        async with (
+            world.serve(tls=server_context(certificate, key), known=lambda head: head),
+            connect(f"wss://127.0.0.1:{world.port}/", ssl=trusting) as client,
+        ):
+            await client.send("here")
+            assert await world.within(client.recv()) == "here"
+            assert not world.heads
+
+    run(body())
+
+
 def test_a_reader_too_slow_for_its_tls_socket_is_closed(run: Run, world: Any, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "server")
     trusting = ssl.create_default_context(cafile=certificate)

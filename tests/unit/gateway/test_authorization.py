@@ -133,6 +133,25 @@ async def test_a_positive_answer_counts_for_a_while_for_the_same_host_and_token(
     assert len(plane.asked) == 4
 
 
+async def test_who_is_remembered_is_known_without_asking_for_as_long_as_the_answer_counts() -> None:
+    clock = VirtualClock()
+    plane = ControlPlane(claims={"exp": EPOCH_S + REMEMBERED_S + 1}, origins=["https://chat.example.com"])
+    authorize = plane.authorizer(clock)
+    assert authorize.known(head()) is None
+    identity = await authorize(head())
+    assert authorize.known(head()) == identity
+    assert authorize.known(head(token="another")) is None
+    assert authorize.known(head(host="other.example.com")) is None
+    with pytest.raises(Refused, match="origin_refused"):
+        authorize.known(head(origin="https://evil.example.com"))
+    await clock.advance(REMEMBERED_S)
+    assert authorize.known(head()) is None
+    await authorize(head())
+    await clock.advance(1.0)
+    assert authorize.known(head()) is None  # the token has ended
+    assert len(plane.asked) == 2
+
+
 async def test_an_answer_never_counts_beyond_the_tokens_end() -> None:
     clock = VirtualClock()
     plane = ControlPlane(claims={"exp": EPOCH_S + 2})

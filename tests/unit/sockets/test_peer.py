@@ -110,6 +110,51 @@ def opened(early: bytes = b"") -> tuple[SocketPeer, FakeTransport, Recorder, Soc
     return peer, transport, session, sockets
 
 
+async def test_the_answer_to_an_upgrade_and_the_first_frames_leave_in_one_write() -> None:
+    peer, transport = fresh()
+
+    def greet(opened: Any) -> Recorder:
+        opened.send(b"welcome")
+        opened.send(b"again")
+        return Recorder()
+
+    peer.begin(KEY, b"", greet)
+    [octets] = transport.written
+    head, _, frames = octets.partition(b"\r\n\r\n")
+    assert head.splitlines()[0] == b"HTTP/1.1 101 Switching Protocols"
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head.splitlines()  # RFC 6455, section 1.3
+    assert frames == b"\x81\x07welcome\x81\x05again"
+    await asyncio.sleep(0)
+    assert len(transport.written) == 1
+
+
+async def test_a_session_that_closes_while_it_is_made_is_heard_out_behind_the_answer() -> None:
+    peer, transport = fresh()
+
+    def refuse(opened: Any) -> Recorder:
+        opened.send(b"no")
+        opened.close(4403, "kicked")
+        return Recorder()
+
+    peer.begin(KEY, b"", refuse)
+    head, _, frames = b"".join(transport.written).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert frames == b"\x81\x02no\x88\x08" + (4403).to_bytes(2, "big") + b"kicked"
+
+
+async def test_first_frames_that_the_client_does_not_take_count_as_its_backlog() -> None:
+    peer, transport = fresh()
+    transport.unread = LIMITS.slow_reader_bytes + 1
+    peer.begin(KEY, b"", lambda _: Recorder())
+    assert peer in peer._sockets.backlog._lags
+
+
+def fresh() -> tuple[SocketPeer, FakeTransport]:
+    transport = FakeTransport()
+    as_transport: Any = transport
+    return SocketPeer(Sockets(LIMITS, Counts()), as_transport, "remote"), transport
+
+
 def frame(payload: bytes, opcode: int, *, fin: bool) -> bytes:
     mask = os.urandom(4)
     size = len(payload)

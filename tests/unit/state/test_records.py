@@ -245,6 +245,16 @@ def test_slotted_dataclasses_are_tracked(turn: Turn, undone: Callable[..., None]
     assert len(turn(document, lambda state: (setattr(state, "n", 1), state.tags.append("a")))) == 2
 
 
+def test_a_field_that_a_base_class_keeps_in_a_slot_is_told(turn: Turn, undone: Callable[..., None]) -> None:
+    @dataclasses.dataclass
+    class Wider(Slotted):
+        more: int = 0
+
+    document = Document[Any]([Wider()])
+    undone(document, lambda state: setattr(state[0], "n", 1))
+    assert turn(document, lambda state: setattr(state[0], "n", 1)) == [{"op": "replace", "path": "/0/n", "value": 1}]
+
+
 def test_pydantic_dataclasses_are_encoded_by_their_schema(turn: Turn) -> None:
     document = Document(Strict())
     assert turn(document, lambda state: setattr(state, "n", "5")) == [{"op": "replace", "path": "/number", "value": 5}]
