@@ -379,7 +379,8 @@ class Host:
         _, operations, events, orders = effects
         if operations is not None:
             self.eviction.weigh(resident)
-            self.subscriptions.publish_patch(resident, operations)
+            if resident.history is not None or resident.views is not None:
+                self.subscriptions.publish_patch(resident, operations)
         for event in events:
             self.subscriptions.publish_event(resident, event)
         for order in orders:

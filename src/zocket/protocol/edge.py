@@ -163,32 +163,23 @@ class EdgeSession:
         except CallerError as error:
             self._refuse_frame(frame, error)
             return None
-        if request is None:
-            return None
-        if isinstance(request, Cancel):
-            self._withdraw(bytes(request.id))
-            return None
-        if isinstance(request, Refresh):
-            self._take_token(request.token)
-            return None
+        if not isinstance(request, Rpc):
+            return self._receive_other(request)
         try:
             self.instance = subjects.instance(request.actor, request.actor_id)
-            if isinstance(request, Rpc):
-                request.id = call_id = bytes(request.id)
-                pending = self.pending
-                if (
-                    call_id in pending
-                    or len(pending) >= self._max_pending
-                    or call_id[0] not in _ID_STARTS
-                    or len(call_id) > MAX_CALL_ID_BYTES
-                ):
-                    raise self._refusal(call_id)
-                pending[call_id] = (now, number, request.actor, request.actor_id)
-            else:
-                self._subscribe(request)
+            request.id = call_id = bytes(request.id)
+            pending = self.pending
+            if (
+                call_id in pending
+                or len(pending) >= self._max_pending
+                or call_id[0] not in _ID_STARTS
+                or len(call_id) > MAX_CALL_ID_BYTES
+            ):
+                raise self._refusal(call_id)
         except CallerError as error:
             self._refuse(request, error)
             return None
+        pending[call_id] = (now, number, request.actor, request.actor_id)
         return request
 
     def settle(self, call_id: bytes) -> bool:
@@ -269,6 +260,24 @@ class EdgeSession:
         self.subscriptions.clear()
         self.outgoing.clear()
         self.withdrawn.clear()
+
+    def _receive_other(self, request: Subscription | Cancel | Refresh | None) -> Subscription | None:
+        """As `receive`, for what is no call."""
+        if request is None:
+            return None
+        if isinstance(request, Cancel):
+            self._withdraw(bytes(request.id))
+            return None
+        if isinstance(request, Refresh):
+            self._take_token(request.token)
+            return None
+        try:
+            self.instance = subjects.instance(request.actor, request.actor_id)
+            self._subscribe(request)
+        except CallerError as error:
+            self._refuse(request, error)
+            return None
+        return request
 
     def _take_token(self, token: object) -> None:
         if isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_CHARS:
