@@ -158,7 +158,7 @@ async def test_two_pages_of_a_room_see_each_other(start: Start, browse: Browse, 
         unread = bob.locator(".rooms a.unread")
         await expect(unread).to_contain_text("book-club")
         await unread.tap()
-        await expect(bob.locator(".message .text")).to_have_text("anybody here?")
+        await expect(bob.locator(".message .text")).to_have_text(["anybody here?"])
         await expect(unread).to_have_count(0)
         await expect(bob.locator("#sidebar")).to_be_hidden()
         await bob.get_by_role("button", name="Who is online: 2").tap()

@@ -83,7 +83,7 @@ async def test_a_socket_that_closes_cancels_the_calls_that_asked_for_it() -> Non
 @pytest.mark.each_broker
 async def test_a_cancellation_may_overtake_its_call() -> None:
     """The window of the type is full, so the call lies in the stream still when it is cancelled."""
-    async with TestApp(app, limits=Limits(max_ack_pending=2)) as t:
+    async with TestApp(app, limits=Limits(max_ack_pending=1)) as t:
         client = await t.connect(rpc_timeout=LIMIT_S)
         others = [asyncio.create_task(client.actor(Desk, name).work(name)) for name in "ab"]
         await Desk.begun.wait()
