@@ -184,14 +184,17 @@ class Calls:
         calls.add(link)
         self._waiting.setdefault(here, {})[link] = there
         try:
-            if elsewhere is None:
-                self._host.submit(link, request, request_id)
-            else:
-                elsewhere.call(link, request, request_id, worker.started + worker.limit_s - self._clock.now())
+            self._send(link, request, request_id, elsewhere, worker.started + worker.limit_s - self._clock.now())
         except BaseException:
             call.end()
             raise
         return call
+
+    def _send(self, link: CallLink, request: Rpc, request_id: str, elsewhere: Elsewhere | None, left_s: float) -> None:
+        if elsewhere is None:
+            self._host.submit(link, request, request_id)
+        else:
+            elsewhere.call(link, request, request_id, left_s)
 
     def _elsewhere_of(self, actor: str, actor_id: str) -> Elsewhere | None:
         elsewhere = self.elsewhere
@@ -207,10 +210,7 @@ class Calls:
         elsewhere = self._elsewhere_of(actor, actor_id)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
-            if elsewhere is None:
-                self._host.submit(link, request, request_id)
-            else:
-                elsewhere.call(link, request, request_id, timeout_s)
+            self._send(link, request, request_id, elsewhere, timeout_s)
             frame = await link.frame
         except asyncio.CancelledError:
             if elsewhere is None:
@@ -236,10 +236,7 @@ class Calls:
         request = rpc(Address(actor, actor_id), method, value)
         timer = self._clock.call_later(timeout_s, link.give_up)
         try:
-            if elsewhere is None:
-                self._host.submit(link, request, request_id)
-            else:
-                elsewhere.call(link, request, request_id, timeout_s)
+            self._send(link, request, request_id, elsewhere, timeout_s)
             async for number, chunk in link.chunks(f"{actor}.{method}"):
                 timer.cancel()
                 yield chunk
