@@ -203,7 +203,7 @@ class Intake:
                 continue
             try:
                 envelope = envelopes.decode_inbound(raw)
-                refusal = self._disagreement(delivered, envelope, subjects.agrees_in_burst)
+                refusal = self._disagreement(delivered, envelope, in_burst=True)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 refusal = InvalidFrame("the envelope cannot be decoded")
             if refusal is None:
@@ -240,17 +240,16 @@ class Intake:
             return True
         return False
 
-    def _disagreement(
-        self, delivered: Delivered, envelope: Inbound, agree: Callable[..., bool] = subjects.agrees
-    ) -> ZocketError | None:
+    def _disagreement(self, delivered: Delivered, envelope: Inbound, *, in_burst: bool = False) -> ZocketError | None:
         message = envelope.message
         if envelope.scope != self._wire_scope:
             return InvalidFrame("the envelope is of another project")
+        agree = subjects.agrees_in_burst if in_burst else subjects.agrees
         try:
             agrees = agree(delivered.subject, self._scope, message.actor, message.actor_id, self.partitions)
         except InvalidId as error:
             return error
-        if not agrees and agree is subjects.agrees_in_burst and f".{message.actor}." in delivered.subject:
+        if not agrees and in_burst and f".{message.actor}." in delivered.subject:
             return Unavailable("the stream was divided otherwise; the request did not reach its actor")
         if not agrees:
             return InvalidFrame("subject and envelope name different actors")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.runtime.crashing import Once
 from tests.unit.runtime.divided import Divided, lies_in
 from zocket.core import Actor, method
-from zocket.crashpoints import PLACES, CrashPoints
+from zocket.crashpoints import PLACES
 from zocket.errors import ActorError, Overloaded
 from zocket.handles import ActorHandle
 from zocket.protocol import envelopes, subjects
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import Bench
-    from zocket.broker.memory import MemoryBroker
 
 SEEN: list[Any] = []
 
@@ -202,22 +202,6 @@ async def test_one_that_the_stream_refuses_leaves_before_those_behind_it_and_hol
 
 
 AROUND_A_TELL = ("before_commit", "after_commit", "before_publish", "before_ack")
-
-
-class Once(CrashPoints):
-    """Strikes the n-th time that a place is reached; then the connection is dead, and nothing more leaves."""
-
-    def __init__(self, place: str, nth: int, broker: MemoryBroker) -> None:
-        super().__init__({place: 1.0}, die=broker.abort)
-        self.left = nth
-        self.struck = False
-
-    def strikes(self, place: str) -> bool:
-        if self.struck or not super().strikes(place):
-            return False
-        self.left -= 1
-        self.struck = self.left == 0
-        return self.struck
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])

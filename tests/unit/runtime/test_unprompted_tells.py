@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.runtime.crashing import Once
 from zocket.core import Actor, Due, method
-from zocket.crashpoints import CrashPoints
 from zocket.errors import Overloaded
 from zocket.protocol import subjects
 from zocket.settings import Limits
@@ -99,22 +99,6 @@ CAUSES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "on_activate": ("waking", lambda wire: wire.call("rest", "d", actor="waking")),
 }
 """By what causes a turn that tells: the type of the sender, and what sets that off."""
-
-
-class Once(CrashPoints):
-    """Strikes the n-th time that a place is reached; then the connection is dead, and nothing more leaves."""
-
-    def __init__(self, place: str, nth: int, broker: MemoryBroker) -> None:
-        super().__init__({place: 1.0}, die=broker.abort)
-        self.left = nth
-        self.struck = False
-
-    def strikes(self, place: str) -> bool:
-        if self.struck or not super().strikes(place):
-            return False
-        self.left -= 1
-        self.struck = self.left == 0
-        return self.struck
 
 
 def told(world: Bench, actor: str, actor_id: str = "d") -> list[str]:
